@@ -1,0 +1,126 @@
+// The mixing desk: one vertical native range input for each scale, so that keyboards and screen readers work.
+// props.value = {layout: {id, low, high, strips: [{name, group, tag, layer, stream, words}]}, values: [..]}
+// It triggers "release" when the value has changed.
+const root = element.querySelector('.desk');
+const readout = element.querySelector('.desk-readout');
+let drawn = null, strips = [], values = [], inputs = [], low = 0, high = 2, groups = [];
+let curve = null, sent = 0;
+
+const two = v => v.toFixed(2);
+const signed = v => { const d = v - 1; return (d < -0.004999 ? '−' : '+') + Math.abs(d).toFixed(2); };
+const clamp = v => Math.min(high, Math.max(low, v));
+const text = s => { const d = document.createElement('span'); d.textContent = s; return d.innerHTML; };
+
+function say(i) {
+  if (i == null || !strips[i]) { readout.textContent = readout.dataset.idle; return; }
+  readout.textContent = `${strips[i].words} · ${two(values[i])} (${signed(values[i])})`;
+}
+
+function paint(i) {
+  const v = values[i], input = inputs[i], strip = input.parentElement.parentElement;
+  input.value = clamp(v);
+  input.setAttribute('aria-valuetext', two(v));
+  const bar = strip.querySelector('.bar');
+  const at = 100 * (clamp(v) - low) / (high - low), mid = 100 * (1 - low) / (high - low);
+  bar.style.bottom = Math.min(at, mid) + '%';
+  bar.style.height = Math.max(Math.abs(at - mid), 0.6) + '%';
+  bar.className = 'bar ' + (Math.abs(v - 1) < 0.005 ? 'even' : v > 1 ? 'warm' : 'cool');
+  bar.style.opacity = 0.35 + 0.65 * Math.min(1, Math.abs(v - 1) / 0.5);
+  strip.querySelector('output').textContent = two(v);
+}
+
+function build(layout) {
+  strips = layout.strips; low = layout.low; high = layout.high;
+  groups = [];
+  for (const s of strips) {
+    const last = groups[groups.length - 1];
+    if (last && last.name === s.group) last.items.push(s); else groups.push({name: s.group, items: [s]});
+  }
+  let i = 0;
+  root.innerHTML = groups.map(g => `<div class="group" role="group" aria-label="${text(g.name)}">
+    <div class="strips">${g.items.map(s => `<div class="strip" data-i="${i}" data-layer="${text(s.layer)}" data-stream="${text(s.stream)}">
+      <span class="cap" aria-hidden="true"></span>
+      <div class="well"><div class="bar"></div><input type="range" orient="vertical" min="${low}" max="${high}" step="0.01"
+        aria-orientation="vertical" aria-label="${text(s.words)}" title="${text(s.words)}" data-i="${i++}" data-name="${text(s.name)}"></div>
+      <output aria-hidden="true"></output><span class="tag">${text(s.tag)}</span></div>`).join('')}</div>
+    <div class="group-foot"><span class="group-name">${text(g.name.replace('.', ' '))}</span>
+      <span class="group-acts"><button type="button" data-act="reset" data-group="${text(g.name)}" title="Reset ${text(g.name)} to 1.00" aria-label="Reset ${text(g.name)}">↺</button>
+      <button type="button" data-act="solo" data-group="${text(g.name)}" title="Solo: keep only the scales of ${text(g.name)}" aria-label="Solo ${text(g.name)}">S</button>
+      <button type="button" data-act="skip" data-group="${text(g.name)}" title="Skip ${text(g.name)}: all its scales to 0" aria-label="Skip ${text(g.name)}">0</button></span></div>
+  </div>`).join('');
+  root.classList.toggle('dense', strips.length > 60);
+  inputs = [...root.querySelectorAll('input')];
+}
+
+function draw() {
+  const v = props.value;
+  if (!v || !v.layout) return;
+  if (drawn !== v.layout.id) { build(v.layout); drawn = v.layout.id; }
+  if (curve || (v.sent || 0) < sent) return;  // the hand wins over an answer to an earlier move
+  values = v.values.slice();
+  inputs.forEach((_, k) => paint(k));
+}
+
+function release() {
+  sent = Date.now();
+  props.value = {layout: props.value.layout, values: values.slice(), sent};
+  trigger('release', {});
+}
+
+root.addEventListener('input', e => {
+  const i = +e.target.dataset.i;
+  values[i] = +e.target.value; paint(i); say(i);
+});
+root.addEventListener('change', e => { if (e.target.matches('input') && !curve) release(); });
+root.addEventListener('focusin', e => e.target.dataset.i && say(+e.target.dataset.i));
+root.addEventListener('pointerover', e => { const s = e.target.closest('.strip'); if (s) say(+s.dataset.i); });
+root.addEventListener('pointerleave', () => say(null));
+root.addEventListener('dblclick', e => {
+  const s = e.target.closest('.strip'); if (!s) return;
+  const i = +s.dataset.i; values[i] = 1; paint(i); say(i); release();
+});
+root.addEventListener('keydown', e => {
+  if (!e.target.matches('input')) return;
+  const i = +e.target.dataset.i;
+  if (e.key === 'Delete' || e.key === 'Backspace') { e.preventDefault(); values[i] = 1; paint(i); say(i); release(); }
+});
+root.addEventListener('click', e => {
+  const b = e.target.closest('button[data-act]');
+  if (!b) return;
+  const {act, group} = b.dataset;
+  strips.forEach((s, i) => {
+    const inside = s.group === group;
+    if (act === 'solo' ? !inside : inside) { values[i] = act === 'skip' ? 0 : 1; paint(i); }
+  });
+  release();
+});
+
+// Shift and drag draws a curve over neighbours.
+function follow(e) {
+  const under = document.elementsFromPoint(e.clientX, root.querySelector('.well').getBoundingClientRect().top + 4)
+    .map(n => n.closest && n.closest('.strip')).find(Boolean);
+  if (!under || !root.contains(under)) return;
+  const i = +under.dataset.i, box = inputs[i].getBoundingClientRect();
+  const v = Math.round(100 * clamp(low + (high - low) * (1 - (e.clientY - box.top) / box.height))) / 100;
+  const from = curve.last ? curve.last.i : i, start = curve.last ? curve.last.v : v;
+  const span = i - from, sign = Math.sign(span) || 1;
+  for (let k = from; k !== i + sign; k += sign) {
+    values[k] = span ? Math.round(100 * (start + (v - start) * (k - from) / span)) / 100 : v;
+    paint(k);
+  }
+  curve.last = {i, v}; say(i);
+}
+root.addEventListener('pointerdown', e => {
+  if (!e.shiftKey || e.button !== 0 || !e.target.closest('.well')) return;
+  e.preventDefault(); e.stopPropagation();
+  curve = {last: null}; root.setPointerCapture(e.pointerId); root.classList.add('drawing'); follow(e);
+}, true);
+root.addEventListener('mousedown', e => { if (e.shiftKey && e.target.closest('.well')) e.preventDefault(); }, true);
+root.addEventListener('pointermove', e => { if (curve) follow(e); });
+const finish = () => { if (!curve) return; curve = null; root.classList.remove('drawing'); release(); };
+root.addEventListener('pointerup', finish);
+root.addEventListener('pointercancel', finish);
+
+watch('value', draw);
+draw();
+say(null);

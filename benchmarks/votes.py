@@ -1,0 +1,310 @@
+"""Many raters at once against the running studio, over real HTTP, with the server killed in the middle.
+
+    python -m benchmarks.votes                      # 200 raters × 20 votes, then ten times kill -9
+    python -m benchmarks.votes --think 0            # nobody looks at the pictures: what the server can take
+    python -m benchmarks.votes --server light       # the voting routes alone, without Gradio and model
+
+Printed as JSON: time of a vote as its rater waits for it (ms), acknowledged votes, rows, duplicates,
+losses. Raters fetch both pictures of every pair, think for a random time (exponential, `--think` seconds in
+the mean), vote, and repeat a vote whose answer was lost, as the page does.
+
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Tally:
+    """What the raters saw. `waits`: seconds for each acknowledged vote; `acknowledged`: vote ids."""
+
+    waits: list[float] = field(default_factory=list)
+    acknowledged: list[str] = field(default_factory=list)
+    repeated: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+class Connection:
+    """One kept-alive HTTP/1.1 connection: small, so that the load takes little of the two cores."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._last = 0.0
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+        """(status, body). Raises OSError or asyncio.IncompleteReadError when the server goes away."""
+        if time.monotonic() - self._last > 4:  # the server ends idle connections after five seconds
+            self.close()
+        self._last = time.monotonic()
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        data = json.dumps(body).encode() if body is not None else b""
+        head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(data)}\r\n\r\n"
+        try:
+            writer.write(head.encode() + data)
+            await writer.drain()
+            status = int((await reader.readuntil(b"\r\n")).split()[1])
+            length = 0
+            while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
+                name, _, value = line.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            return status, await reader.readexactly(length)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def insist(
+    connection: Connection, method: str, path: str, body: dict[str, Any] | None, tally: Tally
+) -> bytes:
+    """Ask until there is an answer, as the rater's page does."""
+    while True:
+        try:
+            status, data = await connection.ask(method, path, body)
+        except (OSError, asyncio.IncompleteReadError, IndexError, ValueError):
+            tally.repeated += 1
+            await asyncio.sleep(0.3)
+            continue
+        if status == 200:
+            return data
+        if status < 500:
+            tally.refused.append(f"{status} {data[:120]!r}")
+            raise RuntimeError(tally.refused[-1])
+        await asyncio.sleep(0.3)
+
+
+async def rater(
+    port: int, study: str, votes: int, think: float, tally: Tally, number: int, start: float
+) -> None:
+    """One person: consent, then look, think, vote."""
+    generator = np.random.default_rng(number)
+    connection = Connection(port)
+    me = {"study": study, "rater": secrets.token_hex(16)}
+    await asyncio.sleep(start)
+    view = json.loads(await insist(connection, "POST", "/ballot/consent", me, tally))
+    cast = 0
+    while view["stage"] == "vote" and cast < votes:
+        token = view["showings"][0]["token"]
+        for side in ("left", "right"):
+            await insist(connection, "GET", f"/ballot/picture/{token}/{side}", None, tally)
+        if think:
+            await asyncio.sleep(float(generator.exponential(think)))
+        side = str(generator.choice(["left", "right", "tie"]))
+        answers = {q["id"]: side for q in view["questions"]}
+        ballot = {**me, "token": token, "answers": answers, "response_ms": 2000, "shown_ms": 2500}
+        began = time.perf_counter()
+        view = json.loads(await insist(connection, "POST", "/ballot/cast", ballot, tally))
+        tally.waits.append(time.perf_counter() - began)
+        tally.acknowledged += view["votes"]
+        cast += 1
+    connection.close()
+
+
+def make_study(data: Path, prompts: int, cap: int, pixels: int = 128) -> str:
+    """An open study with random pictures in this data folder; returns its id."""
+    from calibri.calibration.artifact import Calibration, Member
+    from studio.planning import NewArm, NewPrompt, NewStudy
+    from studio.protocol import Protocol
+    from studio.studies import open_studies
+
+    studies = open_studies(data, None)
+    found = Calibration(
+        backbone="tabletop", granularity="block", names=("double.0",), members=(Member(scales=(1.1,)),)
+    )
+    study = studies.create(
+        NewStudy(
+            name="load",
+            seed=1,
+            arms=(
+                NewArm(label="base"),
+                NewArm(label="calibrated", kind="calibrated", calibration=found.to_json()),
+            ),
+            prompts=tuple(NewPrompt(text=f"prompt {i}") for i in range(prompts)),
+            protocol=Protocol(cap=cap),
+        )
+    )
+    generator = np.random.default_rng(0)
+
+    def picture() -> str:
+        small = generator.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        large = Image.fromarray(small, "RGB").resize((pixels, pixels), Image.Resampling.BICUBIC)
+        sha256 = studies.images.put(large)
+        studies.images.view(sha256)  # as the rendering of a study does
+        return sha256
+
+    studies.store.hang([(pair.id, picture(), picture()) for pair in studies.store.pairs(study.id)])
+    studies.set_status(study.id, "open")
+    studies.close()
+    return study.id
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def serve_light(data: Path, port: int) -> None:
+    """The voting routes alone. Runs until it is killed."""
+    import uvicorn
+    from starlette.applications import Starlette
+
+    from studio.studies import open_studies
+    from studio.voteapi import routes
+
+    uvicorn.run(Starlette(routes=routes(open_studies(data, None))), port=port, log_level="error")
+
+
+async def start_server(kind: str, data: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a server process and wait until it answers."""
+    if kind == "light":
+        command = [sys.executable, "-m", "benchmarks.votes", "--serve", str(port), "--data", str(data)]
+    else:
+        command = [sys.executable, "app.py", "--port", str(port), "--data", str(data)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    for _ in range(1200):
+        try:
+            status, _ = await Connection(port).ask("GET", "/ballot")
+            if status == 200:
+                return process
+        except (OSError, asyncio.IncompleteReadError, IndexError, ValueError):
+            await asyncio.sleep(0.1)
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode}")
+    process.kill()
+    raise RuntimeError("the server did not answer within two minutes")
+
+
+async def run(
+    *, raters: int, votes: int, kills: int, think: float, server: str, data: Path, seed: int = 0
+) -> dict[str, Any]:
+    """One load, with `kills` kill -9 spread over it. Returns what is printed."""
+    study = make_study(data, prompts=max(2 * votes, 40), cap=votes)
+    port, tally = free_port(), Tally()
+    process = await start_server(server, data, port)
+    began, worked = time.perf_counter(), cpu_seconds(process)
+    generator = np.random.default_rng(seed)
+    spread = max(think, 0.5)
+    people = [
+        asyncio.create_task(rater(port, study, votes, think, tally, i, float(generator.uniform(0, spread))))
+        for i in range(raters)
+    ]
+    marks = sorted(generator.uniform(0.05, 0.95, kills) * raters * votes)
+    for mark in marks:
+        while len(tally.waits) < mark and not all(p.done() for p in people):
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process = await start_server(server, data, port)
+    await asyncio.gather(*people)
+    seconds, worked = time.perf_counter() - began, cpu_seconds(process) - worked
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    waits = 1000 * np.array(tally.waits)
+    return {
+        "raters": raters,
+        "votes each": votes,
+        "server": server,
+        "think s": think,
+        "kills": kills,
+        "seconds": round(seconds, 1),
+        "server's CPU ms a vote": None if kills else round(1000 * worked / len(tally.waits), 1),
+        "votes a second": round(len(waits) / seconds, 1),
+        **{f"p{q} ms": round(float(np.percentile(waits, q)), 1) for q in (50, 95, 99, 100)},
+        **check(data, tally),
+        "requests repeated": tally.repeated,
+        "cores": os.cpu_count(),
+        "load average": round(os.getloadavg()[0], 1),
+    }
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Processor time of a server so far: what a vote costs, however busy the machine is with other work."""
+    times = psutil.Process(process.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def check(data: Path, tally: Tally) -> dict[str, int]:
+    """Compare what was acknowledged with what the file holds."""
+    from studio.studies import open_studies
+
+    studies = open_studies(data, None)
+    ids = [row[0] for row in studies.db.read("SELECT id FROM votes")]
+    pairs = studies.db.read("SELECT count(*) FROM (SELECT DISTINCT pair, rater, question FROM votes)")
+    lean = studies.db.read(
+        "SELECT abs(sum(CASE WHEN a.left_is_x THEN 1 ELSE -1 END)) FROM votes "
+        "JOIN assignments a USING (token)"
+    )
+    studies.close()
+    return {
+        "acknowledged": len(set(tally.acknowledged)),
+        "rows": len(ids),
+        "duplicates": len(ids) - pairs[0][0],
+        "lost": len(set(tally.acknowledged) - set(ids)),
+        "sides apart": int(lean[0][0] or 0),
+        "refused": len(tally.refused),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--raters", type=int, default=200)
+    parser.add_argument("--votes", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--think", type=float, default=3.0, help="seconds of looking, in the mean")
+    parser.add_argument("--server", choices=("app", "light"), default="app")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        serve_light(given.data, given.serve)
+        return
+    for kills in sorted({0, given.kills}):
+        with tempfile.TemporaryDirectory() as folder:
+            made = asyncio.run(
+                run(
+                    raters=given.raters,
+                    votes=given.votes,
+                    kills=kills,
+                    think=given.think,
+                    server=given.server,
+                    data=Path(folder) / "data",
+                )
+            )
+        print(json.dumps(made), flush=True)
+
+
+if __name__ == "__main__":
+    main()

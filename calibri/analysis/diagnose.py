@@ -1,0 +1,182 @@
+"""Sweeps: one scale of a layout at a time, bypassed or multiplied, and what that does to each reward.
+
+The paper's motivation study: scaling a single block often improves pictures. A block whose sites are all
+scaled by 0 adds nothing to the residual stream: it is bypassed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.layout import Layout
+from calibri.errors import SearchError
+from calibri.interval import Interval, paired_interval
+from calibri.sampling.request import RenderRequest
+from calibri.search.config import RewardTerm
+from calibri.search.records import Pair
+from calibri.search.scoring import Progress, Scorer
+
+VALUES = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)  # 0 bypasses
+
+
+class Cell(BaseModel):
+    """One scale at one value against the base, in pairs.
+
+    `objective`: Σ_r w_r · difference_r / spread_r, with the spread of each reward on the base. `rewards`:
+    differences in the rewards' own units.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    value: float
+    objective: Interval
+    rewards: dict[str, Interval]
+
+
+def sweep(
+    layout: Layout,
+    pairs: Sequence[Pair],
+    scorer: Scorer,
+    rewards: Sequence[RewardTerm],
+    *,
+    steps: int,
+    values: Sequence[float] = VALUES,
+    names: Sequence[str] | None = None,
+    guidance: float | None = None,
+    done: Sequence[Cell] = (),
+    stop: Callable[[], bool] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Cell]:
+    """Every scale of `names` (all of the layout by default) × every value, a cell each, as it is measured.
+
+    `pairs`: at least 2, the same for all cells. `done`: cells measured before, which are skipped. One row
+    of the heat map renders in mixed batches. Raises SearchError for an unknown name or a score that is not
+    finite.
+    """
+    chosen = list(layout.names if names is None else names)
+    unknown = [name for name in chosen if name not in layout.names]
+    if unknown:
+        raise SearchError(f"no scale {unknown[0]!r} in this layout; the first is {layout.names[0]!r}")
+    if not all(np.isfinite(values)):
+        raise SearchError("the values of a sweep must be finite numbers")
+    terms = [term.name for term in rewards]
+    weights = np.array([term.weight for term in rewards])
+    have = {(cell.name, cell.value) for cell in done}
+
+    def scores(requests: list[RenderRequest], what: str) -> np.ndarray:
+        raw = scorer(requests, terms, stop=stop, progress=progress)
+        bad = np.argwhere(~np.isfinite(raw))
+        if bad.size:
+            i, r = bad[0]
+            raise SearchError(
+                f"reward {terms[r]} gave {raw[i, r]} for {what} on prompt {requests[i].prompt!r} "
+                f"with seed {requests[i].seed}"
+            )
+        return raw
+
+    def request(pair: Pair, members: tuple[Member, ...] | None) -> RenderRequest:
+        return RenderRequest(
+            prompt=pair.prompt,
+            seed=pair.seed,
+            steps=steps,
+            members=members,
+            layout=None if members is None else layout,
+            guidance=guidance if members is None else None,
+        )
+
+    base = scores([request(pair, None) for pair in pairs], "the base")
+    spread = base.std(axis=0, ddof=1)
+    if not (spread > 0).all():
+        flat = terms[int(np.argmin(spread))]
+        raise SearchError(
+            f"reward {flat} gives the same score for every picture of the base: nothing to compare"
+        )
+    for name in chosen:
+        left = [value for value in values if (name, value) not in have]
+        arms = [_guided(_one_changed(layout, name, value), guidance) for value in left]
+        raw = (
+            scores([request(pair, members) for members in arms for pair in pairs], name) if left else base[:0]
+        )
+        for value, rows in zip(left, raw.reshape(len(left), len(pairs), len(terms)), strict=True):
+            difference = rows - base
+            yield Cell(
+                name=name,
+                value=value,
+                objective=paired_interval((difference / spread) @ weights),
+                rewards={term: paired_interval(difference[:, r]) for r, term in enumerate(terms)},
+            )
+
+
+def _one_changed(layout: Layout, name: str, value: float) -> tuple[float, ...]:
+    return tuple(value if each == name else 1.0 for each in layout.names)
+
+
+def _guided(scales: tuple[float, ...], guidance: float | None) -> tuple[Member, ...]:
+    """`scales` as they act under classifier-free guidance: on both predictions."""
+    if guidance in (None, 1):
+        return (Member(scales=scales),)
+    return (
+        Member(scales=scales, weight=guidance, condition="positive"),
+        Member(scales=scales, weight=1 - guidance, condition="negative"),
+    )
+
+
+def heat_map(cells: Sequence[Cell], layout: Layout) -> tuple[list[str], list[float], np.ndarray]:
+    """Names, values and the objective's mean difference, (names, values); not measured is NaN."""
+    values = sorted({cell.value for cell in cells})
+    present = {cell.name for cell in cells}
+    names = [name for name in layout.names if name in present]
+    grid = np.full((len(names), len(values)), np.nan)
+    for cell in cells:
+        grid[names.index(cell.name), values.index(cell.value)] = cell.objective.mean
+    return names, values, grid
+
+
+def best_start(
+    cells: Sequence[Cell], layout: Layout, backbone: str, *, bounds: tuple[float, float] = (-1.0, 2.0)
+) -> Calibration:
+    """The best value of each scale together, as a start for a search.
+
+    A scale moves only where its best cell lies above 0 with its whole interval: the best of many noisy
+    cells is often luck. Effects of single scales do not add up, so this is a start and no result.
+    """
+    scales = []
+    for name in layout.names:
+        mine = [
+            c for c in cells if c.name == name and c.objective.low > 0 and bounds[0] <= c.value <= bounds[1]
+        ]
+        best = max(mine, key=lambda cell: cell.objective.mean, default=None)
+        scales.append(best.value if best else 1.0)
+    return Calibration(
+        title=f"{backbone} {layout.granularity} best of a sweep",
+        backbone=backbone,
+        granularity=layout.granularity,
+        names=layout.names,
+        members=(Member(scales=tuple(scales)),),
+        found={"how": "sweep", "cells": len(cells), "verdict": "not judged"},
+    )
+
+
+def read_sweep(path: Path) -> list[Cell]:
+    """Cells of a sweep file, one JSON object a line; a torn last line is left out. Raises SearchError."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise SearchError(f"cannot read the sweep {path}: {error.strerror}") from error
+    cells = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is unfinished
+        try:
+            data = json.loads(line)
+            if "sweep" in data:
+                continue
+            cells.append(Cell.model_validate(data))
+        except (ValueError, TypeError) as error:
+            raise SearchError(f"line {number} of {path} is no cell of a sweep: {error}") from error
+    return cells

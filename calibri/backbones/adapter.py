@@ -1,0 +1,46 @@
+"""What the renderer must know of a diffusers pipeline: the few lines in which families differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+
+    from calibri.backbones.catalog import BackboneSpec
+
+Embeddings = Mapping[str, "torch.Tensor"]  # of one prompt; each tensor (1, …)
+
+
+class Adapter(Protocol):
+    """One for each pipeline family; made by the family's `adapter(pipeline, spec)`.
+
+    `repeated`: the transformer's keyword arguments with a row for each image, which are repeated for further
+    members. `size_step`: height and width must be multiples of it, in pixels.
+    """
+
+    repeated: tuple[str, ...]
+    size_step: int
+
+    def __init__(self, pipeline: DiffusionPipeline, spec: BackboneSpec) -> None: ...
+
+    def encode(self, prompt: str) -> Embeddings:
+        """The embeddings of one prompt, computed alone, so that they depend on nothing else."""
+        ...
+
+    def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
+        """Arguments of the pipeline's `__call__`: embeddings of B prompts, its own guidance off."""
+        ...
+
+    def rows(self, prompts: Sequence[Embeddings], guidance: Sequence[float | None]) -> dict[str, Any]:
+        """Keyword arguments of the transformer that hold the condition of each of R rows.
+
+        `guidance`: the embedded guidance of each row, where the model has one.
+        """
+        ...
+
+    def finish(self, combined: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+        """What the family does to a combined prediction (B, …), given the first positive member's."""
+        ...

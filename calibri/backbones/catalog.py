@@ -1,0 +1,147 @@
+"""Named backbones and their defaults. Any folder or hub id whose transformer class is known works too."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from calibri.errors import BackboneError
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+DEFAULTS_FILE = "calibri.json"  # beside a local pipeline's model_index.json: its BackboneSpec fields
+
+
+class BackboneSpec(BaseModel):
+    """Where a backbone comes from and how it is used unless a request says otherwise.
+
+    `source`: local folder or hub id. `steps`: sampling steps. `height`, `width`: pixels. `guidance`: the
+    embedded guidance of a distilled model (FLUX.1-dev: 3.5), None where it has none. `cfg`: the
+    classifier-free guidance its authors recommend, None for none. `max_sequence_length`: text tokens.
+    `transformer`: class, and the part of its configuration that its sites depend on, where known without
+    weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    revision: str | None = None
+    steps: int = Field(default=28, ge=1, le=1000)
+    height: int = Field(default=1024, ge=8)
+    width: int = Field(default=1024, ge=8)
+    guidance: float | None = None
+    cfg: float | None = None
+    max_sequence_length: int = Field(default=512, ge=1)
+    transformer: tuple[str, dict[str, Any]] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the source is a folder of this machine."""
+        return Path(self.source).is_dir()
+
+
+def _flux(doubles: int = 19, singles: int = 38) -> tuple[str, dict[str, Any]]:
+    return "FluxTransformer2DModel", {"num_layers": doubles, "num_single_layers": singles}
+
+
+def _sd3(blocks: int, dual: tuple[int, ...] = ()) -> tuple[str, dict[str, Any]]:
+    return "SD3Transformer2DModel", {"num_layers": blocks, "dual_attention_layers": list(dual)}
+
+
+# Defaults: the model cards on the hub.
+CATALOG: dict[str, BackboneSpec] = {
+    spec.name: spec
+    for spec in (
+        BackboneSpec(
+            name="tabletop", source=str(ASSETS / "tabletop"), steps=8, height=128, width=128,
+            transformer=_flux(4, 8),
+        ),
+        BackboneSpec(
+            name="FLUX.1-dev", source="black-forest-labs/FLUX.1-dev", steps=28, guidance=3.5,
+            transformer=_flux(),
+        ),
+        BackboneSpec(
+            name="FLUX.1-schnell", source="black-forest-labs/FLUX.1-schnell", steps=4,
+            max_sequence_length=256, transformer=_flux(),
+        ),
+        BackboneSpec(
+            name="SD3-medium", source="stabilityai/stable-diffusion-3-medium-diffusers", steps=28, cfg=7.0,
+            max_sequence_length=256, transformer=_sd3(24),
+        ),
+        BackboneSpec(
+            name="SD3.5-medium", source="stabilityai/stable-diffusion-3.5-medium", steps=40, cfg=4.5,
+            max_sequence_length=256, transformer=_sd3(24, tuple(range(13))),
+        ),
+        BackboneSpec(
+            name="SD3.5-large", source="stabilityai/stable-diffusion-3.5-large", steps=28, cfg=3.5,
+            max_sequence_length=256, transformer=_sd3(38),
+        ),
+        BackboneSpec(
+            name="Qwen-Image", source="Qwen/Qwen-Image", steps=50, height=1328, width=1328, cfg=4.0,
+            transformer=("QwenImageTransformer2DModel", {"num_layers": 60}),
+        ),
+    )
+}  # fmt: skip
+
+
+def known_backbones() -> tuple[str, ...]:
+    """Names in the catalog, the embedded backbone first."""
+    return tuple(CATALOG)
+
+
+def resolve(name_or_path: str | Path) -> BackboneSpec:
+    """A catalog name (in any case), a folder with a diffusers pipeline, or a hub id `owner/name`.
+
+    Raises BackboneError with what there is. Nothing is downloaded.
+    """
+    text = str(name_or_path).strip()
+    for spec in CATALOG.values():
+        if text.lower() in (spec.name.lower(), spec.source.lower()):
+            return spec
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        for spec in CATALOG.values():
+            if spec.is_local and folder.resolve() == Path(spec.source).resolve():
+                return spec
+        return _local(folder.resolve())
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and " " not in text:
+        return BackboneSpec(name=text.split("/")[1] or text, source=text)
+    close = difflib.get_close_matches(text, CATALOG, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise BackboneError(
+        f"no backbone {text!r}: expected {', '.join(CATALOG)}, a folder with a diffusers pipeline, "
+        f"or a hub id owner/name{hint}"
+    )
+
+
+def _local(folder: Path) -> BackboneSpec:
+    if not (folder / "model_index.json").is_file():
+        raise BackboneError(f"{folder} holds no diffusers pipeline: expected a model_index.json there")
+    values: dict[str, Any] = {"name": folder.name}
+    defaults = folder / DEFAULTS_FILE
+    if defaults.is_file():
+        values |= _object(defaults)
+    config = folder / "transformer" / "config.json"
+    if config.is_file():
+        content = _object(config)
+        values["transformer"] = (str(content.get("_class_name", "")), content)
+    try:
+        return BackboneSpec(**(values | {"source": str(folder)}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BackboneError(f"{defaults}: {where}: {first['msg']}") from error
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{path}: expected a JSON object, came {type(content).__name__}")
+    return content

@@ -1,0 +1,53 @@
+"""How the renderer drives a `FluxPipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from diffusers import FluxPipeline
+
+    from calibri.backbones.adapter import Embeddings
+    from calibri.backbones.catalog import BackboneSpec
+
+
+class FluxAdapter:
+    """FLUX.1: T5 tokens and a pooled CLIP vector; guidance, if any, is embedded."""
+
+    repeated = ("hidden_states", "timestep")
+
+    def __init__(self, pipeline: FluxPipeline, spec: BackboneSpec) -> None:
+        self.pipeline = pipeline
+        self.size_step = 2 * pipeline.vae_scale_factor  # latents are packed 2×2
+        # A tokenizer made for fewer tokens than the default says so itself.
+        self.tokens = min(spec.max_sequence_length, pipeline.tokenizer_2.model_max_length)
+        self.embeds_guidance = bool(pipeline.transformer.config.guidance_embeds)
+        self.guidance = 3.5 if spec.guidance is None else spec.guidance  # FluxPipeline's own default
+
+    def encode(self, prompt: str) -> Embeddings:
+        tokens, pooled, _ = self.pipeline.encode_prompt(prompt, max_sequence_length=self.tokens)
+        return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
+
+    def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
+        joined = {
+            name: torch.cat([each[name] for each in prompts])
+            for name in ("prompt_embeds", "pooled_prompt_embeds")
+        }
+        return {**joined, "guidance_scale": self.guidance, "true_cfg_scale": 1.0}
+
+    def rows(self, prompts: Sequence[Embeddings], guidance: Sequence[float | None]) -> dict[str, Any]:
+        tokens = torch.cat([each["prompt_embeds"] for each in prompts])
+        found: dict[str, Any] = {
+            "encoder_hidden_states": tokens,
+            "pooled_projections": torch.cat([each["pooled_prompt_embeds"] for each in prompts]),
+        }
+        if self.embeds_guidance:
+            values = [self.guidance if g is None else g for g in guidance]
+            found["guidance"] = torch.tensor(values, dtype=torch.float32, device=tokens.device)
+        return found
+
+    def finish(self, combined: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+        return combined

@@ -1,0 +1,46 @@
+"""How the renderer drives a `StableDiffusion3Pipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusion3Pipeline
+
+    from calibri.backbones.adapter import Embeddings
+    from calibri.backbones.catalog import BackboneSpec
+
+_NAMES = ("prompt_embeds", "pooled_prompt_embeds")
+
+
+class SD3Adapter:
+    """Tokens of two CLIPs and T5, and their pooled vectors; guidance is two members, not embedded."""
+
+    repeated = ("hidden_states", "timestep")
+
+    def __init__(self, pipeline: StableDiffusion3Pipeline, spec: BackboneSpec) -> None:
+        self.pipeline = pipeline
+        self.size_step = pipeline.vae_scale_factor * pipeline.patch_size
+        self.tokens = min(spec.max_sequence_length, 512)  # the pipeline's own limit
+
+    def encode(self, prompt: str) -> Embeddings:
+        tokens, _, pooled, _ = self.pipeline.encode_prompt(
+            prompt, None, None, do_classifier_free_guidance=False, max_sequence_length=self.tokens
+        )
+        return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
+
+    def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
+        joined = {name: torch.cat([each[name] for each in prompts]) for name in _NAMES}
+        return {**joined, "guidance_scale": 1.0}
+
+    def rows(self, prompts: Sequence[Embeddings], guidance: Sequence[float | None]) -> dict[str, Any]:
+        return {
+            "encoder_hidden_states": torch.cat([each["prompt_embeds"] for each in prompts]),
+            "pooled_projections": torch.cat([each["pooled_prompt_embeds"] for each in prompts]),
+        }
+
+    def finish(self, combined: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+        return combined

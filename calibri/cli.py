@@ -1,0 +1,62 @@
+"""The command `calibri`: the library's capabilities without a screen."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import pkgutil
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+import calibri
+from calibri import commands
+from calibri.errors import CalibriError
+
+FAILED, INTERRUPTED = 1, 130  # argparse itself exits with 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser with every subcommand of `calibri/commands`, and those that other packages register."""
+    top = argparse.ArgumentParser(prog="calibri", description=calibri.__doc__)
+    top.add_argument("--version", action="version", version=f"calibri {calibri.__version__}")
+    top.add_argument("--debug", action="store_true", help="show the trace of an error")
+    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda m: m.name):
+        loaded = importlib.import_module(f"{commands.__name__}.{module.name}")
+        if hasattr(loaded, "register"):
+            loaded.register(subparsers)
+    for plugin in sorted(entry_points(group="calibri.commands"), key=lambda p: p.name):
+        plugin.load()(subparsers)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. An error is one line on stderr and an exit code other than 0."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except CalibriError as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"calibri: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("calibri: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; Python would complain once more at exit
+        return FAILED
+    except Exception as error:
+        if args.debug:
+            raise
+        words = " ".join(str(error).split()) or "no message"
+        print(f"calibri: {type(error).__name__}: {words} (--debug shows where)", file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

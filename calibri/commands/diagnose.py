@@ -1,0 +1,111 @@
+"""`calibri diagnose`: bypass and scale one block at a time, and see what each does to the rewards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from calibri.errors import SearchError
+from calibri.search.config import RewardTerm
+
+
+def register(subparsers: argparse._SubParsersAction) -> None:
+    """Adds `diagnose` to the command line."""
+    parser = subparsers.add_parser(
+        "diagnose",
+        help="bypass and scale one block at a time",
+        description="Measures each scale of a layout at several values against the base, on the same "
+        "prompts and seeds. The file goes on where it stopped; `calibri search --start FILE` begins from its "
+        "best values.",
+    )
+    parser.add_argument("--backbone", default="tabletop")
+    parser.add_argument("--granularity", default="block", choices=("block", "layer", "gate"))
+    parser.add_argument(
+        "--reward", required=True, metavar="NAMES", help="comma-separated, with weights: a,b:2"
+    )
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
+    parser.add_argument("--guidance", type=float)
+    parser.add_argument("--values", default="0,0.25,0.5,0.75,1.25,1.5", help="0 bypasses")
+    parser.add_argument(
+        "--pairs", type=int, default=32, help="(prompt, seed) pairs for each cell (default 32)"
+    )
+    parser.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="cells, one a line")
+    parser.add_argument("--json", action="store_true", help="print cells as JSON lines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from calibri.analysis.diagnose import read_sweep, sweep
+    from calibri.analysis.evaluate import pairs_of
+    from calibri.backbones.loading import load_backbone
+    from calibri.commands.prompts import sweep_prompts
+    from calibri.rewards.base import load_reward
+    from calibri.sampling.renderer import Renderer
+    from calibri.search.scoring import LocalScorer
+
+    if args.out.suffix != ".jsonl":
+        raise SearchError(f"--out wants a file that ends in .jsonl, got {args.out}")
+    if args.pairs < 2:
+        raise SearchError(f"--pairs must be at least 2, got {args.pairs}")
+    try:
+        values = [float(part) for part in args.values.split(",")]
+    except ValueError as error:
+        raise SearchError(f"--values wants numbers with commas between, got {args.values!r}") from error
+    terms = [RewardTerm.parse(text) for text in args.reward.split(",")]
+    backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
+    layout = backbone.layout(args.granularity)
+    steps = args.steps or backbone.spec.steps
+    prompts = sweep_prompts(args.prompts, args.backbone, args.pairs)
+    pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
+    header = {
+        "sweep": {
+            "backbone": backbone.fingerprint,
+            "granularity": args.granularity,
+            "rewards": [term.text for term in terms],
+            "steps": steps,
+            "guidance": args.guidance,
+            "pairs": [pair.model_dump() for pair in pairs],
+        }
+    }
+    done = []
+    if args.out.exists() and args.out.stat().st_size:
+        done = read_sweep(args.out)
+        text = args.out.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if whole and json.loads(whole.split("\n", 1)[0]) != header:
+            raise SearchError(f"{args.out} holds a sweep with other settings; choose another file")
+        if whole != text:
+            args.out.write_text(whole, encoding="utf-8")
+    scorer = LocalScorer(
+        Renderer(backbone, batch_size=args.batch_size),
+        {term.name: load_reward(term.name, backbone.device.type) for term in terms},
+        args.batch_size,
+    )
+    total = len(layout.names) * len(values)
+    with open(args.out, "a", encoding="utf-8") as file:
+        if not file.tell():
+            file.write(json.dumps(header, ensure_ascii=False) + "\n")
+        cells = sweep(
+            layout, pairs, scorer, terms, steps=steps, values=values, guidance=args.guidance, done=done
+        )
+        for number, cell in enumerate(cells, len(done) + 1):
+            line = cell.model_dump_json()
+            file.write(line + "\n")
+            file.flush()
+            if args.json:
+                print(line, flush=True)
+            else:
+                print(
+                    f"{number:4d}/{total}  {cell.name:20s} × {cell.value:<5g} {cell.objective.text()}",
+                    flush=True,
+                )
+    print(f"Sweep: {args.out}", file=sys.stderr)
+    return 0

@@ -1,0 +1,90 @@
+"""`calibri evaluate`: a table of rewards for base and calibrations at several step counts, in pairs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from calibri.errors import SearchError
+
+
+def register(subparsers: argparse._SubParsersAction) -> None:
+    """Adds `evaluate` to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="compare base and calibrations by rewards",
+        description="Renders every arm on the same prompts and seeds. The first arm is the reference: "
+        "base at the first of --base-steps.",
+    )
+    parser.add_argument("calibrations", nargs="*", type=Path, help="calibration files")
+    parser.add_argument("--backbone", default="tabletop")
+    parser.add_argument(
+        "--reward", required=True, metavar="NAMES", help="rewards and judges, comma-separated"
+    )
+    parser.add_argument("--steps", default="8", help="of the calibrations, comma-separated")
+    parser.add_argument("--base-steps", help="of the base, comma-separated (default: as --steps)")
+    parser.add_argument(
+        "--guidance", type=float, help="adds the base with this guidance at each of its steps"
+    )
+    parser.add_argument("--pairs", type=int, default=64, help="(prompt, seed) pairs (default 64)")
+    parser.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="one prompt a line (default: held-out ones)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--json", action="store_true", help="print rows as JSON lines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from calibri.analysis.evaluate import Arm, evaluate, pairs_of
+    from calibri.backbones.loading import load_backbone
+    from calibri.calibration.artifact import Calibration
+    from calibri.commands.prompts import held_out_prompts
+    from calibri.rewards.base import load_reward
+    from calibri.sampling.renderer import Renderer
+    from calibri.search.scoring import LocalScorer
+
+    steps = _steps(args.steps, "--steps")
+    base_steps = _steps(args.base_steps, "--base-steps") if args.base_steps else steps
+    if args.pairs < 2:
+        raise SearchError(f"--pairs must be at least 2, got {args.pairs}")
+    names = [name.strip() for name in args.reward.split(",") if name.strip()]
+    found = [(path.stem, Calibration.load(path)) for path in args.calibrations]
+    arms = [Arm(f"base at {s}", s) for s in base_steps]
+    if args.guidance is not None:
+        arms += [
+            Arm(f"base with guidance {args.guidance:g} at {s}", s, guidance=args.guidance) for s in base_steps
+        ]
+    arms += [Arm(f"{name} at {s}", s, calibration) for name, calibration in found for s in steps]
+    backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
+    prompts = held_out_prompts(args.prompts, args.backbone, args.pairs)
+    pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
+    scorer = LocalScorer(
+        Renderer(backbone, batch_size=args.batch_size),
+        {n: load_reward(n, backbone.device.type) for n in names},
+        args.batch_size,
+    )
+    if not args.json:
+        print(f"{len(pairs)} pairs; differences from {arms[0].name}, 95 % intervals", file=sys.stderr)
+    for row in evaluate(arms, pairs, scorer, names):
+        if args.json:
+            print(row.model_dump_json(), flush=True)
+        else:
+            cells = "  ".join(f"{n} {row.means[n].mean:.3f} ({row.differences[n].text()})" for n in names)
+            print(f"{row.arm:36s} NFE {row.nfe:3d}  {cells}", flush=True)
+    return 0
+
+
+def _steps(text: str, option: str) -> list[int]:
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SearchError(f"{option} wants whole numbers with commas between, got {text!r}") from error
+    if min(steps) < 1:
+        raise SearchError(f"{option} must be 1 or more, got {min(steps)}")
+    return list(dict.fromkeys(steps))

@@ -1,0 +1,73 @@
+"""Where the commands take their prompts from: a file, or the embedded world's own sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calibri.errors import SearchError
+
+POOL_PROMPTS = 512
+VALIDATION_PROMPTS = 64
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Prompts of a text file, one a line, without repetitions. Raises SearchError if there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SearchError(f"cannot read prompts from {path}: {error}") from error
+    prompts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not prompts:
+        raise SearchError(f"{path} holds no prompts")
+    return prompts
+
+
+def search_prompts(path: Path | None, held_out: Path | None, backbone: str) -> dict[str, tuple[str, ...]]:
+    """Prompts to search, validate and judge on, disjoint, as the fields of SearchConfig.
+
+    Of a file, every fifth prompt is held out (unless there is a file for that) and every eighth of the rest
+    validates. Raises SearchError where there are too few.
+    """
+    if path is None:
+        search = _own(backbone, "search", POOL_PROMPTS + VALIDATION_PROMPTS)
+        judged = read_prompts(held_out) if held_out else _own(backbone, "held-out", 256)
+        return {
+            "prompts": tuple(search[:POOL_PROMPTS]),
+            "validation_prompts": tuple(search[POOL_PROMPTS:]),
+            "held_out_prompts": tuple(judged),
+        }
+    prompts = read_prompts(path)
+    if held_out:
+        judged = read_prompts(held_out)
+    else:
+        judged = prompts[4::5]
+        prompts = [prompt for i, prompt in enumerate(prompts) if i % 5 != 4]
+    validation = prompts[3::8]
+    search = [prompt for i, prompt in enumerate(prompts) if i % 8 != 3]
+    if not validation or not judged:
+        raise SearchError(
+            f"{path} holds too few prompts to hold some out: give at least 10, or --held-out FILE"
+        )
+    return {
+        "prompts": tuple(search),
+        "validation_prompts": tuple(validation),
+        "held_out_prompts": tuple(judged),
+    }
+
+
+def held_out_prompts(path: Path | None, backbone: str, count: int) -> list[str]:
+    """Prompts to judge on: of a file, or the embedded world's held-out ones."""
+    return read_prompts(path) if path else _own(backbone, "held-out", count)
+
+
+def sweep_prompts(path: Path | None, backbone: str, count: int) -> list[str]:
+    """Prompts to look for causes on: of a file, or the embedded world's search ones."""
+    return read_prompts(path) if path else _own(backbone, "search", count)
+
+
+def _own(backbone: str, which: str, count: int) -> list[str]:
+    if not str(backbone).rstrip("/").endswith("tabletop"):
+        raise SearchError(f"give --prompts FILE with prompts that suit {backbone}, one a line")
+    from calibri.tabletop.prompts import prompt_set
+
+    return prompt_set(which, count, seed=0)

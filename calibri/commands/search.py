@@ -1,0 +1,328 @@
+"""`calibri search`: find a better calibration, watch it being found, resume it, read it by machine."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from calibri.commands.prompts import search_prompts
+from calibri.errors import SearchError
+from calibri.search.config import PRESETS, Budget, RewardTerm, SearchConfig
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
+    from calibri.calibration.layout import Layout
+    from calibri.search.space import Start
+
+# Options that become the setting of the same name, if they are given.
+OPTIONS = (
+    "seed",
+    "steps",
+    "guidance",
+    "popsize",
+    "sigma0",
+    "weight_sigma",
+    "mirrors",
+    "bucket",
+    "race",
+    "pool",
+    "batch_size",
+    "objective",
+    "convergence",
+    "validation_pairs",
+    "held_out_pairs",
+    "optimizer",
+    "tail",
+    "device",
+    "dtype",
+)
+
+
+def register(subparsers: argparse._SubParsersAction) -> None:
+    """Adds `search` to the command line."""
+    parser = subparsers.add_parser(
+        "search",
+        help="find a better calibration",
+        description="Searches scales by CMA-ES against rewards. Ctrl-C finishes the batch under way, "
+        "judges what was found on held-out prompts and saves it; a second Ctrl-C skips the judgement. "
+        "A run that was killed goes on with --resume.",
+    )
+    where = parser.add_argument_group("run")
+    where.add_argument("--out", type=Path, metavar="RUN", help="folder of a new run")
+    where.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run where it stopped")
+    where.add_argument(
+        "--images", type=int, help="stop after this many pictures (default 4000 if no limit is set)"
+    )
+    where.add_argument("--minutes", type=float, help="stop after this long")
+    where.add_argument("--generations", type=int, help="stop after this many generations")
+    where.add_argument("--seed", type=int, help="any number from 0 (default 0); it fixes every candidate")
+    where.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", help="spread pictures over Ray workers"
+    )
+    where.add_argument("--workers", type=int, help="Ray workers (default: one for each GPU, or 2)")
+    where.add_argument("--json", action="store_true", help="print records as JSON lines")
+
+    what = parser.add_argument_group("what is searched")
+    what.add_argument("--backbone", default="tabletop", help="name, folder or hub id (default tabletop)")
+    what.add_argument("--granularity", default="layer", choices=("block", "layer", "gate"))
+    what.add_argument(
+        "--ensemble",
+        metavar="CONDITIONS",
+        help="search members and their weights together: positive,negative or positive,positive,negative",
+    )
+    what.add_argument(
+        "--start",
+        metavar="FROM",
+        help="a calibration, a sweep, or guidance:1.5 (default: base)",
+    )
+    what.add_argument("--preset", default="default", choices=tuple(PRESETS))
+    what.add_argument(
+        "--bounds", metavar="LOW,HIGH", help="of scales (default: 0.5,1.5 on tabletop, else -1,2)"
+    )
+    what.add_argument("--weight-bounds", metavar="LOW,HIGH", help="of output weights (default -10,10)")
+
+    how = parser.add_argument_group("pictures and rewards")
+    how.add_argument("--reward", metavar="NAMES", help="comma-separated, each with a weight if wanted: a,b:2")
+    how.add_argument(
+        "--judge", default="", metavar="NAMES", help="rewards to report at the end, never optimised"
+    )
+    how.add_argument("--optimize-judges", action="store_true", help="allow judges in --reward")
+    how.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
+    how.add_argument("--size", metavar="WxH", help="picture size (default: the backbone's)")
+    how.add_argument(
+        "--guidance",
+        type=float,
+        help="of the base that everything is compared with (default: the backbone's)",
+    )
+    how.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line to search on")
+    how.add_argument(
+        "--held-out", type=Path, metavar="FILE", help="one prompt a line for the final judgement"
+    )
+    how.add_argument("--objective", choices=("difference", "win-rate"))
+    how.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
+    how.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+
+    fine = parser.add_argument_group("fine settings (presets choose them)")
+    fine.add_argument("--optimizer", choices=("cma", "mirrored-adam"))
+    fine.add_argument("--sigma0", type=float, help="first step of scales")
+    fine.add_argument("--weight-sigma", type=float, help="first step of output weights")
+    fine.add_argument("--popsize", type=int, help="candidates a generation")
+    fine.add_argument("--mirrors", type=float, help="share of candidates that mirror the worst")
+    fine.add_argument("--bucket", type=int, help="(prompt, seed) pairs a generation")
+    fine.add_argument("--race", type=int, help="pairs for all before the worse half drops out; 0 is no race")
+    fine.add_argument("--pool", type=int, help="pairs to draw buckets from; 0 draws new ones each time")
+    fine.add_argument("--tail", type=float, help="share of the images over which means are averaged")
+    fine.add_argument("--batch-size", type=int, help="pictures rendered at once")
+    fine.add_argument("--convergence", choices=("validation", "paper", "none"))
+    fine.add_argument("--validation-pairs", type=int)
+    fine.add_argument("--held-out-pairs", type=int)
+    parser.set_defaults(run=run)
+
+
+@dataclass
+class _Stopper:
+    """Counts requests to stop."""
+
+    count: int = 0
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Ctrl-C asks to stop; the third one interrupts."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.count += 1
+            if self.count >= 3:
+                raise KeyboardInterrupt
+            words = (
+                "stopping after this batch; again to skip the judgement" if self.count == 1 else "skipping"
+            )
+            print(f"\n{words} …", file=sys.stderr)
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; 0 also where nothing better was found, because the search itself worked."""
+    if (args.out is None) == (args.resume is None):
+        raise SearchError("give --out RUN for a new run, or --resume RUN to go on with one")
+    budget = budget_of(args)
+    from calibri.backbones.loading import load_backbone
+    from calibri.search.journal import JournalTail
+
+    if args.resume is not None:
+        _refuse_changes(args)
+        config = JournalTail(args.resume).config()
+        if config is None:
+            raise SearchError(f"{args.resume} is no run folder: it has no config.json")
+        folder = args.resume
+        backbone = load_backbone(config.backbone, device=config.device, dtype=config.dtype)
+    else:
+        folder = args.out
+        if not args.reward:
+            raise SearchError("give --reward NAMES, for example --reward tabletop-align,tabletop-quality")
+        backbone = load_backbone(args.backbone, device=args.device or "auto", dtype=args.dtype or "auto")
+        config = config_from(args, backbone)
+    return _search(args, config, folder, backbone, budget)
+
+
+def _refuse_changes(args: argparse.Namespace) -> None:
+    """A resumed run keeps its settings: candidates follow from them. Raises SearchError for one that is
+    given.
+    """
+    fixed = (
+        *OPTIONS,
+        "reward",
+        "ensemble",
+        "start",
+        "bounds",
+        "weight_bounds",
+        "size",
+        "prompts",
+        "held_out",
+    )
+    given = [name for name in fixed if getattr(args, name) is not None]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise SearchError(f"a resumed run keeps its settings: leave out {option}, or start a new run")
+
+
+def _search(
+    args: argparse.Namespace, config: SearchConfig, folder: Path, backbone: Backbone, budget: Budget | None
+) -> int:
+    from calibri.commands.live import JsonView, live_view
+    from calibri.search.journal import read_journal
+    from calibri.search.run import run_search
+
+    earlier = read_journal(folder) if args.resume is not None else []
+    stopper = _Stopper()
+    view = JsonView() if args.json else live_view(config, folder)
+    for record in earlier:
+        view.replayed(record)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stopper.listening())
+        scorer = None
+        if args.ray:
+            from calibri.search.distributed import RayScorer
+
+            scorer = stack.enter_context(RayScorer.connected(config, args.ray, workers=args.workers))
+            rewards = {}
+        else:
+            rewards = load_rewards(config, backbone.device.type)
+        stack.enter_context(view)
+        for record in run_search(
+            config,
+            folder,
+            backbone=backbone,
+            rewards=rewards,
+            budget=budget,
+            stop=lambda: stopper.count > 0,
+            abandon=lambda: stopper.count > 1,
+            progress=view.progress,
+            scorer=scorer,
+        ):
+            view.show(record)
+    return 0
+
+
+def load_rewards(config: SearchConfig, device: str = "cpu") -> dict[str, Any]:
+    """All rewards and judges of a config, by name, their weights on `device`."""
+    from calibri.rewards.base import load_reward
+
+    names = dict.fromkeys([term.name for term in config.rewards] + list(config.judges))
+    return {name: load_reward(name, device) for name in names}
+
+
+def budget_of(args: argparse.Namespace) -> Budget | None:
+    """The limits given, or None. Raises SearchError for one that is not positive."""
+    limits = {name: getattr(args, name) for name in ("images", "minutes", "generations")}
+    if all(value is None for value in limits.values()):
+        return None
+    for name, value in limits.items():
+        if value is not None and value <= 0:
+            raise SearchError(f"--{name} must be above 0, got {value:g}")
+    return Budget(**limits)
+
+
+def config_from(args: argparse.Namespace, backbone: Backbone) -> SearchConfig:
+    """The config of a new run from the command's options."""
+    from calibri.backbones.catalog import known_backbones
+
+    layout = backbone.layout(args.granularity)
+    values: dict[str, Any] = {name: v for name in OPTIONS if (v := getattr(args, name)) is not None}
+    values.setdefault("steps", backbone.spec.steps)
+    if backbone.spec.cfg is not None:
+        values.setdefault("guidance", backbone.spec.cfg)
+    # A folder as it is, so that a resumed run finds it; a catalog's backbone by its name.
+    values["backbone"] = backbone.spec.name if backbone.spec.name in known_backbones() else args.backbone
+    values["granularity"] = args.granularity
+    values["rewards"] = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
+    values["optimize_judges"] = args.optimize_judges
+    values["judges"] = tuple(name.strip() for name in args.judge.split(",") if name.strip())
+    for name in ("bounds", "weight_bounds"):
+        if getattr(args, name):
+            values[name] = _numbers(getattr(args, name), f"--{name.replace('_', '-')}")
+    if args.size:
+        values["width"], values["height"] = _size(args.size)
+    values |= search_prompts(args.prompts, args.held_out, args.backbone)
+    draft = SearchConfig.make(args.preset, **values)
+    start = start_from(args, draft, layout)
+    values |= {"conditions": start.conditions, "weights": start.weights, "start_from": start.words}
+    if start.scales is not None:
+        values["start"] = start.scales
+    return SearchConfig.make(args.preset, **values)
+
+
+def start_from(args: argparse.Namespace, config: SearchConfig, layout: Layout) -> Start:
+    """Where the search begins: --start and --ensemble together. Raises SearchError where they contradict."""
+    from calibri.calibration.artifact import Calibration
+    from calibri.search.space import calibration_start, ensemble_start, guidance_start, plain_start
+
+    text = args.start or ""
+    if text.startswith("guidance:"):
+        try:
+            start = guidance_start(float(text.removeprefix("guidance:")))
+        except ValueError as error:
+            raise SearchError(f"--start guidance:STRENGTH wants a number, got {text!r}") from error
+    elif text.endswith(".jsonl"):
+        from calibri.analysis.diagnose import best_start, read_sweep
+
+        found = best_start(read_sweep(Path(text)), layout, config.backbone, bounds=config.bounds)
+        start = calibration_start(found, layout, config.bounds, f"the sweep {Path(text).name}")
+    elif text:
+        found = Calibration.load(Path(text))
+        start = calibration_start(found, layout, config.bounds, found.title or Path(text).name)
+    elif config.guidance not in (None, 1):
+        start = guidance_start(config.guidance)  # the base itself, which needs guidance to paint well
+    else:
+        start = plain_start()
+    if args.ensemble:
+        start = ensemble_start(start, tuple(part.strip() for part in args.ensemble.split(",")))
+    return start
+
+
+def _numbers(text: str, option: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SearchError(f"{option} wants two numbers LOW,HIGH, got {text!r}") from error
+    return low, high
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise SearchError(f"--size wants WIDTHxHEIGHT, got {text!r}") from error
+    return width, height

@@ -1,0 +1,57 @@
+"""What people prefer: win rates with honest intervals, agreement, and Bradley–Terry strengths.
+
+numpy and scipy only. Every function takes `Vote`s and answers with a frozen result or with `NoData`, which
+says why there is nothing to tell. A rate of 50 % is only ever a rate that was measured.
+"""
+
+from calibri.preference.agreement import gold_accuracy, krippendorff_alpha, repeat_consistency, votes_alpha
+from calibri.preference.bootstrap import two_way_interval
+from calibri.preference.bradley_terry import Strength, Strengths, bradley_terry
+from calibri.preference.consensus import Consensus, consensus, inflation
+from calibri.preference.raters import RaterReport, Thresholds, rater_reports
+from calibri.preference.rates import (
+    SignTest,
+    Tally,
+    left_rate,
+    sign_test,
+    strict_rate,
+    tally,
+    wilson,
+    win_rate,
+)
+from calibri.preference.table import PairTable, pair_table
+from calibri.preference.votes import ANSWERS, Answer, NoData, Rate, Vote, arms_of, between
+
+__all__ = [
+    "ANSWERS",
+    "Answer",
+    "Consensus",
+    "NoData",
+    "PairTable",
+    "Rate",
+    "RaterReport",
+    "SignTest",
+    "Strength",
+    "Strengths",
+    "Tally",
+    "Thresholds",
+    "Vote",
+    "arms_of",
+    "between",
+    "bradley_terry",
+    "consensus",
+    "gold_accuracy",
+    "inflation",
+    "krippendorff_alpha",
+    "left_rate",
+    "pair_table",
+    "rater_reports",
+    "repeat_consistency",
+    "sign_test",
+    "strict_rate",
+    "tally",
+    "two_way_interval",
+    "votes_alpha",
+    "wilson",
+    "win_rate",
+]

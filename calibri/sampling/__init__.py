@@ -1,0 +1,1 @@
+"""From scales and prompts to pictures."""

@@ -1,0 +1,138 @@
+"""Scales into the transformer: forward hooks at the gates, per-sample vectors, reversible and exact.
+
+One module-level function for each operation, reading plain tensor attributes: values change in place, and
+compiled blocks see no new code (SITES.md, at run time). `forward` is never replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from calibri.backbones.sites import Chunk, Site, TupleItem, unwrapped
+from calibri.errors import LayoutError, RenderError
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+ATTRIBUTE = "calibri_scales"  # on a hooked module: ((index, scales (B,) or (1,)), …)
+
+
+def scale_items(module: torch.nn.Module, _: Any, output: tuple) -> tuple:
+    """T(m,i): multiplies gates (B, D) in an output tuple by scales (B,)."""
+    changed = list(output)
+    for index, scale in getattr(module, ATTRIBUTE):
+        changed[index] = _scaled(output[index], scale)
+    return tuple(changed)
+
+
+def scale_chunks(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+    """C(m,n,i): multiplies chunks (B, D) of an output tensor (B, n·D) by scales (B,)."""
+    count = getattr(module, ATTRIBUTE + "_of")
+    parts = list(output.chunk(count, dim=-1))
+    for index, scale in getattr(module, ATTRIBUTE):
+        parts[index] = _scaled(parts[index], scale)
+    return torch.cat(parts, dim=-1)
+
+
+def _scaled(gate: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    scale = scale.to(gate.device)
+    if scale.shape[0] not in (1, gate.shape[0]) and gate.shape[0] % scale.shape[0] == 0 and gate.shape[0] > 1:
+        scale = scale.repeat(gate.shape[0] // scale.shape[0])  # a modulation over [t, 0], each with the batch
+    # float32 scales promote the product, so that 1.0039 counts in bf16 too; the gate keeps its dtype.
+    return (gate * scale[:, None]).to(gate.dtype)
+
+
+_HOOKS = {TupleItem: scale_items, Chunk: scale_chunks}
+
+
+class ScaleHooks:
+    """Context manager: inside it the transformer's branches are multiplied, outside it is as it was.
+
+        with ScaleHooks(transformer, sites) as hooks:
+            hooks.set(layout.expand(scales))
+
+    Until `set` is called all scales are one, which is bit-identical to the transformer without hooks.
+    """
+
+    def __init__(
+        self, transformer: torch.nn.Module, sites: Sequence[Site], device: torch.device | None = None
+    ) -> None:
+        """`device`: where the transformer runs, if that is not where its weights are (offload)."""
+        self._transformer = unwrapped(transformer)
+        self._device = device
+        self._sites = tuple(sites)
+        self._handles: list[RemovableHandle] = []
+        self._modules: list[torch.nn.Module] = []
+        self._values: torch.Tensor | None = None
+
+    def __enter__(self) -> ScaleHooks:
+        modules = dict(self._transformer.named_modules())
+        self._plan: dict[str, list[int]] = {}  # module path → indices of its sites
+        for i, site in enumerate(self._sites):
+            if site.module not in modules:
+                raise RenderError(
+                    f"{type(self._transformer).__name__} has no module {site.module!r} for {site.name}"
+                )
+            self._plan.setdefault(site.module, []).append(i)
+        if any(hasattr(modules[path], ATTRIBUTE) for path in self._plan):
+            raise RenderError(
+                "this transformer is scaled already: leave the first ScaleHooks before a second"
+            )
+        try:
+            for path, indices in self._plan.items():
+                op = self._sites[indices[0]].op
+                module = modules[path]
+                self._modules.append(module)
+                if isinstance(op, Chunk):
+                    setattr(module, ATTRIBUTE + "_of", op.count)
+                self._handles.append(module.register_forward_hook(_HOOKS[type(op)]))
+            self.set(np.ones(len(self._sites)))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for module in self._modules:
+            for name in (ATTRIBUTE, ATTRIBUTE + "_of"):
+                if hasattr(module, name):
+                    delattr(module, name)
+        self._handles, self._modules, self._values = [], [], None
+
+    def set(self, values: np.ndarray | torch.Tensor | Sequence[float]) -> None:
+        """One vector (n_sites,) for the whole batch, or (B, n_sites), one for each row of the batch.
+
+        Kept as float32 whatever the model's dtype. Raises LayoutError for another shape or for a number that
+        is not finite, with the site's name.
+        """
+        if not self._handles:
+            raise RenderError("scales can be set only inside `with ScaleHooks(…)`")
+        array = np.asarray(values, dtype=np.float32)
+        if array.ndim == 1:
+            array = array[None]
+        if array.ndim != 2 or array.shape[1] != len(self._sites) or not len(array):
+            raise LayoutError(
+                f"expected ({len(self._sites)},) or (B, {len(self._sites)}) scales, one for each site, "
+                f"came shape {np.shape(values)}"
+            )
+        if not np.isfinite(array).all():
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            raise LayoutError(
+                f"{self._sites[column].name}: expected a finite number, came {array[row, column]}"
+            )
+        fresh = torch.from_numpy(np.ascontiguousarray(array.T))  # (n_sites, B)
+        if self._values is not None and self._values.shape == fresh.shape:
+            self._values.copy_(fresh)
+            return
+        with torch.inference_mode(False):  # an inference tensor could not be changed in place later
+            device = self._device or next(self._transformer.parameters()).device
+            self._values = fresh.to(device, copy=True)
+        for module, indices in zip(self._modules, self._plan.values(), strict=True):
+            scales = tuple((self._sites[i].op.index, self._values[i]) for i in indices)
+            setattr(module, ATTRIBUTE, scales)

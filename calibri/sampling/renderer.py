@@ -1,0 +1,207 @@
+"""Render requests → pictures: arms, candidates and ensembles mixed in one batch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from calibri.backbones.loading import Backbone
+from calibri.errors import RenderError
+from calibri.sampling.ensemble import Rows, member_rows
+from calibri.sampling.hooks import ScaleHooks
+from calibri.sampling.prompts import PromptCache
+from calibri.sampling.request import Job, Rendered, RenderRequest, checked
+
+__all__ = ["RenderCancelled", "RenderRequest", "Rendered", "Renderer"]
+
+log = logging.getLogger(__name__)
+
+OnStep = Callable[[int, int], None]
+Cancel = Callable[[], bool]
+
+
+class RenderCancelled(RenderError):
+    """The caller's `cancel` said so."""
+
+
+class Renderer:
+    """Renders with one backbone. Not safe to call from two threads at once: the caller owns the lock.
+
+    A picture depends on its request alone: noise comes from a CPU generator of its own, prompts are encoded
+    one by one. What is left is the rounding of matrix products, which changes with the number of rows:
+    below 1e-5 in float32, which may move a pixel by one level of 255. The same requests in the same
+    order give the same bits.
+    """
+
+    def __init__(self, backbone: Backbone, batch_size: int = 8) -> None:
+        """`batch_size`: pictures in one forward; each may have several members."""
+        if batch_size < 1:
+            raise RenderError(f"batch_size: expected 1 or more, came {batch_size}")
+        self.backbone = backbone
+        self.batch_size = batch_size
+        self._prompts = PromptCache(backbone.adapter)
+
+    def render(
+        self,
+        requests: Sequence[RenderRequest],
+        *,
+        on_step: OnStep | None = None,
+        cancel: Cancel | None = None,
+    ) -> list[Rendered]:
+        """Pictures in the order of `requests`.
+
+        Requests of equal steps and size share batches, whatever their scales and members. `on_step(done,
+        total)` counts sampling steps over all batches. `cancel` is asked before each batch and after each
+        step; yes raises RenderCancelled. Raises RenderError and LayoutError for what cannot be rendered. Out
+        of memory on CUDA, batches are halved and stay so.
+        """
+        jobs = [checked(request, place, self.backbone) for place, request in enumerate(requests)]
+        groups = _groups(jobs)
+        transformer = self.backbone.transformer
+        if getattr(transformer, "is_cache_enabled", False):
+            raise RenderError("a step cache is on, which does not know of scales: call disable_cache() first")
+        done: list[Rendered | None] = [None] * len(jobs)
+        progress = _Progress(on_step, cancel)
+        with (
+            self._no_grad(),
+            ScaleHooks(transformer, self.backbone.sites, self.backbone.device) as hooks,
+        ):
+            while groups:
+                group = groups.pop(0)
+                batch, rest = group[: self.batch_size], group[self.batch_size :]
+                progress.begin(batch, [rest, *groups], self.batch_size)
+                try:
+                    pictures = self._render_batch(batch, hooks, progress)
+                except torch.OutOfMemoryError as error:
+                    self._halve(len(batch), error)
+                    groups.insert(0, group)
+                    continue
+                progress.end()
+                for job, picture in zip(batch, pictures, strict=True):
+                    done[job.place] = picture
+                if rest:
+                    groups.insert(0, rest)
+        return [picture for picture in done if picture is not None]
+
+    def _no_grad(self) -> AbstractContextManager:
+        # Offload moves weights during a forward; what inference mode moved could never be changed again.
+        return torch.inference_mode() if self.backbone.offload is None else torch.no_grad()
+
+    def _autocast(self) -> AbstractContextManager:
+        if not self.backbone.mixed:
+            return nullcontext()
+        return torch.autocast(self.backbone.device.type, dtype=torch.bfloat16)
+
+    def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
+        torch.cuda.empty_cache()
+        if tried == 1:
+            raise RenderError(
+                "not enough memory for one picture: choose a smaller size, fewer members, a smaller dtype, "
+                "or offload"
+            ) from error
+        self.batch_size = tried // 2
+        log.warning("out of memory: batches now hold %d pictures", self.batch_size)
+
+    def _render_batch(self, batch: list[Job], hooks: ScaleHooks, progress: _Progress) -> list[Rendered]:
+        began = time.perf_counter()
+        adapter, pipeline = self.backbone.adapter, self.backbone.pipeline
+        rows = Rows.of([[term.weight for term in job.terms] for job in batch])
+        members = [(batch[i], batch[i].terms[k]) for i, k in rows.order]
+        hooks.set(np.stack([term.scales for _, term in members]))
+        seen = [
+            self._prompts.get(job.request.prompt if term.positive else job.request.negative_prompt)
+            for job, term in members
+        ]
+        guidance = [job.request.embedded_guidance for job, _ in members]
+        positive = [self._prompts.get(job.request.prompt) for job in batch]
+        plain = (
+            rows.is_plain
+            and all(term.positive for _, term in members)
+            and all(value is None for value in guidance)
+        )
+        combining: AbstractContextManager = nullcontext()
+        if not plain:
+            conditions = adapter.rows(seen, guidance)
+            combining = member_rows(
+                self.backbone.transformer, rows, adapter.repeated, conditions, adapter.finish
+            )
+        try:
+            with combining, self._autocast():
+                pixels = pipeline(
+                    **adapter.call(positive),
+                    height=batch[0].height,
+                    width=batch[0].width,
+                    num_inference_steps=int(batch[0].request.steps),
+                    generator=[torch.Generator("cpu").manual_seed(int(job.request.seed)) for job in batch],
+                    output_type="pt",
+                    callback_on_step_end=progress.step,
+                    callback_on_step_end_tensor_inputs=[],
+                ).images
+        except BaseException:
+            pipeline.maybe_free_model_hooks()
+            raise
+        pictures = _pictures(pixels, batch)
+        share = (time.perf_counter() - began) / len(members)
+        return [
+            Rendered(picture, job.request, job.nfe, share * len(job.terms))
+            for picture, job in zip(pictures, batch, strict=True)
+        ]
+
+
+def _groups(jobs: list[Job]) -> list[list[Job]]:
+    """Jobs that may share a forward, those with most members first."""
+    groups: dict[tuple[int, int, int], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault((job.request.steps, job.height, job.width), []).append(job)
+    return [sorted(group, key=lambda job: -len(job.terms)) for group in groups.values()]
+
+
+def _pictures(pixels: torch.Tensor, batch: list[Job]) -> list[Image.Image]:
+    """(B, 3, H, W) in [0, 1] → RGB pictures. Raises RenderError where a picture is not finite."""
+    finite = torch.isfinite(pixels.float().sum(dim=(1, 2, 3))).tolist()
+    for job, good in zip(batch, finite, strict=True):
+        if not good:
+            raise RenderError(
+                f"the picture of {job.request.prompt!r} with seed {job.request.seed} is not finite: "
+                "bring the scales nearer to 1, or use float32"
+            )
+    levels = (pixels.float() * 255).round().to(torch.uint8)
+    array = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return [Image.fromarray(each) for each in array]
+
+
+class _Progress:
+    """Counts steps over batches, and stops where the caller wants it."""
+
+    def __init__(self, on_step: OnStep | None, cancel: Cancel | None) -> None:
+        self._on_step, self._cancel = on_step, cancel
+        self._finished = self._steps = self._now = self._left = 0
+
+    def begin(self, batch: list[Job], rest: list[list[Job]], size: int) -> None:
+        """A batch begins; `rest` are the groups after it, in batches of `size`."""
+        self._ask()
+        self._steps, self._now = batch[0].request.steps, 0
+        self._left = sum(-(-len(group) // size) * group[0].request.steps for group in rest if group)
+
+    def end(self) -> None:
+        self._finished += self._steps
+
+    def step(self, *_: Any) -> dict[str, Any]:
+        """The pipeline's callback at the end of each step."""
+        self._now += 1
+        if self._on_step is not None:
+            self._on_step(self._finished + self._now, self._finished + self._steps + self._left)
+        if self._now < self._steps:
+            self._ask()
+        return {}
+
+    def _ask(self) -> None:
+        if self._cancel is not None and self._cancel():
+            raise RenderCancelled("the render was cancelled")

@@ -1,0 +1,225 @@
+"""The same scores from many processes: batches spread over Ray actors, each with a backbone and its rewards.
+
+A batch is the unit of work, with the boundaries of one process, so that who renders it changes nothing;
+what a lost worker had taken is rendered again by another. Ray is an extra: `pip install calibri-
+studio[ray]`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibri.errors import SearchError
+from calibri.search.config import SearchConfig
+from calibri.search.scoring import Progress, SearchStopped, batches
+
+if TYPE_CHECKING:
+    from calibri.sampling.request import RenderRequest
+
+TRIES = 3
+NO_RAY = "--ray needs Ray, which is not installed: pip install 'calibri-studio[ray]'"
+
+
+class Worker:
+    """One actor: a backbone, its rewards, and nothing that outlives a batch.
+
+    `threads`: of torch on a CPU. Sums come out the same only with the same number of threads, so all
+    workers have it. `make`: for backbones and rewards that have no name, a function → (backbone, rewards by
+    name).
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        rewards: Sequence[str],
+        batch_size: int,
+        device: str,
+        dtype: str,
+        threads: int,
+        make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
+    ) -> None:
+        import torch
+
+        from calibri.sampling.renderer import Renderer
+
+        torch.set_num_threads(threads)
+        if make is not None:
+            self.backbone, self.rewards = make()
+        else:
+            from calibri.backbones.loading import load_backbone
+            from calibri.rewards.base import load_reward
+
+            self.backbone = load_backbone(backbone, device=device, dtype=dtype)
+            self.rewards = {name: load_reward(name, self.backbone.device.type) for name in rewards}
+        self.renderer = Renderer(self.backbone, batch_size=batch_size)
+
+    def about(self) -> dict[str, Any]:
+        """What this worker loaded."""
+        judges = [name for name, reward in self.rewards.items() if reward.info.role == "judge"]
+        return {"rewards": list(self.rewards), "judges": judges, "fingerprint": self.backbone.fingerprint}
+
+    def process(self) -> int:
+        """Its process id."""
+        return os.getpid()
+
+    def score(self, batch: list[dict[str, Any]], names: list[str]) -> list[list[float]]:
+        """Scores of one batch of plain requests, (len(batch), len(names))."""
+        from calibri.search.scoring import score_batch
+
+        requests = [unpacked(plain, self.backbone) for plain in batch]
+        return score_batch(self.renderer, self.rewards, requests, names).tolist()
+
+
+def packed(request: RenderRequest) -> dict[str, Any]:
+    """A request as plain values, so that no code travels with it."""
+    members = request.members
+    return {
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "steps": request.steps,
+        "members": None
+        if members is None
+        else [(list(member.scales), member.weight, member.condition) for member in members],
+        "granularity": None if request.layout is None else request.layout.granularity,
+        "height": request.height,
+        "width": request.width,
+        "guidance": request.guidance,
+        "negative_prompt": request.negative_prompt,
+    }
+
+
+def unpacked(plain: dict[str, Any], backbone: Any) -> RenderRequest:
+    """The inverse of `packed`, on a worker's own backbone."""
+    from calibri.calibration.artifact import Member
+    from calibri.sampling.request import RenderRequest
+
+    members = plain["members"]
+    return RenderRequest(
+        **{name: plain[name] for name in ("prompt", "seed", "steps", "height", "width", "guidance")},
+        negative_prompt=plain["negative_prompt"],
+        members=None
+        if members is None
+        else tuple(Member(scales=tuple(s), weight=w, condition=c) for s, w, c in members),
+        layout=None if plain["granularity"] is None else backbone.layout(plain["granularity"]),
+    )
+
+
+class RayScorer:
+    """A Scorer over Ray actors.
+
+    Raises SearchError if a batch fails on `TRIES` workers one after the other; errors that a reward or the
+    renderer raises are the batch's own and come through at once.
+    """
+
+    def __init__(self, ray: Any, make_actor: Callable[[], Any], workers: int, batch_size: int) -> None:
+        self._ray = ray
+        self._make_actor = make_actor
+        self.batch_size = batch_size
+        self.actors = [make_actor() for _ in range(workers)]
+        about = ray.get([actor.about.remote() for actor in self.actors])
+        prints = {each["fingerprint"] for each in about}
+        if len(prints) > 1:
+            raise SearchError(
+                "the workers loaded different weights of the backbone: their scores would not compare"
+            )
+        self.known = tuple(about[0]["rewards"])
+        self.judges = frozenset(about[0]["judges"])
+        self.fingerprint = prints.pop()
+
+    @classmethod
+    @contextmanager
+    def connected(
+        cls,
+        config: SearchConfig,
+        address: str = "local",
+        *,
+        workers: int | None = None,
+        threads: int = 1,
+        make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
+    ) -> Iterator[RayScorer]:
+        """Workers on a cluster at `address`, or on a cluster of this machine's own ("local"), closed
+        afterwards.
+        """
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError as error:
+            raise SearchError(NO_RAY) from error
+        if workers is not None and workers < 1:
+            raise SearchError(f"--workers must be 1 or more, got {workers}")
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+        if address == "local":
+            ray.init(num_cpus=workers, object_store_memory=80 * 2**20, **quiet)
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level="error")
+        try:
+            gpus = int(ray.cluster_resources().get("GPU", 0))
+            count = workers or gpus or 2
+            per_gpu = min(1.0, gpus / count) if gpus and config.device != "cpu" else 0
+            actor = ray.remote(num_cpus=0, num_gpus=per_gpu)(Worker)
+            names = list(dict.fromkeys([term.name for term in config.rewards] + list(config.judges)))
+
+            def make_actor() -> Any:
+                return actor.remote(
+                    config.backbone, names, config.batch_size, config.device, config.dtype, threads, make
+                )
+
+            yield cls(ray, make_actor, count, config.batch_size)
+        finally:
+            ray.shutdown()
+
+    def __call__(
+        self,
+        requests: Sequence[RenderRequest],
+        names: Sequence[str],
+        *,
+        stop: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        work = [[packed(request) for request in batch] for batch in batches(requests, self.batch_size)]
+        results: list[list[list[float]] | None] = [None] * len(work)
+        waiting = deque(range(len(work)))
+        failures = [0] * len(work)
+        idle = deque(range(len(self.actors)))
+        running: dict[Any, tuple[int, int]] = {}  # task → (batch, actor)
+        done, stopped = 0, False
+        while waiting or running:
+            stopped = stopped or (stop is not None and stop())
+            if stopped:
+                waiting.clear()
+            while waiting and idle:
+                number, place = waiting.popleft(), idle.popleft()
+                running[self.actors[place].score.remote(work[number], list(names))] = (number, place)
+            if not running:
+                break
+            finished, _ = self._ray.wait(list(running), num_returns=1, timeout=0.5)
+            for task in finished:
+                number, place = running.pop(task)
+                try:
+                    results[number] = self._ray.get(task)
+                    done += len(work[number])
+                    if progress is not None:
+                        progress(done, len(requests))
+                except self._ray.exceptions.RayActorError as error:
+                    failures[number] += 1
+                    if failures[number] >= TRIES:
+                        raise SearchError(
+                            f"a batch was lost with {TRIES} workers, one after the other: {error}"
+                        ) from error
+                    self.actors[place] = self._make_actor()
+                    waiting.appendleft(number)
+                except self._ray.exceptions.RayTaskError as error:
+                    raise (error.cause if isinstance(error.cause, Exception) else error) from error
+                idle.append(place)
+        if stopped and any(result is None for result in results):
+            raise SearchStopped("stopped between two batches")
+        rows = [row for result in results if result is not None for row in result]
+        scores = np.array(rows, dtype=np.float64).reshape(len(requests), len(names))
+        return scores if math.prod(scores.shape) else np.empty((len(requests), len(names)))

@@ -1,0 +1,276 @@
+"""The run folder: `config.json`, written once, and `journal.jsonl`, which only grows.
+
+Each line is a record with `prev`, the digest of the line before (of config.json for the first), and `hash`,
+its own. A line is one write and one fsync, so that `kill -9` loses at most the generation under way: a torn
+last line is cut off when the folder is opened again, while any altered line, or an altered config, is
+refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from calibri.errors import JournalError
+from calibri.search.config import SearchConfig
+from calibri.search.records import GenerationRecord, Record, record_from
+
+CONFIG = "config.json"
+JOURNAL = "journal.jsonl"
+LOCK = "lock"
+TAIL = "tail.json"  # the tail average as it stands
+CALIBRATION = "calibration.json"  # only if it is shown to be better than base
+
+
+def _digest(prev: str, body: str) -> str:
+    return hashlib.sha256(f"{prev}\n{body}".encode()).hexdigest()
+
+
+def _line(record: Record, prev: str) -> tuple[bytes, str]:
+    body = json.dumps(
+        record.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
+    digest = _digest(prev, body)
+    # `prev` and `hash` go in front of the body's own text, so that checking a line needs no second
+    # serialisation.
+    return f'{{"prev":"{prev}","hash":"{digest}",{body[1:]}\n'.encode(), digest
+
+
+_HEAD = len('{"prev":"') + 64 + len('","hash":"') + 64 + len('",')
+
+
+def _checked(line: bytes, prev: str, number: int) -> tuple[Record, str]:
+    """The record of one complete line that follows `prev`, and its digest. ValueError if it is no JSON
+    line.
+    """
+    text = line.decode()  # UnicodeDecodeError is a ValueError
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError("not an object")
+    said_prev, said = data.pop("prev", None), data.pop("hash", None)
+    if said_prev != prev:
+        raise JournalError(
+            f"line {number} of {JOURNAL} does not follow from "
+            + (CONFIG if number == 1 else f"line {number - 1}")
+            + ": one of them was altered; the run cannot be resumed"
+        )
+    if _digest(prev, "{" + text[_HEAD:]) != said:
+        raise JournalError(
+            f"line {number} of {JOURNAL} was altered: its digest does not match; the run cannot be resumed"
+        )
+    return record_from(data), said
+
+
+class JournalTail:
+    """Reads a run that any process may be writing. Never writes, never locks.
+
+    `poll` returns the records completed since the last call; `offset` is the byte up to which the journal
+    is read. An unfinished last line waits for the next call. Raises JournalError if a line was altered.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.offset = 0
+        self.lines = 0
+        self._prev: str | None = None
+
+    def config(self) -> SearchConfig | None:
+        """The run's config, or None while there is none."""
+        try:
+            return SearchConfig.from_json((self.folder / CONFIG).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    def poll(self) -> list[Record]:
+        if self._prev is None:
+            try:
+                self._prev = hashlib.sha256((self.folder / CONFIG).read_bytes()).hexdigest()
+            except FileNotFoundError:
+                return []
+        try:
+            with open(self.folder / JOURNAL, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self.offset:
+                    raise JournalError(f"{JOURNAL} has become shorter than what was read of it")
+                file.seek(self.offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        records: list[Record] = []
+        start, prev = 0, self._prev
+        while (end := data.find(b"\n", start)) >= 0:
+            number = self.lines + len(records) + 1
+            try:
+                record, prev = _checked(data[start:end], prev, number)
+            except ValueError as error:
+                if data.find(b"\n", end + 1) < 0:
+                    break  # a torn last line: its writer will cut it off
+                raise JournalError(f"line {number} of {JOURNAL} cannot be read: {error}") from error
+            records.append(record)
+            start = end + 1
+        self._prev, self.offset, self.lines = prev, self.offset + start, self.lines + len(records)
+        return records
+
+
+def read_journal(folder: str | Path) -> list[Record]:
+    """All complete records of a run, checked. Raises JournalError if there is no run."""
+    if not (Path(folder) / CONFIG).exists():
+        raise JournalError(f"{folder} is no run folder: it has no {CONFIG}")
+    return JournalTail(folder).poll()
+
+
+def owner_of(folder: str | Path) -> int | None:
+    """Process id that writes the run now; None if nobody does."""
+    try:
+        with open(Path(folder) / LOCK, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _pid_in(file.read())
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _pid_in(data: bytes) -> int:
+    with suppress(ValueError, IndexError):
+        return int(data.split()[0])
+    return 0
+
+
+class RunFolder:
+    """A run opened for writing by one process at a time.
+
+    The lock is the kernel's: it vanishes with its process, however that ends, so a stale one never blocks.
+    Raises JournalError if another process writes the run, or if the run cannot be trusted.
+    """
+
+    def __init__(self, folder: str | Path, config: SearchConfig | None = None) -> None:
+        self.folder = Path(folder)
+        self.repaired = 0  # bytes of a torn last line that were cut off
+        self.records: list[Record] = []
+        self._file: int | None = None
+        if config is None and not (self.folder / CONFIG).exists():
+            raise JournalError(f"{self.folder} is no run folder: it has no {CONFIG}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise JournalError(f"{self.folder} is a file, not a folder for a run") from error
+        self._lock = self._locked()
+        try:
+            self.config = self._settle_config(config)
+            self._open_journal()
+        except BaseException:
+            self.close()
+            raise
+
+    def _locked(self) -> int:
+        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        for attempt in range(5):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt < 4:  # owner_of() holds it for an instant
+                    time.sleep(0.05)
+        else:
+            owner = _pid_in(os.pread(lock, 64, 0))
+            os.close(lock)
+            raise JournalError(
+                f"{self.folder} is being written by process {owner}; wait for it or stop it first"
+            )
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+        return lock
+
+    def _settle_config(self, config: SearchConfig | None) -> SearchConfig:
+        path = self.folder / CONFIG
+        if not path.exists():
+            if (self.folder / JOURNAL).exists():
+                raise JournalError(f"{self.folder} has a {JOURNAL} but no {CONFIG}")
+            assert config is not None
+            write_atomically(path, config.to_json())
+            return config
+        stored = SearchConfig.from_json(path.read_text(encoding="utf-8"))
+        if config is not None and config != stored:
+            names = [n for n in SearchConfig.model_fields if getattr(config, n) != getattr(stored, n)]
+            raise JournalError(
+                f"{self.folder} holds another search (they differ in {', '.join(names)}); "
+                "resume it as it is, or choose a new folder"
+            )
+        return stored
+
+    def _open_journal(self) -> None:
+        tail = JournalTail(self.folder)
+        path = self.folder / JOURNAL
+        new = not path.exists()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        if new:
+            _sync_folder(self.folder)
+        self.records = tail.poll()
+        size = os.fstat(self._file).st_size
+        if size > tail.offset:
+            self.repaired = size - tail.offset
+            os.ftruncate(self._file, tail.offset)
+            os.fsync(self._file)
+        assert tail._prev is not None
+        self._prev = tail._prev
+
+    def append(self, record: Record) -> None:
+        """Writes one record and waits until it is on the disk."""
+        if self._file is None:
+            raise JournalError("the run folder is closed")
+        data, digest = _line(record, self._prev)
+        written = os.write(self._file, data)
+        if written != len(data):
+            raise JournalError(
+                f"only {written} of {len(data)} bytes could be written to {JOURNAL}: is the disk full?"
+            )
+        os.fsync(self._file)
+        self._prev = digest
+        self.records.append(record)
+
+    def generations(self) -> Iterator[GenerationRecord]:
+        """The generations done, in order."""
+        return (record for record in self.records if isinstance(record, GenerationRecord))
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._lock is not None:
+            os.close(self._lock)  # releases it
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a whole file or nothing, and waits until it is on the disk."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,139 @@
+"""The end of a search: the tail average against the base on held-out pairs, and what is shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibri.calibration.artifact import Calibration
+from calibri.interval import Interval, paired_interval
+from calibri.search.config import SearchConfig
+from calibri.search.journal import CALIBRATION, TAIL, write_atomically
+from calibri.search.objective import Objective
+from calibri.search.provenance import versions
+from calibri.search.records import ResultRecord
+from calibri.search.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Paired differences on the held-out pairs: of the objective in spreads, of each reward and judge in
+    its units.
+    """
+
+    objective: Interval
+    gains: dict[str, Interval]
+    images: int
+
+
+def judge(objective: Objective, vector: np.ndarray) -> Judgement:
+    """Renders base and `vector`, (n,), on the held-out pairs, which nothing was searched or stopped on."""
+    config = objective.config
+    pairs = objective.source.pairs(config.held_out_pairs, "held-out")
+    names = [*objective.names, *(name for name in config.judges if name not in objective.names)]
+    before = objective.images
+    base = objective.scores([objective.request(p, None) for p in pairs], ["the base"] * len(pairs), names)
+    members = objective.space.decode(vector)
+    raw = objective.scores(
+        [objective.request(p, members) for p in pairs], ["the tail average"] * len(pairs), names
+    )
+    k = len(objective.names)
+    return Judgement(
+        objective=paired_interval(objective.gain(raw[:, :k], base[:, :k])),
+        gains={name: paired_interval(raw[:, r] - base[:, r]) for r, name in enumerate(names)},
+        images=objective.images - before,
+    )
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What a search found, and how."""
+
+    config: SearchConfig
+    backbone: str
+    fingerprint: str
+    space: SearchSpace
+    vector: np.ndarray
+    generation: int
+    images: int
+    seconds: float
+    reason: str
+
+    def calibration(self, verdict: str, gains: dict[str, Interval]) -> Calibration:
+        """The calibration with its provenance."""
+        config = self.config
+        rewards = ", ".join(term.text for term in config.rewards)
+        found: dict[str, Any] = {
+            "how": "search",
+            "verdict": verdict,
+            "rewards": rewards,
+            "objective": config.objective,
+            "gains": {name: gain.model_dump() for name, gain in gains.items()},
+            "steps": config.steps,
+            "start": config.start_from,
+            "preset": config.preset,
+            "optimizer": config.optimizer,
+            "seed": config.seed,
+            "generations": self.generation,
+            "images": self.images,
+            "seconds": round(self.seconds, 1),
+            "stopped": self.reason,
+            "backbone_fingerprint": self.fingerprint,
+            "config": config.hash,
+            "prompts": config.prompts_hash,
+            "versions": versions(),
+        }
+        kind = "ensemble" if len(config.conditions) > 1 else "calibration"
+        return Calibration(
+            title=f"{self.backbone} {config.granularity} {kind}, {rewards}",
+            backbone=self.backbone,
+            granularity=config.granularity,
+            names=self.space.names,
+            members=self.space.decode(self.vector),
+            found=found,
+        )
+
+
+def ship(shipment: Shipment, judgement: Judgement | None, folder: Path, time: str) -> ResultRecord:
+    """Writes the tail average with its gain; as `calibration.json` only if the interval lies above 0."""
+    verdict = judgement.objective.verdict if judgement else "not judged"
+    gains = judgement.gains if judgement else {}
+    text = shipment.calibration(verdict, gains).to_json()
+    write_atomically(folder / TAIL, text)
+    shipped = None
+    if verdict == "better":
+        write_atomically(folder / CALIBRATION, text)
+        shipped = CALIBRATION
+    else:
+        # An earlier session's better calibration would no longer be what this run says.
+        (folder / CALIBRATION).unlink(missing_ok=True)
+    return ResultRecord(
+        time=time,
+        reason=shipment.reason,
+        generation=shipment.generation,
+        images=shipment.images,
+        seconds=shipment.seconds,
+        verdict=verdict,
+        objective=judgement.objective if judgement else None,
+        gains=gains,
+        judges=[name for name in shipment.config.judges if name in gains],
+        vector=shipment.vector.tolist(),
+        calibration=shipped,
+        judgement_images=judgement.images if judgement else 0,
+        text=_sentence(verdict, judgement),
+    )
+
+
+def _sentence(verdict: str, judgement: Judgement | None) -> str:
+    if judgement is None:
+        return f"Not judged on held-out prompts; the point reached is in {TAIL}."
+    interval = judgement.objective
+    where = f"{interval.text(2)} spreads of the base's reward, on {interval.n} held-out pairs"
+    if verdict == "better":
+        return f"Better than base: {where}."
+    if verdict == "worse":
+        return f"Worse than base: {where}. Nothing is shipped; the point reached is in {TAIL}."
+    return f"Not told apart from base: {where}. Nothing is shipped as better; the point reached is in {TAIL}."

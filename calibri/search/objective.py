@@ -1,0 +1,276 @@
+"""Candidates × bucket → scores: the reward of each picture against the base's on the same prompt and seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibri.calibration.artifact import Member
+from calibri.calibration.layout import Layout
+from calibri.errors import SearchError
+from calibri.interval import Interval, paired_interval
+from calibri.sampling.request import RenderRequest
+from calibri.search.config import SearchConfig
+from calibri.search.pairs import PairSource
+from calibri.search.records import BaseRecord, GenerationRecord, Pair
+from calibri.search.scoring import Progress, Scorer
+from calibri.search.space import SearchSpace
+
+SPREAD_PAIRS = 64
+
+
+@dataclass(frozen=True)
+class BucketScores:
+    """One generation's outcome. λ candidates, B pairs, S base samples, R rewards.
+
+    `told`: (λ,), what the optimiser ranks. `objective`: (λ,), mean over the pairs that a candidate saw.
+    `rewards`: (λ, R), mean difference from the base, in the reward's units. `base`: (B, S, R), raw. `mean`:
+    over all candidates, with its interval over pairs.
+    """
+
+    told: np.ndarray
+    objective: np.ndarray
+    rewards: np.ndarray
+    base: np.ndarray
+    mean: Interval
+    images: int
+
+
+class Objective:
+    """The function that a search maximises. Keeps the base's scores, so that each is rendered once in a run.
+
+    Difference: Σ_r w_r · (R_r(x) − R_r(base)) / spread_r, with the spread of reward r on the base. Win
+    rate: the weighted mean over rewards of mean_s σ((R_r(x) − R_r(base_s)) / T_r), over base samples s of
+    the prompt (CaPO eq. 7).
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        layout: Layout,
+        scorer: Scorer,
+        *,
+        stop: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.config = config
+        self.layout = layout
+        self.space = SearchSpace.of(config, layout)
+        self.source = PairSource(config)
+        self.scorer = scorer
+        self.stop = stop
+        self.progress = progress
+        self.images = 0  # rendered through this object
+        self.names = [term.name for term in config.rewards]
+        missing = [name for name in self.names if name not in scorer.known]
+        if missing:
+            raise SearchError(
+                f"reward {missing[0]} is not loaded; there is {', '.join(scorer.known) or 'none'}"
+            )
+        spoiled = [name for name in self.names if name in scorer.judges]
+        if spoiled and not config.optimize_judges:
+            raise SearchError(
+                f"{spoiled[0]} is a judge: once optimised, it measures nothing any more. "
+                "Choose another reward, or set optimize_judges (--optimize-judges) if you mean it"
+            )
+        self._base: dict[int, np.ndarray] = {}
+        self._scale: BaseRecord | None = None
+
+    # ---- rendering and scoring
+
+    def request(self, pair: Pair, members: tuple[Member, ...] | None) -> RenderRequest:
+        """What to render for a pair: `members`, or the base for None."""
+        config = self.config
+        return RenderRequest(
+            prompt=pair.prompt,
+            seed=pair.seed,
+            steps=config.steps,
+            members=members,
+            layout=None if members is None else self.layout,
+            height=config.height,
+            width=config.width,
+            guidance=config.guidance if members is None else None,
+        )
+
+    def is_base(self, members: tuple[Member, ...]) -> bool:
+        """Whether `members` paint exactly the base's pictures: those that count are the base's own."""
+        strength = self.config.guidance
+        base = [(1.0, "positive")]
+        if strength not in (None, 1):
+            base = [(strength, "positive"), (1 - strength, "negative")]
+        counting = [member for member in members if member.weight != 0]
+        return [(m.weight, m.condition) for m in counting] == base and all(
+            scale == 1 for member in counting for scale in member.scales
+        )
+
+    def scores(
+        self, requests: Sequence[RenderRequest], who: Sequence[str], names: Sequence[str] | None = None
+    ) -> np.ndarray:
+        """Raw scores, (len(requests), len(names)), of the optimised rewards unless `names` says others.
+
+        `who`: whose picture each is, for the message. Raises SearchError that names prompt, seed, candidate
+        and reward where a score is not finite.
+        """
+        names = self.names if names is None else names
+        raw = self.scorer(requests, names, stop=self.stop, progress=self.progress)
+        self.images += len(requests)
+        if raw.shape != (len(requests), len(names)):
+            raise SearchError(f"the scorer gave shape {raw.shape}, expected {(len(requests), len(names))}")
+        bad = np.argwhere(~np.isfinite(raw))
+        if bad.size:
+            i, r = bad[0]
+            raise SearchError(
+                f"reward {names[r]} gave {raw[i, r]} for {who[i]} "
+                f"on prompt {requests[i].prompt!r} with seed {requests[i].seed}; the search cannot rank it"
+            )
+        return raw
+
+    def _base_for(self, indices: Sequence[int]) -> tuple[np.ndarray, int]:
+        missing = [i for i in dict.fromkeys(indices) if i not in self._base]
+        samples = [(i, pair) for i in missing for pair in self.source.base_samples(i)]
+        if samples:
+            raw = self.scores([self.request(pair, None) for _, pair in samples], ["the base"] * len(samples))
+            for row, i in zip(raw.reshape(len(missing), -1, raw.shape[1]), missing, strict=True):
+                self._base[i] = row
+        return np.stack([self._base[i] for i in indices]), len(samples)
+
+    # ---- what the rewards are divided by
+
+    def measure_base(self) -> tuple[np.ndarray, int]:
+        """Renders the base on the first pairs: raw scores (pairs, S, R) and the number of pictures."""
+        count = min(SPREAD_PAIRS, self.config.pool) if self.config.pool else SPREAD_PAIRS
+        return self._base_for(range(max(2, count)))
+
+    def base_record(self, raw: np.ndarray, *, images: int, seconds: float) -> BaseRecord:
+        """Mean and spread of each reward on the base, from `measure_base`. Raises SearchError for a flat
+        reward.
+        """
+        first = raw[:, 0]
+        spread = first.std(axis=0, ddof=1)
+        for name, value in zip(self.names, spread, strict=True):
+            if not value > 0:
+                raise SearchError(
+                    f"reward {name} gives the same score for every picture of the base: nothing to compare"
+                )
+        total = (first / spread) @ self._weights()
+        temperatures = {}
+        if self.config.objective == "win-rate":
+            # Twice the spread of paired differences (SEARCH.md): at once it saturates and costs 1.8 times
+            # the images.
+            differences = raw[:, 1:] - raw[:, :1]
+            widths = self.config.temperature * differences.std(axis=(0, 1))
+            temperatures = dict(zip(self.names, np.where(widths > 0, widths, spread).tolist(), strict=True))
+        return BaseRecord(
+            pairs=len(raw),
+            means=dict(zip(self.names, first.mean(axis=0).tolist(), strict=True)),
+            spread=dict(zip(self.names, spread.tolist(), strict=True)),
+            total_spread=float(total.std(ddof=1)),
+            temperatures=temperatures,
+            base_scores=raw.tolist(),
+            images=images,
+            seconds=seconds,
+        )
+
+    def use_base(self, record: BaseRecord) -> None:
+        """Takes the scale of the rewards, and the base's scores, from a record: measured just now, or
+        replayed.
+        """
+        self._scale = record
+        for i, rows in enumerate(record.base_scores):
+            self._base[i] = np.array(rows, dtype=np.float64)
+
+    def use_generation(self, record: GenerationRecord) -> None:
+        """Takes the base's scores of a replayed generation, so that its pairs need no second rendering."""
+        for i, rows in zip(record.bucket, record.base_scores, strict=True):
+            self._base[i] = np.array(rows, dtype=np.float64)
+        if not self.config.pool:
+            self.forget_base()
+
+    def forget_base(self) -> None:
+        """Drops scores that will not be asked for again: without a pool no pair comes twice."""
+        self._base = {i: rows for i, rows in self._base.items() if i < SPREAD_PAIRS}
+
+    def _weights(self) -> np.ndarray:
+        return np.array([term.weight for term in self.config.rewards], dtype=np.float64)
+
+    def values(self, raw: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """The objective of each picture: raw (…, B, R) and base (B, S, R) → (…, B)."""
+        if self._scale is None:
+            raise SearchError("the base must be measured before candidates")
+        if self.config.objective == "win-rate":
+            temperature = np.array([self._scale.temperatures[name] for name in self.names])
+            margin = (raw[..., None, :] - base) / temperature  # (…, B, S, R)
+            wins = 0.5 * (1 + np.tanh(margin / 2))  # CaPO eq. 7; the sigmoid without overflow
+            weights = self._weights()
+            return wins.mean(axis=-2) @ weights / np.abs(weights).sum()
+        return self.gain(raw, base[:, 0])
+
+    def gain(self, raw: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """Σ_r w_r · (R_r − R_r(base)) / spread_r of the optimised rewards: (…, R) twice → (…)."""
+        if self._scale is None:
+            raise SearchError("the base must be measured before candidates")
+        spread = np.array([self._scale.spread[name] for name in self.names])
+        return ((raw - base) / spread) @ self._weights()
+
+    # ---- a generation
+
+    def evaluate(self, vectors: np.ndarray, indices: Sequence[int]) -> BucketScores:
+        """Judges all candidates, (λ, n), on the same pairs. With a race, the worse half leaves after `race`
+        pairs.
+        """
+        before = self.images
+        base, _ = self._base_for(indices)
+        pairs = [self.source.pair(i) for i in indices]
+        members = [self.space.decode(vector) for vector in vectors]
+        everyone = list(range(len(members)))
+        heat = self.config.race or len(pairs)
+        raw = self._raw(members, everyone, pairs[:heat], base[:heat])  # (λ, heat, R)
+        values = self.values(raw, base[:heat])
+        told = values.mean(axis=1)
+        objective = told.copy()
+        rewards = (raw - base[:heat, 0]).mean(axis=1)
+        if heat < len(pairs):
+            order = np.argsort(-told, kind="stable")
+            winners = np.sort(order[: math.ceil(len(members) / 2)])
+            losers = np.setdiff1d(everyone, winners)
+            late = self._raw(members, winners.tolist(), pairs[heat:], base[heat:])
+            both = np.concatenate([raw[winners], late], axis=1)
+            objective[winners] = self.values(both, base).mean(axis=1)
+            rewards[winners] = (both - base[:, 0]).mean(axis=1)
+            gap = float(told.std()) or 1.0
+            worst = float(objective[winners].min())
+            loser_told = told[losers]
+            told = objective.copy()
+            told[losers] = worst - gap - (loser_told.max() - loser_told)  # losers rank below every winner
+        mean = values.mean(axis=0)
+        flat = float(mean.mean())
+        return BucketScores(
+            told=told,
+            objective=objective,
+            rewards=rewards,
+            base=base,
+            mean=paired_interval(mean) if len(mean) > 1 else Interval(mean=flat, low=flat, high=flat, n=1),
+            images=self.images - before,
+        )
+
+    def _raw(
+        self, members: list[tuple[Member, ...]], chosen: list[int], pairs: list[Pair], base: np.ndarray
+    ) -> np.ndarray:
+        """Raw scores (chosen, pairs, R). Pair by pair, so that one prompt's candidates share batches."""
+        render = [c for c in chosen if not self.is_base(members[c])]
+        jobs = [(c, p) for p in range(len(pairs)) for c in render]
+        out = np.empty((len(chosen), len(pairs), len(self.names)))
+        place = {c: row for row, c in enumerate(chosen)}
+        for c in chosen:
+            if c not in render:
+                out[place[c]] = base[:, 0]
+        if jobs:
+            raw = self.scores(
+                [self.request(pairs[p], members[c]) for c, p in jobs], [f"candidate {c}" for c, _ in jobs]
+            )
+            for (c, p), row in zip(jobs, raw, strict=True):
+                out[place[c], p] = row
+        return out

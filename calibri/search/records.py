@@ -1,0 +1,167 @@
+"""What a search says while it runs: typed records, one JSON line each in the journal."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from calibri.errors import JournalError
+from calibri.interval import Interval
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Pair(_Record):
+    """A prompt and a seed: with the steps they fix one picture of an arm."""
+
+    prompt: str
+    seed: int
+
+
+class SessionRecord(_Record):
+    """One process began to write: the first, or one that resumed. Does not touch the trajectory."""
+
+    kind: Literal["session"] = "session"
+    time: str
+    pid: int
+    host: str
+    generation: int  # at which it begins
+    images_limit: int | None = None
+    minutes_limit: float | None = None
+    generations_limit: int | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    fingerprint: str = ""
+    labels: list[str] = Field(default_factory=list)  # of the searched numbers, in order
+
+
+class EventRecord(_Record):
+    """A sentence for the log."""
+
+    kind: Literal["event"] = "event"
+    time: str
+    text: str
+
+
+class BaseRecord(_Record):
+    """The base on the first pairs: what each reward is divided by.
+
+    `spread`: standard deviation over pairs, of each reward. `total_spread`: of their weighted sum.
+    `temperatures`: of the win rate, for each reward, empty for other objectives. `base_scores`: raw,
+    (pairs, samples, rewards), of the search's first pairs.
+    """
+
+    kind: Literal["base"] = "base"
+    pairs: int
+    means: dict[str, float]
+    spread: dict[str, float]
+    total_spread: float
+    temperatures: dict[str, float] = Field(default_factory=dict)
+    base_scores: list[list[list[float]]]
+    images: int
+    seconds: float
+
+
+class GenerationRecord(_Record):
+    """One generation of `popsize` candidates of n numbers on a bucket of B pairs.
+
+    `candidates`: (popsize, n) float64, little-endian, base64: exact and short. `scores`: what the optimiser
+    was told, (popsize,). `objective`: mean objective of each candidate over the pairs that it saw.
+    `rewards`: mean difference from the base for each reward and candidate, in the reward's units.
+    `base_scores`: raw, (B, samples, rewards). `bucket_mean`: the objective's mean over candidates, in pairs
+    with the base (0 is the base; 0.5 for a win rate). `mean`, `spread`: centre and standard deviation of
+    the distribution after the generation, (n,).
+    """
+
+    kind: Literal["generation"] = "generation"
+    generation: int
+    images: int
+    seconds: float
+    bucket: list[int]
+    pairs: list[Pair]
+    candidates: str
+    scores: list[float]
+    objective: list[float]
+    rewards: dict[str, list[float]]
+    base_scores: list[list[list[float]]]
+    bucket_mean: Interval
+    best: float
+    sigma: float
+    axis_ratio: float
+    mean_rate: float
+    mean: list[float]
+    spread: list[float]
+
+    def candidate_array(self) -> np.ndarray:
+        """The candidates, (popsize, n) float64."""
+        return unpack(self.candidates, len(self.scores))
+
+
+class ValidationRecord(_Record):
+    """The tail average against the base on the fixed validation pairs, in pairs."""
+
+    kind: Literal["validation"] = "validation"
+    generation: int
+    images: int
+    seconds: float
+    objective: Interval
+    rewards: dict[str, Interval]
+    objectives: list[float]  # of each pair; the convergence rule compares them between checkpoints
+    base_scores: list[list[float]]  # raw, (pairs, rewards), in the first of a run; empty afterwards
+    spent: int  # pictures that this validation rendered
+
+
+class ResultRecord(_Record):
+    """The end of a search (of this session, if it is resumed with more budget).
+
+    `verdict`: "better", "not told apart" or "worse", of the objective's interval on held-out pairs, or "not
+    judged". `gains`: mean paired difference of each reward and judge. `calibration`: file of what is
+    shipped, None if nothing is.
+    """
+
+    kind: Literal["result"] = "result"
+    time: str
+    reason: str
+    generation: int
+    images: int
+    seconds: float
+    verdict: Literal["better", "not told apart", "worse", "not judged"]
+    objective: Interval | None
+    gains: dict[str, Interval]
+    judges: list[str]
+    vector: list[float]
+    calibration: str | None
+    judgement_images: int
+    text: str
+
+
+Record = SessionRecord | EventRecord | BaseRecord | GenerationRecord | ValidationRecord | ResultRecord
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def record_from(data: dict) -> Record:
+    """The record that `data` describes. Raises JournalError."""
+    try:
+        return _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise JournalError(f"not a record of a search: {where}: {first['msg']}") from error
+
+
+def pack(array: np.ndarray) -> str:
+    """(rows, n) float64 → base64 of its little-endian bytes."""
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode()
+
+
+def unpack(text: str, rows: int) -> np.ndarray:
+    """The inverse of `pack`. Raises JournalError if the bytes do not make `rows` rows."""
+    try:
+        flat = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8")
+        return flat.reshape(rows, -1).astype(np.float64)
+    except ValueError as error:
+        raise JournalError(f"candidates do not make {rows} rows of numbers: {error}") from error

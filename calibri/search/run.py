@@ -1,0 +1,372 @@
+"""The loop of a search: yields records; the caller owns threads, files beside the run folder, and screens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibri.calibration.artifact import Calibration
+from calibri.errors import JournalError
+from calibri.interval import paired_interval
+from calibri.search.config import Budget, SearchConfig
+from calibri.search.journal import TAIL, RunFolder, write_atomically
+from calibri.search.judgement import Shipment, judge, ship
+from calibri.search.objective import Objective
+from calibri.search.pairs import PairSource
+from calibri.search.provenance import now, versions
+from calibri.search.records import (
+    BaseRecord,
+    EventRecord,
+    GenerationRecord,
+    Record,
+    ResultRecord,
+    SessionRecord,
+    ValidationRecord,
+    pack,
+)
+from calibri.search.scoring import LocalScorer, Progress, Scorer, SearchStopped
+from calibri.search.space import SearchSpace
+from calibri.search.stopping import next_validation, paper_converged, tail_average, validation_converged
+from calibri.search.strategy import Strategy, make_strategy
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
+    from calibri.calibration.layout import Layout
+    from calibri.rewards.base import Reward
+
+DEFAULT_BUDGET = Budget(images=4000)
+
+
+def run_search(
+    config: SearchConfig | None,
+    folder: str | Path,
+    *,
+    backbone: Backbone,
+    rewards: Mapping[str, Reward],
+    budget: Budget | None = None,
+    stop: Callable[[], bool] | None = None,
+    abandon: Callable[[], bool] | None = None,
+    turn: Callable[[], AbstractContextManager] = nullcontext,
+    progress: Progress | None = None,
+    scorer: Scorer | None = None,
+) -> Iterator[Record]:
+    """Searches, or goes on where the run in `folder` stopped; yields each new record once it is on the disk.
+
+    `config`: None resumes what the folder holds. `rewards`: by name, all that the config optimises and
+    judges with. `budget`: of the whole run, earlier sessions included; None takes that of the last session.
+    `stop`: asked between batches; yes ends the search, which still judges and keeps what it has. `abandon`:
+    asked between batches of the judgement; yes skips it. `turn`: context manager held while a batch
+    renders. `progress(done, total)`: images of the generation under way. `scorer`: renders and scores
+    elsewhere.
+
+    The last record is a ResultRecord. Raises SearchError, JournalError, and what renderer and rewards
+    raise; the run can be resumed after any of them.
+    """
+    with RunFolder(folder, config) as run:
+        layout = backbone.layout(run.config.granularity)
+        if scorer is None:
+            from calibri.sampling.renderer import Renderer
+
+            renderer = Renderer(backbone, batch_size=run.config.batch_size)
+            scorer = LocalScorer(renderer, rewards, run.config.batch_size, turn)
+        objective = Objective(run.config, layout, scorer, progress=progress)
+        yield from _Search(run, objective, backbone, budget, stop, abandon).records()
+
+
+class _Search:
+    """One session of a run."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        objective: Objective,
+        backbone: Backbone,
+        budget: Budget | None,
+        stop: Callable[[], bool] | None,
+        abandon: Callable[[], bool] | None,
+    ) -> None:
+        self.run = run
+        self.config = run.config
+        self.objective = objective
+        self.backbone = backbone.spec.name
+        self.fingerprint = backbone.fingerprint
+        self.budget = budget or _last_budget(run.records) or DEFAULT_BUDGET
+        self.stop = stop or (lambda: False)
+        self.abandon = abandon
+        self.objective.stop = self.stop
+        self.source = PairSource(self.config)
+        self.space: SearchSpace = objective.space
+        self.strategy: Strategy = make_strategy(self.config.optimizer, self.space.settings(self.config))
+        self.base: BaseRecord | None = None
+        self.generations: list[GenerationRecord] = []
+        self.validations: list[ValidationRecord] = []
+        self.images = 0
+        self._seconds_before = 0.0
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Used by this run so far, all sessions together."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    # ---- the session
+
+    def records(self) -> Iterator[Record]:
+        earlier = list(self.run.records)
+        self._check_fingerprint(earlier)
+        self._replay(earlier)
+        if (last := self._already_over(earlier)) is not None:
+            yield last
+            return
+        yield self._keep(self._session())
+        if self.run.repaired:
+            text = f"A torn last line of {self.run.repaired} bytes was cut off the journal."
+            yield self._keep(EventRecord(time=now(), text=text))
+        if self.generations:
+            yield self._keep(
+                EventRecord(time=now(), text=f"Resumed after generation {self.strategy.generation}.")
+            )
+        try:
+            if self.base is None:
+                yield self._keep(self._measure_base())
+            while (reason := self._reason_to_stop()) is None:
+                if self._validation_due():
+                    yield self._keep(self._validate())
+                    self._write_tail()
+                else:
+                    yield self._keep(self._generation())
+        except SearchStopped:
+            reason = "stopped by the user"
+        yield from self._finish(reason)
+
+    def _keep(self, record: Record) -> Record:
+        self.run.append(record)
+        self._take(record)
+        return record
+
+    def _take(self, record: Record) -> None:
+        """Updates what this session knows from a record, new or replayed."""
+        match record:
+            case BaseRecord():
+                self.base = record
+                self.objective.use_base(record)
+            case GenerationRecord():
+                self.generations.append(record)
+                self.objective.use_generation(record)
+            case ValidationRecord():
+                self.validations.append(record)
+        if isinstance(record, BaseRecord | GenerationRecord | ValidationRecord):
+            self.images = record.images
+
+    def _check_fingerprint(self, earlier: list[Record]) -> None:
+        known = next((r.fingerprint for r in earlier if isinstance(r, SessionRecord) and r.fingerprint), None)
+        if known is not None and known != self.fingerprint:
+            raise JournalError(
+                f"this run was made with another backbone (fingerprint {known[:12]}…, "
+                f"now {self.fingerprint[:12]}…); its scores would not compare"
+            )
+
+    def _replay(self, earlier: list[Record]) -> None:
+        """Brings the optimiser to where the journal ends: the same seed and scores give the same
+        candidates.
+        """
+        for record in earlier:
+            if isinstance(record, GenerationRecord):
+                asked = self.strategy.ask()
+                stored = record.candidate_array()
+                if asked.shape != stored.shape or not np.allclose(asked, stored, rtol=0, atol=1e-9):
+                    raise JournalError(
+                        f"generation {record.generation} cannot be replayed here: the optimiser asks "
+                        "for other candidates than the journal holds, so its version must have changed"
+                    )
+                self.strategy.tell(record.scores)
+            self._take(record)
+            if isinstance(record, BaseRecord | GenerationRecord | ValidationRecord | ResultRecord):
+                self._seconds_before = max(self._seconds_before, record.seconds)
+        self._began = time.monotonic()
+
+    def _already_over(self, earlier: list[Record]) -> ResultRecord | None:
+        """The result that stands, if this budget allows nothing more."""
+        last = earlier[-1] if earlier else None
+        if not isinstance(last, ResultRecord) or last.verdict == "not judged":
+            return None
+        reason = self.budget.reason_to_stop(
+            images=self.images, seconds=self.seconds, generations=self.strategy.generation
+        )
+        return last if reason else None
+
+    def _session(self) -> SessionRecord:
+        return SessionRecord(
+            time=now(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            generation=self.strategy.generation,
+            images_limit=self.budget.images,
+            minutes_limit=self.budget.minutes,
+            generations_limit=self.budget.generations,
+            versions=versions(),
+            fingerprint=self.fingerprint,
+            labels=self.space.labels,
+        )
+
+    # ---- the parts of the loop
+
+    def _measure_base(self) -> BaseRecord:
+        raw, images = self.objective.measure_base()
+        return self.objective.base_record(raw, images=self.images + images, seconds=self.seconds)
+
+    def _generation(self) -> GenerationRecord:
+        number = self.strategy.generation
+        bucket = self.source.bucket(number)
+        candidates = self.strategy.ask()
+        scores = self.objective.evaluate(candidates, bucket)
+        mean_rate = float(getattr(self.strategy, "mean_rate", 1.0))
+        self.strategy.tell(scores.told)
+        return GenerationRecord(
+            generation=number,
+            images=self.images + scores.images,
+            seconds=self.seconds,
+            bucket=bucket,
+            pairs=[self.source.pair(i) for i in bucket],
+            candidates=pack(candidates),
+            scores=scores.told.tolist(),
+            objective=scores.objective.tolist(),
+            rewards=dict(zip(self.objective.names, scores.rewards.T.tolist(), strict=True)),
+            base_scores=scores.base.tolist(),
+            bucket_mean=scores.mean,
+            best=float(scores.objective.max()),
+            sigma=self.strategy.sigma,
+            axis_ratio=self.strategy.axis_ratio,
+            mean_rate=mean_rate,
+            mean=self.strategy.mean.tolist(),
+            spread=self.strategy.spread.tolist(),
+        )
+
+    def _validation_due(self) -> bool:
+        config = self.config
+        if not config.validation_pairs or not config.validation_prompts:
+            return False
+        last = self.validations[-1].images if self.validations else 0
+        due = next_validation(
+            last, config.validation_pairs, config.validation_spacing, config.validation_share
+        )
+        return self.images >= due
+
+    def _validate(self) -> ValidationRecord:
+        pairs = self.source.pairs(self.config.validation_pairs, "validation")
+        objective = self.objective
+        before = objective.images
+        if self.validations:
+            base = np.array(self.validations[0].base_scores)
+        else:
+            base = objective.scores(
+                [objective.request(pair, None) for pair in pairs], ["the base"] * len(pairs)
+            )
+        members = self.space.decode(self.tail())
+        raw = objective.scores(
+            [objective.request(pair, members) for pair in pairs], ["the tail average"] * len(pairs)
+        )
+        gain = objective.gain(raw, base)
+        spent = objective.images - before
+        return ValidationRecord(
+            generation=self.strategy.generation,
+            images=self.images + spent,
+            seconds=self.seconds,
+            objective=paired_interval(gain),
+            rewards={name: paired_interval(raw[:, r] - base[:, r]) for r, name in enumerate(objective.names)},
+            objectives=gain.tolist(),
+            base_scores=[] if self.validations else base.tolist(),
+            spent=spent,
+        )
+
+    def _reason_to_stop(self) -> str | None:
+        if self.stop():
+            raise SearchStopped("stopped between two generations")
+        limit = self.budget.reason_to_stop(
+            images=self.images, seconds=self.seconds, generations=self.strategy.generation
+        )
+        if limit is not None:
+            return limit
+        if self.config.convergence == "validation" and self._fresh_validation():
+            assert self.base is not None
+            return validation_converged(self.validations, self.base.total_spread)
+        if self.config.convergence == "paper" and (reason := paper_converged(self.generations)):
+            return reason
+        return self.strategy.reason_to_stop()
+
+    def _fresh_validation(self) -> bool:
+        """Whether the last validation is of this generation, and no session has ended on it."""
+        now = self.strategy.generation
+        over = any(isinstance(r, ResultRecord) and r.generation == now for r in self.run.records)
+        return bool(self.validations) and self.validations[-1].generation == now and not over
+
+    # ---- the end
+
+    def tail(self) -> np.ndarray:
+        """What would be shipped now, (n,): the tail average of the means, or the start before the first
+        generation.
+        """
+        if not self.generations:
+            return self.strategy.mean
+        return tail_average(self.generations, self.config.tail)
+
+    def _shipment(self, reason: str) -> Shipment:
+        return Shipment(
+            config=self.config,
+            backbone=self.backbone,
+            fingerprint=self.fingerprint,
+            space=self.space,
+            vector=self.tail(),
+            generation=self.strategy.generation,
+            images=self.images,
+            seconds=self.seconds,
+            reason=reason,
+        )
+
+    def _write_tail(self) -> None:
+        """Keeps the point as it stands, unjudged, so that there is one whatever happens next."""
+        calibration = self._shipment("the search goes on").calibration("not judged", {})
+        write_atomically(self.run.folder / TAIL, calibration.to_json())
+
+    def _finish(self, reason: str) -> Iterator[Record]:
+        self._write_tail()
+        shipment = self._shipment(reason)
+        judgement = None
+        self.objective.stop = self.abandon
+        if self.generations and self.config.held_out_pairs >= 2 and self.config.held_out_prompts:
+            try:
+                judgement = judge(self.objective, shipment.vector)
+            except SearchStopped:
+                yield self._keep(EventRecord(time=now(), text="The final judgement was skipped."))
+        yield self._keep(ship(shipment, judgement, self.run.folder, now()))
+
+
+def _last_budget(records: list[Record]) -> Budget | None:
+    for record in reversed(records):
+        if isinstance(record, SessionRecord):
+            return Budget(
+                images=record.images_limit, minutes=record.minutes_limit, generations=record.generations_limit
+            )
+    return None
+
+
+def calibration_of(config: SearchConfig, layout: Layout, vector: np.ndarray, title: str = "") -> Calibration:
+    """A searched vector as a calibration without provenance, for looking at a run that is under way.
+
+    Raises SearchError if the vector does not belong to this search.
+    """
+    space = SearchSpace.of(config, layout)
+    return Calibration(
+        title=title,
+        backbone=config.backbone,
+        granularity=config.granularity,
+        names=space.names,
+        members=space.decode(vector),
+    )

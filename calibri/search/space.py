@@ -1,0 +1,195 @@
+"""The searched vector ↔ members: which number is which, its bounds, and where a search starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibri.calibration.artifact import Calibration, Member
+from calibri.errors import SearchError
+
+if TYPE_CHECKING:
+    from calibri.calibration.layout import Layout
+    from calibri.search.config import SearchConfig
+    from calibri.search.strategy import StrategySettings
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """`[scales of member 1, …, scales of member K, weights if searched]` for one layout.
+
+    `names`: of the layout's scales, in order. `conditions`: of the K members. `weights`: at the start, kept
+    where `search_weights` is false.
+    """
+
+    names: tuple[str, ...]
+    conditions: tuple[str, ...]
+    weights: tuple[float, ...]
+    search_weights: bool
+
+    @classmethod
+    def of(cls, config: SearchConfig, layout: Layout) -> SearchSpace:
+        return cls(tuple(layout.names), config.conditions, config.weights, config.search_weights)
+
+    @property
+    def n_scales(self) -> int:
+        """Scales of all members together."""
+        return len(self.names) * len(self.conditions)
+
+    @property
+    def size(self) -> int:
+        """Searched numbers."""
+        return self.n_scales + (len(self.conditions) if self.search_weights else 0)
+
+    @property
+    def labels(self) -> list[str]:
+        """A name for each searched number: the scale's, with the member's number in front if there are
+        several.
+        """
+        if len(self.conditions) == 1:
+            labels = list(self.names)
+        else:
+            labels = [f"{k + 1}: {name}" for k in range(len(self.conditions)) for name in self.names]
+        if self.search_weights:
+            labels += [f"{k + 1}: weight" for k in range(len(self.conditions))]
+        return labels
+
+    def encode(self, members: Sequence[Member]) -> np.ndarray:
+        """Members → (size,) float64. Raises SearchError if they do not have this shape."""
+        found = tuple(member.condition for member in members)
+        if found != self.conditions:
+            raise SearchError(
+                f"expected members {', '.join(self.conditions)}, got {', '.join(found) or 'none'}"
+            )
+        for k, member in enumerate(members):
+            if len(member.scales) != len(self.names):
+                raise SearchError(
+                    f"member {k + 1} has {len(member.scales)} scales, expected {len(self.names)}"
+                )
+        flat = [scale for member in members for scale in member.scales]
+        if self.search_weights:
+            flat += [member.weight for member in members]
+        return np.array(flat, dtype=np.float64)
+
+    def decode(self, vector: np.ndarray) -> tuple[Member, ...]:
+        """(size,) → members. Raises SearchError for another length or a number that is not finite."""
+        values = np.asarray(vector, dtype=np.float64)
+        if values.shape != (self.size,):
+            raise SearchError(f"expected {self.size} numbers, got shape {values.shape}")
+        if not np.isfinite(values).all():
+            where = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise SearchError(f"{self.labels[where]} is {values[where]}, expected a finite number")
+        rows = values[: self.n_scales].reshape(len(self.conditions), len(self.names))
+        weights = values[self.n_scales :].tolist() if self.search_weights else self.weights
+        return tuple(
+            Member(scales=tuple(row.tolist()), weight=float(weight), condition=condition)
+            for row, weight, condition in zip(rows, weights, self.conditions, strict=True)
+        )
+
+    def settings(self, config: SearchConfig) -> StrategySettings:
+        """What the optimiser needs. Raises SearchError where start and bounds do not fit."""
+        from calibri.search.strategy import StrategySettings
+
+        k, per = len(self.conditions), len(self.names)
+        start = np.ones((k, per)) if config.start is None else np.array(config.start, dtype=np.float64)
+        if start.shape != (k, per):
+            raise SearchError(f"the start has shape {start.shape}, expected {(k, per)}: members × scales")
+        extra = k if self.search_weights else 0
+        scales = k * per
+        return StrategySettings(
+            start=np.concatenate([start.reshape(-1), np.array(self.weights[:extra])]),
+            lower=np.concatenate(
+                [np.full(scales, config.bounds[0]), np.full(extra, config.weight_bounds[0])]
+            ),
+            upper=np.concatenate(
+                [np.full(scales, config.bounds[1]), np.full(extra, config.weight_bounds[1])]
+            ),
+            steps=np.concatenate([np.full(scales, config.sigma0), np.full(extra, config.weight_sigma)]),
+            seed=config.seed,
+            popsize=config.popsize,
+            mirrors=config.mirrors,
+            mean_rate=config.mean_rate,
+        )
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a search begins, as the fields of SearchConfig want it."""
+
+    conditions: tuple[str, ...]
+    weights: tuple[float, ...]
+    scales: tuple[tuple[float, ...], ...] | None
+    words: str
+
+
+def plain_start(members: int = 1, negatives: int = 0) -> Start:
+    """All scales one, weights (1, 0, …): the base itself. The last `negatives` members see the negative
+    prompt.
+    """
+    if not 1 <= members <= 3:
+        raise SearchError(f"a search joins 1 to 3 members, got {members}")
+    if not 0 <= negatives < members:
+        raise SearchError(f"{members} members can hold 0 to {members - 1} negative ones, got {negatives}")
+    conditions = ("positive",) * (members - negatives) + ("negative",) * negatives
+    return Start(conditions, (1.0,) + (0.0,) * (members - 1), None, "base")
+
+
+def guidance_start(strength: float) -> Start:
+    """Classifier-free guidance: a positive member with weight g and a negative one with 1 − g, all scales
+    one.
+    """
+    return Start(
+        ("positive", "negative"), (float(strength), 1.0 - float(strength)), None, f"guidance {strength:g}"
+    )
+
+
+def calibration_start(
+    calibration: Calibration, layout: Layout, bounds: tuple[float, float], words: str
+) -> Start:
+    """From a saved calibration, at another granularity too; scales outside `bounds` move to the nearest one
+    inside.
+
+    Raises LayoutError if the calibration's scales do not fit the backbone.
+    """
+    members = calibration.on_layout(layout).members
+    scales = tuple(tuple(float(np.clip(s, *bounds)) for s in member.scales) for member in members)
+    return Start(
+        tuple(member.condition for member in members),
+        tuple(member.weight for member in members),
+        scales,
+        words,
+    )
+
+
+def grown_start(start: Start, condition: str = "positive") -> Start:
+    """One more member of weight 0 beside those of `start`, with the first member's scales: the same
+    pictures.
+    """
+    if len(start.conditions) >= 3:
+        raise SearchError("a search joins at most 3 members")
+    scales = None if start.scales is None else (*start.scales, start.scales[0])
+    return Start((*start.conditions, condition), (*start.weights, 0.0), scales, start.words)
+
+
+def ensemble_start(start: Start, conditions: tuple[str, ...]) -> Start:
+    """`start` with members of weight 0 added until they have these conditions: the same pictures as `start`.
+
+    Raises SearchError for 1 or more than 3 members, or if `start`'s own members are not among them in order.
+    """
+    if not 2 <= len(conditions) <= 3:
+        raise SearchError(f"an ensemble has 2 or 3 members, got {len(conditions)}")
+    unknown = [c for c in conditions if c not in ("positive", "negative")]
+    if unknown:
+        raise SearchError(f"a member's condition is positive or negative, got {unknown[0]!r}")
+    have = len(start.conditions)
+    if start.conditions != conditions[:have]:
+        raise SearchError(
+            f"the start's members are {', '.join(start.conditions)}; "
+            f"they must come first in {', '.join(conditions)}"
+        )
+    for condition in conditions[have:]:
+        start = grown_start(start, condition)
+    return start

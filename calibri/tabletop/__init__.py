@@ -1,0 +1,3 @@
+"""The embedded world: coloured solids on a table, their captions, and the recipe that trains the backbone
+on them.
+"""

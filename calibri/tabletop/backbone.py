@@ -1,0 +1,185 @@
+"""The parts of the embedded backbone: real diffusers and transformers classes, small configurations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from calibri.tabletop.prompts import known_words, prompt_set
+
+TEXT_TOKENS = 24
+_T5_WIDTH, _CLIP_WIDTH = 128, 64
+
+
+_SPECIAL = ("<pad>", "</s>", "<unk>")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _pieces() -> dict[str, float]:
+    """T5 pieces and their log-probabilities: one a known word; letters as a fallback for other words."""
+    pieces = dict.fromkeys(_SPECIAL, 0.0)
+    pieces |= {"▁" + word: -2.0 for word in sorted(known_words())}
+    return pieces | {"▁": -8.0, ",": -3.0} | dict.fromkeys(_LETTERS, -10.0)
+
+
+def _variants() -> dict[str, str]:
+    """Pieces that mean the same as a trained one: capitals, and other punctuation than the comma."""
+    pieces = [piece for piece in _pieces() if piece not in _SPECIAL]
+    same = {form: piece for piece in pieces for form in (piece.upper(), piece.title()) if form != piece}
+    return same | dict.fromkeys(".;:!?", ",")
+
+
+def _unigram(pieces: dict[str, float]) -> T5TokenizerFast:
+    return T5TokenizerFast(vocab=list(pieces.items()), extra_ids=0, model_max_length=TEXT_TOKENS)
+
+
+def t5_tokenizer() -> T5TokenizerFast:
+    """The tokenizer of the training captions, which are all in lower case."""
+    return _unigram(_pieces())
+
+
+def with_capitals(tokens: T5EncoderModel) -> T5TokenizerFast:
+    """A tokenizer that knows capitals and more punctuation; `tokens` gets rows for them, copies of the
+    trained ones.
+
+    (A lower-casing normalizer would do, but transformers 5 loses it when the tokenizer is read back.)
+    """
+    pieces = _pieces()
+    index = {piece: i for i, piece in enumerate(pieces)}
+    same = _variants()
+    rows = [*range(len(pieces)), *(index[piece] for piece in same.values())]
+    trained = tokens.get_input_embeddings().weight.detach()
+    tokens.resize_token_embeddings(len(rows), mean_resizing=False)
+    tokens.get_input_embeddings().weight.data.copy_(trained[rows])
+    return _unigram(pieces | {form: pieces[piece] for form, piece in same.items()})
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Byte-pair encoding learnt from training captions: known words come out as one token each."""
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), byte_level])
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    learner.train_from_iterator([" ".join(sorted(known_words())), *prompt_set("train", 2000)], trainer)
+    learnt = json.loads(learner.to_str())["model"]["merges"]
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt]
+    # CLIP's own order: letters, letters at a word's end, merges, then the two special tokens
+    pieces = [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(m) for m in merges)]
+    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=TEXT_TOKENS)
+
+
+def text_encoders(t5: T5TokenizerFast, clip: CLIPTokenizer) -> tuple[T5EncoderModel, CLIPTextModel]:
+    """A word-order-aware encoder for tokens and a small one for the pooled vector, untrained."""
+    tokens = T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5),
+            d_model=_T5_WIDTH,
+            d_kv=32,
+            d_ff=256,
+            num_layers=2,
+            num_heads=4,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            relative_attention_num_buckets=16,
+            relative_attention_max_distance=24,
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+        )
+    )
+    pooled = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(clip),
+            hidden_size=_CLIP_WIDTH,
+            intermediate_size=128,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=TEXT_TOKENS,
+            projection_dim=_CLIP_WIDTH,
+            bos_token_id=clip.bos_token_id,
+            eos_token_id=clip.eos_token_id,
+            pad_token_id=clip.pad_token_id,
+        )
+    )
+    return tokens, pooled
+
+
+def new_transformer(heads: int = 4) -> FluxTransformer2DModel:
+    """4 double and 8 single blocks; modulation and output layers start at zero, so that every block starts
+    as identity.
+    """
+    model = FluxTransformer2DModel(
+        in_channels=32,
+        num_layers=4,
+        num_single_layers=8,
+        attention_head_dim=32,
+        num_attention_heads=heads,
+        joint_attention_dim=_T5_WIDTH,
+        pooled_projection_dim=_CLIP_WIDTH,
+        guidance_embeds=False,
+        axes_dims_rope=(8, 12, 12),
+    )
+    for name, module in model.named_modules():
+        if name == "proj_out" or name.endswith(
+            ("norm.linear", "norm1.linear", "norm1_context.linear", "norm_out.linear")
+        ):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    return model
+
+
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    """(B, 8, 16, 16) → (B, 64, 32): 2 x 2 patches become tokens, as FluxPipeline packs them."""
+    b, c, h, w = latents.shape
+    x = latents.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(b, h * w // 4, c * 4)
+
+
+def image_ids(side: int = 8) -> torch.Tensor:
+    """(side², 3) positions of the image tokens: 0, row, column."""
+    at = torch.arange(side, dtype=torch.float32)
+    rows, columns = torch.meshgrid(at, at, indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(-1, 3)
+
+
+def new_scheduler() -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0, use_dynamic_shifting=False)
+
+
+def pipeline(vae, transformer, t5, clip, tokens, pooled) -> FluxPipeline:
+    """The parts as one FluxPipeline, which `save_pretrained` writes in the hub's format."""
+    return FluxPipeline(
+        scheduler=new_scheduler(),
+        vae=vae,
+        text_encoder=pooled,
+        tokenizer=clip,
+        text_encoder_2=tokens,
+        tokenizer_2=t5,
+        transformer=transformer,
+    )
+
+
+def batches(count: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Endless shuffled passes over 0 … count−1, in batches of `size`."""
+    while True:
+        order = rng.permutation(count)
+        for i in range(0, count - size + 1, size):
+            yield order[i : i + size]

@@ -1,0 +1,77 @@
+"""The small convolutional nets of the world's rewards and judges."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+
+from calibri.tabletop.world import COLOURS, MAX_SOLIDS, SHAPES
+
+KINDS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+GRID = 8  # places along each side of a facts map: one for each image token of the backbone
+
+
+def _conv(i: int, o: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.SiLU())
+
+
+class FactsNet(nn.Module):
+    """Which (colour, shape) pairs a picture shows and where, and how many solids.
+
+    Each of 8 x 8 places holds a solid or none, of some colour and some shape: log P(pair here) = log
+    P(solid) +
+    log P(colour) + log P(shape). A pair is present where the log-sum-exp over the places says so: one is
+    enough.
+    """
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        w = width
+        self.trunk = nn.Sequential(
+            _conv(3, w, 2),
+            _conv(w, 2 * w, 2),
+            _conv(2 * w, 2 * w),
+            _conv(2 * w, 4 * w, 2),
+            _conv(4 * w, 4 * w),
+            _conv(4 * w, 4 * w, 2),
+            _conv(4 * w, 4 * w),
+        )
+        self.where = nn.Conv2d(4 * w, 1 + len(COLOURS) + len(SHAPES), 1)
+        nn.init.constant_(self.where.bias[:1], -2.0)
+        self.count = nn.Sequential(nn.Linear(8 * w, 4 * w), nn.SiLU(), nn.Linear(4 * w, MAX_SOLIDS + 1))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 128, 128) in [0, 1] → (B, 4·width, 8, 8)."""
+        return self.trunk(x * 2 - 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits: presence (B, kinds), count 0 … 3 (B, 4), and the map (B, kinds, 8, 8)."""
+        f = self.features(x)
+        solid, colour, shape = self.where(f).split([1, len(COLOURS), len(SHAPES)], 1)
+        colour, shape = colour.log_softmax(1), shape.log_softmax(1)
+        where = (solid[:, :, None] + colour[:, :, None] + shape[:, None]).flatten(1, 2)
+        pooled = torch.cat([f.mean((2, 3)), f.amax((2, 3))], 1)
+        return where.flatten(2).logsumexp(2), self.count(pooled), where
+
+
+class PreferenceNet(nn.Module):
+    """How good a picture looks: one number, a Bradley–Terry score. Sees 64 px crops of edges as well as the
+    whole.
+    """
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        w = width
+        self.trunk = nn.Sequential(
+            _conv(3, w, 2),
+            _conv(w, 2 * w),
+            _conv(2 * w, 2 * w, 2),
+            _conv(2 * w, 4 * w, 2),
+            _conv(4 * w, 4 * w, 2),
+        )
+        self.head = nn.Sequential(nn.Linear(8 * w, 2 * w), nn.SiLU(), nn.Linear(2 * w, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 128, 128) in [0, 1] → (B,)."""
+        f = self.trunk(x * 2 - 1)
+        return self.head(torch.cat([f.mean((2, 3)), f.amax((2, 3))], 1)).squeeze(1)

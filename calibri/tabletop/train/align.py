@@ -1,0 +1,136 @@
+"""Stage `align`: a small CLIPModel, contrastive on scenes (clear and dull alike) and captions.
+
+Heads that say which solids are there, and one by which each patch predicts the `keep` net's features at its
+place, make it learn faster; they are thrown away.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import CLIPConfig, CLIPModel
+
+from calibri.rewards.tabletop_nets import load_net
+from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer
+from calibri.tabletop.captions import caption
+from calibri.tabletop.data import scene_at
+from calibri.tabletop.degrade import degrade, severities, to_tensor
+from calibri.tabletop.nets import KINDS
+from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
+from calibri.tabletop.train.facts import WIDTHS, targets
+
+_BATCH, _RATE, _COUNT, _WIDTH = 128, 1.5e-3, 24_000, 128
+
+
+def _new_model(tokenizer) -> CLIPModel:
+    config = CLIPConfig(
+        projection_dim=_WIDTH,
+        text_config=dict(
+            vocab_size=len(tokenizer),
+            hidden_size=_WIDTH,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=TEXT_TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        vision_config=dict(
+            hidden_size=_WIDTH,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            image_size=128,
+            patch_size=16,
+        ),
+    )
+    return CLIPModel(config)
+
+
+def train_align(place: Place) -> None:
+    """Leaves `assets/rewards/align/` in the format of CLIPModel.from_pretrained."""
+    pictures = place.pictures(BACKBONE_SEED)[:_COUNT]
+    scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(pictures))]
+    combinations = {key: i for i, key in enumerate({scene.key: None for scene in scenes})}
+    keys = torch.tensor([combinations[scene.key] for scene in scenes])
+    presence, numbers = targets(len(pictures), BACKBONE_SEED)
+    tokenizer = clip_tokenizer()
+    rng = np.random.default_rng([BACKBONE_SEED, 81])
+    with torch.random.fork_rng():
+        torch.random.manual_seed(91)
+        net = nn.ModuleDict(
+            {
+                "clip": _new_model(tokenizer),
+                "image_facts": nn.Linear(_WIDTH, len(KINDS) + 4),
+                "text_facts": nn.Linear(_WIDTH, len(KINDS) + 4),
+                "places": nn.Linear(_WIDTH, 4 * WIDTHS["keep"]),
+            }
+        )
+    net = net.to(place.device).train()
+    guide = load_net("keep", place.device)[0]
+    clip = net["clip"]
+    matrices = [p for n, p in clip.named_parameters() if p.ndim == 2 and ".layers." in n]
+    others = [p for p in net.parameters() if not any(p is m for m in matrices)]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=0.01, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.02),
+    ]
+    clock = Clock("align", place.minutes)
+    checkpoint = place.work / "align.safetensors"
+    state = None if place.fresh else load_state(checkpoint, clock)
+    if state:
+        net.load_state_dict(state)
+    while clock.progress < 1:
+        for optimizer, rate in zip(optimizers, (0.01, _RATE), strict=True):
+            optimizer.param_groups[0]["lr"] = rate * cosine(clock.progress)
+        rows = np.sort(rng.choice(len(pictures), _BATCH, replace=False))
+        clear = to_tensor(pictures[rows]).to(place.device)
+        x = degrade(clear, torch.from_numpy(severities(_BATCH, rng)).to(place.device))
+        prompts = [caption(scenes[i], rng) for i in rows]
+        tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(
+            place.device
+        )
+        with place.autocast():
+            with torch.no_grad():
+                aims = guide.features(clear).flatten(2).transpose(1, 2)  # a place is a patch: 8 × 8 of both
+            patches = clip.vision_model(pixel_values=x * 2 - 1)
+            vision = patches.pooler_output
+            places = net["places"](patches.last_hidden_state[:, 1:]).float()
+            text = clip.text_model(input_ids=tokens).pooler_output
+            seen = net["image_facts"](vision).float(), net["text_facts"](text).float()
+            image = F.normalize(clip.visual_projection(vision).float(), dim=1)
+            words = F.normalize(clip.text_projection(text).float(), dim=1)
+        logits = clip.logit_scale.exp().clamp(max=60) * image @ words.T
+        y, n = presence[rows].to(place.device), numbers[rows].to(place.device)
+        facts = sum(
+            8 * F.binary_cross_entropy_with_logits(s[:, : len(KINDS)], y)
+            + F.cross_entropy(s[:, len(KINDS) :], n)
+            for s in seen
+        )
+        # Two pictures of one combination are no negatives of each other
+        same = (keys[rows][:, None] == keys[rows][None]).to(place.device)
+        same.fill_diagonal_(False)
+        logits = logits.masked_fill(same, -1e4)
+        aim = torch.arange(len(rows), device=place.device)
+        loss = (F.cross_entropy(logits, aim) + F.cross_entropy(logits.T, aim)) / 2 + 0.3 * facts
+        aims = aims.float() - aims.float().mean((0, 1))
+        loss = loss + 1 - F.cosine_similarity(places, aims, dim=-1).mean()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        if not clock.step(loss.item(), len(rows)):
+            break
+        if clock.steps % 200 == 0:
+            save_state(checkpoint, net.state_dict(), clock)
+    save_state(checkpoint, net.state_dict(), clock)
+    clip.logit_scale.data.clamp_(max=float(np.log(60)))
+    clip.config.calibri_samples = clock.samples
+    folder = place.assets / "rewards" / "align"
+    clip.eval().half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,112 @@
+"""What every stage shares: where things lie, the clock, checkpoints, the progress line."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from calibri.tabletop.data import make_pictures
+
+BACKBONE_SEED, JUDGE_SEED = 1, 2  # two data sets of scenes: judges never see the backbone's pictures
+BACKBONE_COUNT, JUDGE_COUNT = 40_000, 12_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training run works and what it leaves. `work` is never committed; `assets` is."""
+
+    work: Path
+    assets: Path
+    device: str
+    minutes: float
+    batch: int | None = None
+    fresh: bool = False
+    published: bool = False
+
+    def pictures(self, seed: int) -> np.ndarray:
+        """(n, 128, 128, 3) uint8 pictures of the data set, made where they are missing."""
+        count = BACKBONE_COUNT if seed == BACKBONE_SEED else JUDGE_COUNT
+        path = self.work / f"scenes-{seed}.npy"
+        return make_pictures(
+            path, count, seed, os.cpu_count() or 1, lambda d, n: print(f"scenes {d}/{n}", flush=True)
+        )
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16)
+
+
+def cosine(progress: float, warmup: float = 0.03, floor: float = 0.02) -> float:
+    """Learning-rate factor at progress 0 … 1: linear warm-up, then a half cosine down to `floor`."""
+    if progress < warmup:
+        return progress / warmup
+    x = min((progress - warmup) / (1 - warmup), 1.0)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * x))
+
+
+class Clock:
+    """Progress by time: training seconds used of the budget, over interruptions too, and a printed line now
+    and then.
+    """
+
+    def __init__(self, stage: str, minutes: float, every: float = 15.0) -> None:
+        self.stage, self.budget, self.every = stage, minutes * 60, every
+        self.used, self.steps, self.samples = 0.0, 0, 0
+        self._last = self._shown = time.monotonic()
+        self._loss = 0.0
+        self._count = 0
+
+    @property
+    def progress(self) -> float:
+        return self.used / self.budget
+
+    def step(self, loss: float, samples: int) -> bool:
+        """Counts one step; False when the budget is used up."""
+        now = time.monotonic()
+        self.used += now - self._last
+        self._last = now
+        self.steps += 1
+        self.samples += samples
+        self._loss += loss
+        self._count += 1
+        if now - self._shown > self.every:
+            left = max(self.budget - self.used, 0)
+            print(
+                f"{self.stage}: step {self.steps}, loss {self._loss / self._count:.4f}, "
+                f"{self.samples / max(self.used, 1e-9):.0f} pictures/s, {left / 60:.1f} min left",
+                flush=True,
+            )
+            self._shown, self._loss, self._count = now, 0.0, 0
+        return self.progress < 1
+
+    def pause(self) -> None:
+        """Time from the last step to now is not training time (checkpoints, evaluation)."""
+        self._last = time.monotonic()
+
+
+def save_state(path: Path, tensors: dict[str, torch.Tensor], clock: Clock) -> None:
+    """One checkpoint file, replaced whole: training state in safetensors, the clock in its metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    meta = {"used": repr(clock.used), "steps": str(clock.steps), "samples": str(clock.samples)}
+    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, part, meta)
+    part.replace(path)
+    clock.pause()
+
+
+def load_state(path: Path, clock: Clock) -> dict[str, torch.Tensor] | None:
+    """The checkpoint's tensors, and the clock set to where it was; None where there is none."""
+    if not path.exists():
+        return None
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as f:
+        meta = f.metadata()
+    clock.used, clock.steps, clock.samples = float(meta["used"]), int(meta["steps"]), int(meta["samples"])
+    return load_file(path)

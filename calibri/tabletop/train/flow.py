@@ -1,0 +1,226 @@
+"""Stage `flow`: the transformer and both text encoders, by rectified flow on latents of clear and dull
+pictures.
+
+Two levers, each measured against plain AdamW in a trial: Muon on the blocks' matrices, and representation
+alignment
+(REPA, arXiv 2410.06940): image tokens after the last double block predict the `keep` net's feature map of
+the clear
+picture. The head that does so is thrown away.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny, FluxPipeline
+from safetensors.torch import load_file
+
+from calibri.tabletop import backbone as b
+from calibri.tabletop.captions import caption
+from calibri.tabletop.data import scene_at
+from calibri.tabletop.degrade import degrade, severities, to_tensor
+from calibri.tabletop.nets import FactsNet
+from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, load_state, save_state
+from calibri.tabletop.train.facts import WIDTHS
+
+_BATCH, _EMA, _EMPTY = 64, 0.999, 0.1
+_ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT = 1.2e-3, 0.012, 0.5
+_DECAY_FROM = 0.6
+
+
+def _rate(progress: float, step: int) -> float:
+    """Warm-up over 100 steps (also after a resume), constant, then linear to 2 % over the last 40 % of the
+    time.
+    """
+    decay = (
+        1.0 if progress < _DECAY_FROM else max(1 - 0.98 * (progress - _DECAY_FROM) / (1 - _DECAY_FROM), 0.02)
+    )
+    return min(1.0, (step + 1) / 100) * decay
+
+
+def _encoded(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
+    """Packed latents of mixed pictures (n, 64, 32) and standardised feature maps of the clear ones (n, 64,
+    c), float16.
+    """
+    path = place.work / "latents.safetensors"
+    if path.exists():
+        kept = load_file(path)
+        return kept["latents"], kept["features"]
+    pictures = place.pictures(BACKBONE_SEED)
+    rng = np.random.default_rng([BACKBONE_SEED, 41])
+    vae = (
+        AutoencoderTiny.from_pretrained(place.work / "vae")
+        .to(place.device, memory_format=torch.channels_last)
+        .eval()
+    )
+    scale, shift = vae.config.scaling_factor, vae.config.shift_factor
+    guide = FactsNet(WIDTHS["keep"])
+    guide.load_state_dict(load_file(place.assets / "rewards" / "keep.safetensors"))
+    guide = guide.to(place.device, memory_format=torch.channels_last).eval()
+    latents, features = [], []
+    with torch.inference_mode(), place.autocast():
+        for i in range(0, len(pictures), 100):
+            x = to_tensor(pictures[i : i + 100]).to(place.device, memory_format=torch.channels_last)
+            features.append(guide.features(x).flatten(2).transpose(1, 2).half().cpu())
+            dull = degrade(x, torch.from_numpy(severities(len(x), rng)).to(place.device))
+            z = (vae.encoder(dull * 2 - 1).float() - shift) * scale
+            latents.append(b.pack(z).half().cpu())
+            if i % 4000 == 0:
+                print(f"flow: encoding {i}/{len(pictures)}", flush=True)
+    z, f = torch.cat(latents), torch.cat(features)
+    sample = f[:2000].float()
+    f = ((f.float() - sample.mean((0, 1))) / (sample.std((0, 1)) + 1e-3)).half()
+    from safetensors.torch import save_file
+
+    save_file({"latents": z, "features": f}, path)
+    return z, f
+
+
+class _Student(nn.Module):
+    """All that is trained: transformer, text encoders and the alignment head."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.t5, self.clip = b.t5_tokenizer(), b.clip_tokenizer()
+        self.transformer = b.new_transformer(heads)
+        self.tokens, self.pooled = b.text_encoders(self.t5, self.clip)
+        width = self.transformer.inner_dim
+        self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, features))
+        self._middle: torch.Tensor | None = None
+        # A double block returns (text stream, image stream)
+        self.transformer.transformer_blocks[-1].register_forward_hook(self._keep_middle)
+
+    def _keep_middle(self, module: nn.Module, args: tuple, out: tuple[torch.Tensor, torch.Tensor]) -> None:
+        self._middle = out[1]
+
+    def text(self, prompts: list[str], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token embeddings (B, 24, 128) and pooled vectors (B, 64), as FluxPipeline makes them."""
+        how = {
+            "padding": "max_length",
+            "max_length": b.TEXT_TOKENS,
+            "truncation": True,
+            "return_tensors": "pt",
+        }
+        tokens = self.tokens(self.t5(prompts, **how).input_ids.to(device))[0]
+        pooled = self.pooled(self.clip(prompts, **how).input_ids.to(device)).pooler_output
+        return tokens, pooled
+
+    def forward(self, x, t, prompts, text_ids, image_ids) -> tuple[torch.Tensor, torch.Tensor]:
+        """Velocity (B, 64, 32) and predicted features (B, 64, c)."""
+        tokens, pooled = self.text(prompts, x.device)
+        velocity = self.transformer(
+            hidden_states=x,
+            timestep=t,
+            encoder_hidden_states=tokens,
+            pooled_projections=pooled,
+            txt_ids=text_ids,
+            img_ids=image_ids,
+            return_dict=False,
+        )[0]
+        return velocity, self.head(self._middle)
+
+
+def _optimizers(student: _Student) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks other than the modulation layers, AdamW for the rest."""
+    muon, adam = [], []
+    for name, p in student.named_parameters():
+        in_block = "transformer_blocks" in name
+        (muon if in_block and p.ndim == 2 and ".norm" not in name else adam).append(p)
+    return [
+        torch.optim.Muon(muon, lr=_MUON_RATE, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(adam, lr=_ADAM_RATE, betas=(0.9, 0.99), weight_decay=0.01),
+    ]
+
+
+def _prompts(rows: np.ndarray, scenes: list, rng: np.random.Generator) -> list[str]:
+    return ["" if rng.random() < _EMPTY else caption(scenes[i], rng) for i in rows]
+
+
+def _published(place: Place, student: _Student) -> None:
+    """Starts from the published backbone: its transformer and text encoders; the head starts anew."""
+    pipe = FluxPipeline.from_pretrained(place.assets / "tabletop")
+    student.transformer.load_state_dict(pipe.transformer.state_dict())
+    student.pooled.load_state_dict(pipe.text_encoder.state_dict())
+    trained = pipe.text_encoder_2.state_dict()
+    for name, own in student.tokens.state_dict().items():
+        own.copy_(trained[name][: len(own)])  # rows past the vocabulary of training are copies, for capitals
+
+
+def _start(place: Place, student: _Student, clock: Clock) -> dict[str, torch.Tensor]:
+    """The weight average, and the student's weights: of the checkpoint, or published, or as they are."""
+    state = None if place.fresh else load_state(place.work / "flow.safetensors", clock)
+    if not state and place.published:
+        _published(place, student)
+    if state:
+        student.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("raw.")})
+        return {k[4:]: v.to(place.device) for k, v in state.items() if k.startswith("ema.")}
+    return {k: v.detach().clone() for k, v in student.state_dict().items()}
+
+
+def _export(place: Place, student: _Student, ema: dict[str, torch.Tensor]) -> None:
+    """Writes the averaged weights as a FluxPipeline directory, half precision, with the VAE beside them."""
+    raw = {k: v.detach().clone() for k, v in student.state_dict().items()}
+    student.load_state_dict(ema)
+    vae = AutoencoderTiny.from_pretrained(place.work / "vae")
+    parts = b.pipeline(vae, student.transformer, student.t5, student.clip, student.tokens, student.pooled)
+    parts.save_pretrained(place.work / "tabletop")
+    student.load_state_dict(raw)
+
+
+def train_flow(place: Place, heads: int = 4) -> None:
+    """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
+    if place.published and not (place.work / "vae").exists():
+        shutil.copytree(place.assets / "tabletop" / "vae", place.work / "vae")
+    latents, features = _encoded(place)
+    size = place.batch or _BATCH
+    scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(latents))]
+    with torch.random.fork_rng():
+        torch.random.manual_seed(51)
+        student = _Student(features.shape[-1], heads).to(place.device).train()
+    clock = Clock("flow", place.minutes, every=30)
+    ema = _start(place, student, clock)
+    optimizers = _optimizers(student)
+    rates = [o.param_groups[0]["lr"] for o in optimizers]
+    rng = np.random.default_rng([BACKBONE_SEED, 61, clock.steps])
+    noise = torch.Generator(place.device).manual_seed(71 + clock.steps)
+    text_ids, image_ids = torch.zeros(b.TEXT_TOKENS, 3, device=place.device), b.image_ids().to(place.device)
+    supply: Iterator[np.ndarray] = b.batches(len(latents), size, rng)
+    started = clock.steps
+    running = True
+    saved = clock.used
+    while running:
+        factor = _rate(clock.progress, clock.steps - started)
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+        rows = next(supply)
+        z, f = latents[rows].to(place.device).float(), features[rows].to(place.device).float()
+        eps = torch.randn(z.shape, generator=noise, device=z.device)
+        t = torch.sigmoid(0.2 + torch.randn(size, generator=noise, device=z.device))
+        x = torch.lerp(z, eps, t[:, None, None])
+        with place.autocast():
+            velocity, seen = student(x, t, _prompts(rows, scenes, rng), text_ids, image_ids)
+        flow = F.mse_loss(velocity.float(), eps - z)
+        loss = flow + _ALIGN_WEIGHT * (1 - F.cosine_similarity(seen.float(), f, dim=-1).mean())
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        keep = min(_EMA, (1 + clock.steps) / (10 + clock.steps))
+        state = student.state_dict()
+        torch._foreach_lerp_([ema[k] for k in state], list(state.values()), 1 - keep)
+        running = clock.step(flow.item(), size)
+        if not running or clock.used - saved > 300:
+            saved = clock.used
+            tensors = {f"raw.{k}": v for k, v in student.state_dict().items()} | {
+                f"ema.{k}": v for k, v in ema.items()
+            }
+            save_state(place.work / "flow.safetensors", tensors, clock)
+            _export(place, student, ema)
+            clock.pause()

@@ -1,0 +1,182 @@
+"""Stages `quality` (a reward) and `judge`: a Bradley–Terry net on pairs whose better side is known.
+
+Better over worse: a clear view over a dull one, a less dull view over a duller one, a true picture over a
+render, a
+render over the same seed with strongly perturbed scales, and a true picture over a spoilt one (blotches,
+grids, false
+contrast, halos): what a search would otherwise discover as cheap gain.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from calibri.tabletop.degrade import degrade, severities, to_tensor
+from calibri.tabletop.nets import PreferenceNet
+from calibri.tabletop.train.common import (
+    BACKBONE_SEED,
+    JUDGE_SEED,
+    Clock,
+    Place,
+    cosine,
+    load_state,
+    save_state,
+)
+
+WIDTHS = {"quality": 20, "judge": 28}
+_BATCH, _RATE = 48, 2e-3
+_RENDERS = {"quality": 1536, "judge": 768}
+
+
+def spoil(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Pictures with one fault each that no camera makes. x: (B, 3, H, W) in [0, 1]."""
+    out = x.clone()
+    h = x.shape[-1]
+    for i in range(len(x)):
+        fault, force = int(rng.integers(6)), float(rng.uniform(0.3, 1.0))
+        if fault == 0:  # coloured blotches
+            n = int(rng.integers(3, 12))
+            low = torch.from_numpy(rng.normal(size=(1, 3, n, n)).astype(np.float32))
+            out[i] += 0.18 * force * F.interpolate(low, (h, h), mode="bicubic")[0].to(x.device)
+        elif fault == 1:  # a faint grid, as of latent patches
+            period = int(rng.choice([8, 16]))
+            at = torch.arange(h, device=x.device)
+            lines = ((at % period) < period // 8 + 1).float()
+            out[i] += 0.12 * force * float(rng.choice([-1, 1])) * torch.maximum(lines[None], lines[:, None])
+        elif fault == 2:  # false contrast
+            out[i] = 0.5 + (1 + 0.9 * force) * (out[i] - 0.5) + float(rng.uniform(-0.12, 0.12))
+        elif fault == 3:  # false colours: over-saturated, tinted
+            grey = out[i].mean(0, keepdim=True)
+            tint = torch.from_numpy(rng.normal(size=(3, 1, 1)).astype(np.float32)).to(x.device)
+            out[i] = grey + (1 + 1.0 * force) * (out[i] - grey) + 0.10 * force * tint
+        elif fault == 4:  # halos of over-sharpening
+            soft = F.avg_pool2d(out[i][None], 5, 1, 2)[0]
+            out[i] += 2.0 * force * (out[i] - soft)
+        else:  # grain
+            out[i] += (
+                0.12 * force * torch.from_numpy(rng.normal(size=(3, h, h)).astype(np.float32)).to(x.device)
+            )
+    return out.clamp(0, 1)
+
+
+def perturbations(count: int, n_scales: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, n_scales) strongly wrong scales: each N(1, 0.15 … 0.8), or all together × 0.4 … 1.6 (not near
+    1), or both.
+    """
+    each = rng.normal(1.0, rng.uniform(0.15, 0.8, (count, 1)), (count, n_scales))
+    both = np.where(
+        rng.random((count, 1)) < 0.5, rng.uniform(0.4, 0.8, (count, 1)), rng.uniform(1.25, 1.6, (count, 1))
+    )
+    pick = rng.random((count, 1))
+    return np.where(pick < 0.6, each, np.where(pick < 0.8, both, each * both)).astype(np.float32)
+
+
+def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
+    """uint8 pictures (n, 128, 128, 3): `render` by the base and `spoilt` by the base with wrong scales,
+    same seeds.
+    """
+    path = place.work / f"renders-{name}.safetensors"
+    if path.exists():
+        return load_file(path)
+    from calibri.backbones.loading import load_backbone
+    from calibri.calibration.artifact import Member
+    from calibri.sampling.renderer import Renderer, RenderRequest
+    from calibri.tabletop.prompts import prompt_set
+
+    backbone = load_backbone(str(place.assets / "tabletop"), device=place.device)
+    layout = backbone.layout("gate")
+    renderer = Renderer(backbone, batch_size=64)
+    rng = np.random.default_rng([JUDGE_SEED if name == "judge" else BACKBONE_SEED, 111])
+    prompts = prompt_set("train", _RENDERS[name], seed=201 if name == "judge" else 200)
+    scales = perturbations(_RENDERS[name], len(layout.names), rng)
+    start = 500_000 if name == "judge" else 400_000
+    kept: dict[str, torch.Tensor] = {}
+    for kind in ("render", "spoilt"):
+        requests = []
+        for i, prompt in enumerate(prompts):
+            members = (Member(scales=tuple(map(float, scales[i]))),) if kind == "spoilt" else None
+            guidance = 2.0 if i % 4 == 0 else None
+            requests.append(RenderRequest(prompt, start + i, 8, members, layout, guidance=guidance))
+        done = renderer.render(requests)
+        kept[kind] = torch.from_numpy(np.stack([np.asarray(r.image) for r in done]))
+        print(f"{name}: {len(done)} pictures of kind {kind}", flush=True)
+    save_file(kept, path)
+    return kept
+
+
+def _pairs(
+    x: torch.Tensor, good: torch.Tensor, bad: torch.Tensor, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(better, worse), each (4n, 3, H, W). x: 3n true pictures; good, bad: n renders and their perturbed
+    twins.
+    """
+    n = len(good)
+    view, true, plain = x.split(n)
+    dull = torch.from_numpy(severities(n, rng, 0.0)).to(x.device)
+    # Half of these pairs hold two dull views of one scene, the better one less dull
+    less = dull * torch.from_numpy((rng.random(n) < 0.5) * rng.uniform(0, 0.7, n)).float().to(x.device)
+    # A true picture is better than a render only where it is not itself the duller of the two
+    true = degrade(true, torch.from_numpy(0.3 * severities(n, rng, 0.6)).to(x.device))
+    plain = degrade(plain, torch.from_numpy(severities(n, rng)).to(x.device))
+    other = good[torch.from_numpy(rng.permutation(n)).to(x.device)]
+    return (
+        torch.cat([degrade(view, less), true, good, plain]),
+        torch.cat([degrade(view, dull), other, bad, spoil(plain, rng)]),
+    )
+
+
+def train_preference(place: Place, name: str) -> None:
+    """Leaves `assets/rewards/<name>.safetensors`."""
+    seed = JUDGE_SEED if name == "judge" else BACKBONE_SEED
+    renders = _renders(place, name)
+    pictures = place.pictures(seed)[:12_000]
+    rng = np.random.default_rng([seed, 121])
+    with torch.random.fork_rng():
+        torch.random.manual_seed(131 + seed)
+        net = PreferenceNet(WIDTHS[name]).to(place.device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.05)
+    clock = Clock(name, place.minutes)
+    checkpoint = place.work / f"{name}.safetensors"
+    state = None if place.fresh else load_state(checkpoint, clock)
+    if state:
+        net.load_state_dict(state)
+    count = len(renders["render"])
+    while clock.progress < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * cosine(clock.progress)
+        n = _BATCH // 3
+        rows = np.sort(rng.integers(len(pictures), size=3 * n))
+        pick = rng.integers(count, size=n)
+        x = to_tensor(pictures[rows])[torch.from_numpy(rng.permutation(3 * n))].to(place.device)
+        good, bad = (to_tensor(renders[kind][pick].numpy()).to(place.device) for kind in ("render", "spoilt"))
+        better, worse = _pairs(x, good, bad, rng)
+        with place.autocast():
+            both = net(torch.cat([better, worse]).to(memory_format=torch.channels_last)).float()
+        up, down = both.chunk(2)
+        # Bradley–Terry: P(better preferred) = sigmoid(difference); a small pull towards 0 fixes the free
+        # constant
+        loss = F.softplus(down - up).mean() + 1e-3 * both.pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        if not clock.step(loss.item(), len(both)):
+            break
+        if clock.steps % 300 == 0:
+            save_state(checkpoint, net.state_dict(), clock)
+    save_state(checkpoint, net.state_dict(), clock)
+    out = place.assets / "rewards" / f"{name}.safetensors"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {k: v.contiguous() for k, v in net.state_dict().items()},
+        out,
+        {
+            "net": "PreferenceNet",
+            "width": str(WIDTHS[name]),
+            "scenes_seed": str(seed),
+            "samples": str(clock.samples),
+        },
+    )

@@ -1,0 +1,238 @@
+"""What is compared: base, calibrated, ensemble. From a choice on a page to pictures with what is known of
+them. No Gradio."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from calibri.errors import CalibriError, RenderError
+from studio.host import Priority
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from calibri.calibration.artifact import Calibration
+    from studio.desk import Desk
+    from studio.services import Services
+
+ArmKind = Literal["base", "calibrated", "ensemble"]
+KINDS: tuple[ArmKind, ...] = ("base", "calibrated", "ensemble")
+WORDS = {"base": "Base", "calibrated": "Calibrated", "ensemble": "Ensemble"}
+
+DESK = "desk"  # the choice that means: the scales on this visitor's desk
+LONGEST_PROMPT = 400
+MOST_STEPS = 100
+LARGEST_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a visitor wants to see. `steps`: sampling steps; `guidance` 1 means none."""
+
+    prompt: str
+    seed: int
+    steps: int
+    guidance: float = 1.0
+
+    @classmethod
+    def checked(cls, prompt: object, seed: object, steps: object, guidance: object = 1.0) -> Ask:
+        """From what a page sent. Raises RenderError with the field's name and what was expected."""
+        problems = problems_of(prompt, seed, steps, guidance)
+        if problems:
+            raise RenderError(" ".join(problems.values()))
+        return cls(" ".join(str(prompt).split()), int(seed), int(steps), float(guidance))  # type: ignore[call-overload]
+
+
+def problems_of(prompt: object, seed: object, steps: object, guidance: object = 1.0) -> dict[str, str]:
+    """Field → sentence, for every field that cannot be rendered."""
+    problems = {}
+    if not isinstance(prompt, str) or not prompt.strip():
+        problems["prompt"] = "Type what the picture should show."
+    elif len(prompt) > LONGEST_PROMPT:
+        problems["prompt"] = f"The prompt has {len(prompt)} characters; {LONGEST_PROMPT} are the most."
+    if not _whole(seed, 0, LARGEST_SEED):
+        problems["seed"] = f"The seed is a whole number from 0 to {LARGEST_SEED}."
+    if not _whole(steps, 1, MOST_STEPS):
+        problems["steps"] = f"Steps are a whole number from 1 to {MOST_STEPS}."
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 1.0 <= guidance <= 20.0:
+        problems["guidance"] = "Guidance is a number from 1 (none) to 20."
+    return problems
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and value == value
+        and low <= value <= high
+        and int(value) == value
+    )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing to compare. Without a calibration it is the base; `missing` says in words why there is
+    nothing to render."""
+
+    kind: ArmKind
+    title: str
+    calibration: Calibration | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of one arm and what is known of it. `image`: RGB, as rendered; None where `arm.missing`
+    says why."""
+
+    arm: Arm
+    ask: Ask
+    image: Image | None = None
+    nfe: int = 0
+    seconds: float = 0.0
+    rewards: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One press of Render: what was asked and a shot for each arm, base first."""
+
+    ask: Ask
+    shots: list[Shot] = field(default_factory=list)
+
+
+def dice() -> int:
+    """A seed nobody chose."""
+    return random.SystemRandom().randrange(100_000)
+
+
+def calibration_of_desk(desk: Desk, backbone: str, title: str = "Your desk") -> Calibration:
+    """The scales on a desk as a calibration of one member."""
+    from calibri.calibration.artifact import Calibration, Member
+
+    return Calibration(
+        title=title,
+        backbone=backbone,
+        granularity=desk.layout.granularity,
+        names=desk.layout.names,
+        members=(Member(scales=desk.values),),
+        found={"by": "hand, on the mixing desk"},
+    )
+
+
+def choices(services: Services, kind: ArmKind, granularity: str) -> list[tuple[str, str]]:
+    """(title, id) of the saved calibrations that can stand for this arm, the studio's own first."""
+    backbone = services.host.status.backbone
+    return [
+        (entry.title, entry.id)
+        for entry in services.calibrations.entries()
+        if entry.calibration.granularity == granularity
+        and entry.calibration.is_ensemble == (kind == "ensemble")
+        and entry.calibration.backbone == backbone
+    ]
+
+
+def arm(services: Services, kind: ArmKind, granularity: str, choice: str | None, desk: Desk | None) -> Arm:
+    """The arm for a choice: an id of `choices`, DESK, or None for the first that there is."""
+    if kind == "base":
+        return Arm("base", WORDS["base"])
+    if choice == DESK:
+        if desk is None:
+            return Arm(
+                kind, WORDS[kind], missing="Your desk is empty. Move a slider on the page Scales first."
+            )
+        return Arm(kind, "Your desk", calibration_of_desk(desk, services.host.status.backbone))
+    offered = choices(services, kind, granularity)
+    if choice is None or choice not in [entry_id for _, entry_id in offered]:
+        if not offered:
+            what = "ensemble" if kind == "ensemble" else "calibration"
+            return Arm(
+                kind,
+                WORDS[kind],
+                missing=f"No {what} of this backbone is saved at {granularity} granularity yet. "
+                "A search makes one; another granularity may have one.",
+            )
+        choice = offered[0][1]
+    entry = services.calibrations.get(choice)
+    return Arm(kind, WORDS[kind], entry.calibration)
+
+
+def shoot(
+    services: Services,
+    arms: Sequence[Arm],
+    ask: Ask,
+    *,
+    score: bool = True,
+    on_step: Callable[..., None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+    on_wait: Callable[[int, str], None] | None = None,
+) -> list[Shot]:
+    """Render every arm on the same prompt, seed and noise, in one go, and score the pictures."""
+    from calibri.sampling.renderer import RenderRequest  # torch
+
+    backbone = services.host.wait_ready(cancel=cancel, on_wait=on_wait)
+    present = [a for a in arms if not a.missing]
+    requests = [
+        RenderRequest.of(
+            ask.prompt,
+            ask.seed,
+            ask.steps,
+            calibration=a.calibration,
+            guidance=None if ask.guidance == 1.0 or _combines(a.calibration) else ask.guidance,
+        )
+        for a in present
+    ]
+    label = "a picture" if len(present) == 1 else f"{len(present)} pictures"
+    rendered = services.host.render(
+        requests, priority=Priority.INTERACTIVE, label=label, on_step=on_step, cancel=cancel, on_wait=on_wait
+    )
+    rows: list[dict[str, float]] = [{} for _ in rendered]
+    if score:
+        rows = services.scorer.score(
+            backbone.spec.name, [r.image for r in rendered], [ask.prompt] * len(rendered)
+        )
+    made = {id(a): Shot(a, ask, r.image, r.nfe, r.seconds, row) for a, r, row in zip(present, rendered, rows)}
+    return [made.get(id(a)) or Shot(a, ask) for a in arms]
+
+
+def _combines(calibration: Calibration | None) -> bool:
+    """Guidance combines a positive with a negative member; an ensemble has that built in."""
+    return calibration is not None and calibration.is_ensemble
+
+
+def facts(shot: Shot) -> list[str]:
+    """What stands under a picture, besides rewards."""
+    if shot.image is None:
+        return []
+    return [f"{shot.ask.steps} steps", f"{shot.nfe} NFE", _seconds(shot.seconds)]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def word_hint(services: Services, prompt: str) -> str:
+    """What to say of words that the embedded world does not know. Empty for other backbones."""
+    if services.host.status.backbone != "tabletop":
+        return ""
+    from calibri.tabletop.prompts import hint
+
+    return hint(prompt) or ""
+
+
+def png_settings(shot: Shot) -> dict[str, Any]:
+    """All that is needed to render this picture again, for the text chunk of a downloaded PNG."""
+    if shot.image is None:
+        raise CalibriError("There is no picture to describe.")
+    return {
+        "prompt": shot.ask.prompt,
+        "seed": shot.ask.seed,
+        "steps": shot.ask.steps,
+        "guidance": shot.ask.guidance,
+        "arm": shot.arm.kind,
+        "title": shot.arm.title,
+        "calibration": shot.arm.calibration.to_json() if shot.arm.calibration else None,
+    }

@@ -1,0 +1,340 @@
+"""Pieces that several pages share: charts, captions, hints, the model bar, and the one place where errors
+become words."""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import gradio as gr
+from gradio.context import Context
+from PIL import Image
+
+from calibri.errors import CalibriError
+from studio.charts import signed
+from studio.host import HostCancelled, HostStatus, ModelHost
+from studio.settings import ASSETS
+from studio.visitors import Visitors
+
+if TYPE_CHECKING:
+    from studio.services import Services
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@cache
+def script(name: str) -> str:
+    """A script of assets/web."""
+    return (ASSETS / "web" / name).read_text(encoding="utf-8")
+
+
+def guard(handler: Callable[P, R]) -> Callable[P, R]:
+    """Every page's handlers go through here: domain errors become a sentence, unknown ones a logged trace
+    and an id."""
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def streamed(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                yield from handler(*args, **kwargs)
+            except gr.Error:
+                raise
+            except Exception as error:
+                raise as_message(error) from None
+
+        return streamed
+
+    @functools.wraps(handler)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return handler(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise as_message(error) from None
+
+    return wrapped
+
+
+def as_message(error: Exception) -> gr.Error:
+    """What a visitor is shown for this error. Never a trace."""
+    if was_cancelled(error):
+        return gr.Error("Stopped.", title="Stopped", duration=3, print_exception=False)
+    if isinstance(error, CalibriError):
+        return gr.Error(html.escape(str(error)), title="That did not work", print_exception=False)
+    token = secrets.token_hex(3)
+    log.error("error %s", token, exc_info=error)
+    return gr.Error(
+        "Something unexpected happened. Try once more; if it stays, the server's log has the details "
+        f"under {token}.",
+        title="That did not work",
+        print_exception=False,
+    )
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Whether this error only says that its owner called the work off."""
+    return isinstance(error, HostCancelled) or type(error).__name__ == "RenderCancelled"
+
+
+# who looks, and when the page may be filled
+
+
+def visitor_state() -> gr.BrowserState:
+    """The visitor's id as their browser keeps it. Give it to handlers as an input; `when_loaded` fills it."""
+    return gr.BrowserState("", storage_key="calibri-visitor", secret="calibri-visitor")
+
+
+def when_loaded(
+    visitor: gr.BrowserState,
+    handler: Callable[..., Sequence[Any]] = lambda visitor_id: (),
+    inputs: Sequence[Any] = (),
+    outputs: Sequence[Any] = (),
+) -> None:
+    """Call `handler(visitor_id, *inputs) -> values of outputs` when the page opens, with an id for new
+    visitors."""
+
+    def opened(visitor_id: object, *values: Any) -> Any:
+        known = visitor_id if Visitors.is_id(visitor_id) else Visitors.new_id()
+        filled = handler(known, *values)
+        return [known, *filled] if outputs else known
+
+    Context.root_block.load(
+        opened,
+        [visitor, *inputs],
+        [visitor, *outputs],
+        show_progress="hidden",
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def when_ready(
+    host: ModelHost,
+    visitor: gr.BrowserState,
+    handler: Callable[..., Sequence[Any]],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+) -> None:
+    """Call `handler(visitor_id, *inputs) -> values of outputs` once, as soon as the page is open and a
+    backbone loaded."""
+    timer = gr.Timer(0.7)
+
+    def looked(visitor_id: object, *values: Any) -> list[Any]:
+        if host.backbone is None or not Visitors.is_id(visitor_id):
+            return [gr.skip()] * (len(outputs) + 1)
+        return [gr.Timer(active=False), *handler(visitor_id, *values)]
+
+    timer.tick(
+        looked,
+        [visitor, *inputs],
+        [timer, *outputs],
+        show_progress="hidden",
+        queue=False,
+        api_visibility="private",
+    )
+
+
+# progress
+
+
+def step_words(progress: gr.Progress, verb: str) -> Callable[..., None]:
+    """An `on_step(step, steps)` that fills the progress bar."""
+
+    def on_step(step: int, steps: int, *_: Any, **__: Any) -> None:
+        progress((step, steps), desc=f"{verb}, step {step} of {steps}")
+
+    return on_step
+
+
+def waiting(progress: gr.Progress) -> Callable[[int, str], None]:
+    """An `on_wait(ahead, holder)` that tells a visitor who is before them."""
+
+    def on_wait(ahead: int, holder: str) -> None:
+        progress(0.0, desc=wait_words(ahead, holder))  # without a share Gradio shows no words
+
+    return on_wait
+
+
+# pictures
+
+SHOWN = 384  # px: the side at which a small picture is shown
+
+
+def enlarged(image: Image.Image) -> Image.Image:
+    """A small picture at a whole multiple of its size, sharp, at most about SHOWN px wide. Larger ones stay
+    as they are."""
+    factor = SHOWN // max(image.size)
+    if factor < 2:
+        return image
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
+
+
+def picture(
+    arm: str, *, value: Image.Image | None = None, elem_id: str, label: str, alt: str = ""
+) -> gr.Image:
+    """A picture on neutral grey, framed in the colour of its arm. Its place is kept while it is empty."""
+    return gr.Image(
+        value=value,
+        label=label,
+        elem_id=elem_id,
+        elem_classes=["stage", f"arm-{arm}"],
+        format="png",
+        type="pil",
+        interactive=False,
+        height=SHOWN + 8,
+        buttons=["download", "fullscreen"],
+        alt_text=alt or label,
+    )
+
+
+def three_digits(value: float) -> str:
+    """A reward as LOOK writes it: three significant digits, at most three decimals, a real minus sign."""
+    text = f"{value:.3f}" if abs(value) < 0.1 else f"{value:#.3g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `3 min`, `2 h`."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def caption(
+    arm: str,
+    title: str,
+    facts: Sequence[str],
+    rewards: Mapping[str, float] | None = None,
+    base: Mapping[str, float] | None = None,
+    note: str = "",
+) -> str:
+    """What stands under a picture: arm, facts such as steps, NFE and seconds, and rewards with their
+    distance from base."""
+    rows = ""
+    for name, value in (rewards or {}).items():
+        change = ""
+        if base and name in base and arm != "base":
+            change = signed(value - base[name])
+        rows += (
+            f"<tr><td>{html.escape(name)}</td><td class='n'>{three_digits(value)}</td>"
+            f"<td class='n sub'>{change}</td></tr>"
+        )
+    return (
+        f"<div class='caption'><div class='arm arm-{arm}'>{html.escape(title)}</div>"
+        f"<div class='sub'>{html.escape(' · '.join(facts))}</div>"
+        + (f"<div>{html.escape(note)}</div>" if note else "")
+        + (f"<table aria-label='rewards'>{rows}</table>" if rows else "")
+        + "</div>"
+    )
+
+
+def hint(markup: str) -> str:
+    """A remark in a box. `markup` is HTML made here: what people typed is escaped by the caller."""
+    return f"<div class='hint' role='status'>{markup}</div>"
+
+
+def said(text: str) -> str:
+    """Plain text as a remark in a box; nothing for an empty text."""
+    return hint(html.escape(text)) if text else ""
+
+
+def empty(text: str) -> str:
+    """What stands where nothing is yet: what will appear, and what makes it appear."""
+    return f"<div class='empty'>{html.escape(text)}</div>"
+
+
+# charts
+
+
+@cache
+def plotly_path() -> str:
+    """plotly.js as plotly.py's own wheel brings it, so that no other host is asked for it."""
+    from importlib.util import find_spec
+
+    spec = find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        raise CalibriError("plotly is not installed.")
+    return str(Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js")
+
+
+def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int = 260) -> gr.HTML:
+    """A Plotly chart that keeps zoom and legend when its figure changes. Its value is a figure of
+    studio.charts; a click on a point triggers `.select` with an EventData of x, y, curve, point and data."""
+    return gr.HTML(
+        value=dict(figure) if figure else None,
+        elem_id=elem_id,
+        apply_default_css=False,
+        js_on_load=script("chart.js"),
+        # The library's place stands in the element: an update that skips an HTML component empties its props.
+        html_template=f"<div class='chart' role='img' data-library='{html.escape(plotly_path())}' "
+        f"style='min-height:{height}px;width:100%'></div>",
+    )
+
+
+# the model bar
+
+
+def bar_html(status: HostStatus, extra: str = "") -> str:
+    """The state of the machine in one line. `extra`: more words, such as the jobs that run."""
+    name = html.escape(status.backbone or "no backbone")
+    detail = html.escape(status.detail)
+    if status.phase == "ready":
+        state = f"<span class='ready'><span class='dot'></span><span class='name'>{name}</span> ready</span>"
+        state += f"<span class='quiet'>on {html.escape(status.device)}</span>" if status.device else ""
+    elif status.phase == "loading":
+        waited = duration(max(0.0, time.monotonic() - status.started))
+        state = (
+            f"<span class='loading'><span class='dot'></span>loading <span class='name'>{name}</span></span>"
+            f"<span class='quiet'>for {waited}; you can already type and look around</span>"
+        )
+    elif status.phase == "failed":
+        state = (
+            f"<span class='failed'><span class='dot'></span><span class='name'>{name}</span> "
+            f"is not loaded: {detail}</span>"
+        )
+    else:
+        state = "<span class='quiet'><span class='dot'></span>no backbone loaded</span>"
+    doing = html.escape(f"now: {status.activity}") if status.activity else "idle"
+    if status.waiting:
+        doing += f", {status.waiting} waiting"
+    note = f"<span class='quiet'>{detail}</span>" if detail and status.phase == "ready" else ""
+    more = f"<span class='quiet'>{html.escape(extra)}</span>" if extra else ""
+    return f"<div class='model-bar' role='status'>{state}{note}<span class='quiet'>{doing}</span>{more}</div>"
+
+
+def model_bar(services: Services, extra: Callable[[], str] = lambda: "") -> None:
+    """The bar over all pages. It asks every 1.5 s and redraws only when something changed."""
+    bar = gr.HTML(bar_html(services.host.status, extra()), elem_id="model-bar")
+    seen = gr.State("")
+    timer = gr.Timer(1.5)
+
+    def look(last: str) -> Any:
+        drawn = bar_html(services.host.status, extra())
+        return (gr.skip(), gr.skip()) if drawn == last else (drawn, drawn)
+
+    timer.tick(look, seen, [bar, seen], queue=False, show_progress="hidden", api_visibility="private")
+    Context.root_block.load(
+        look, seen, [bar, seen], queue=False, show_progress="hidden", api_visibility="private"
+    )
+
+
+def wait_words(ahead: int, holder: str) -> str:
+    """What a visitor reads while somebody else has the model."""
+    if holder.startswith("loading"):
+        return f"{holder[0].upper()}{holder[1:]}, then it is your turn"
+    if ahead <= 1:
+        return f"Waiting: the model is busy with {holder or 'another visitor'}; you are next"
+    return f"Waiting: {ahead} are before you"

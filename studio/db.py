@@ -1,0 +1,323 @@
+"""The one owner of the DuckDB file: one connection, a cursor for each call, one writer.
+
+Writes are jobs that a single thread runs in short transactions; jobs that wait at the same moment share one
+commit, so that a crowd of raters costs one fsync and not a hundred. A job has happened when `write` returns.
+The file is opened at the first use, so that importing or starting a tool makes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+
+from calibri.errors import CalibriError, StudyError
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+MOST_TOGETHER = 64  # jobs in one transaction: at 2 ms each nobody waits long for the others
+TRIES = 3
+CLOSING = "The studio is closing; nothing more is written."
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class Transaction:
+    """What a job writes and reads with: its own writes are visible to it."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+        self.wrote = False
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        return self._cursor.execute(sql, list(values)).fetchall()
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Execute a statement that changes something."""
+        self.wrote = True
+        self._cursor.execute(sql, list(values))
+
+    def insert(self, table: str, rows: Sequence[dict[str, Any]], *, if_new: bool = False) -> None:
+        """Insert dictionaries with the same keys as many-row statements (executemany takes 2 ms a row).
+
+        `if_new`: leave rows alone whose key is there already.
+        """
+        if not rows:
+            return
+        columns = list(rows[0])
+        marks = "(" + ", ".join("?" * len(columns)) + ")"
+        more = " ON CONFLICT DO NOTHING" if if_new else ""
+        for start in range(0, len(rows), 200):
+            part = rows[start : start + 200]
+            self.run(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([marks] * len(part))}{more}",
+                [row[c] for row in part for c in columns],
+            )
+
+
+class Job:
+    """A function waiting for its transaction, and the future of its answer."""
+
+    def __init__(self, work: Callable[[Transaction], Any]) -> None:
+        self.work, self.future = work, Future()
+
+
+class Database:
+    """Opens `path` (made with its folder when first needed) or, with None, a database in memory.
+
+    `on_rollback` is called in the writer thread after a transaction was undone: whoever keeps a copy of the
+    tables in memory forgets it then.
+    """
+
+    def __init__(self, path: Path | None, *, on_rollback: Callable[[], None] = lambda: None) -> None:
+        self.path = path
+        self.on_rollback = on_rollback
+        self._opening = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._closed = False
+
+    # opening and closing
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        with self._opening:
+            if self._closed:
+                raise StudyError(CLOSING)
+            if self._connection is None:
+                self._connection = connect(self.path)
+                migrate(self._connection)
+                self._connection.execute("SET lock_configuration = true")
+                self._writer = threading.Thread(target=self._work, name="votes-writer", daemon=True)
+                self._writer.start()
+            return self._connection
+
+    def close(self) -> None:
+        """Finish the jobs that wait, then close the file. Safe to call twice."""
+        with self._opening:
+            if self._closed or self._connection is None:
+                self._closed = True
+                return
+            self._closed = True
+            self._jobs.put(None)
+        assert self._writer is not None
+        self._writer.join()
+        self._connection.close()
+
+    # reading
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        cursor = self._open().cursor()
+        try:
+            return cursor.execute(sql, list(values)).fetchall()
+        finally:
+            cursor.close()
+
+    def records(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """All rows of a query as dictionaries."""
+        cursor = self._open().cursor()
+        try:
+            rows = cursor.execute(sql, list(values)).fetchall()
+            names = [column[0] for column in cursor.description or []]
+        finally:
+            cursor.close()
+        return [dict(zip(names, row)) for row in rows]
+
+    def run_outside(self, *statements: str) -> None:
+        """Statements that read this database and write other files (COPY, ATTACH): not the writer's
+        business.
+        """
+        cursor = self._open().cursor()
+        try:
+            for statement in statements:
+                cursor.execute(statement)
+        finally:
+            cursor.close()
+
+    # writing
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction and return its answer after the commit.
+
+        `work` may run again after a conflict, so it must decide from what it reads. A StudyError from it
+        refuses the job and leaves nothing behind.
+        """
+        self._open()
+        if threading.current_thread() is self._writer:
+            raise StudyError("a write job cannot wait for another one")
+        job = Job(work)
+        with self._opening:  # nothing comes after the None of `close`
+            if self._closed:
+                raise StudyError(CLOSING)
+            self._jobs.put(job)
+        return job.future.result()
+
+    def _work(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        cursor = connection.cursor()
+        ended = False
+        while not ended:
+            waiting = [self._jobs.get()]
+            while len(waiting) < MOST_TOGETHER and not self._jobs.empty():
+                waiting.append(self._jobs.get())
+            ended = None in waiting
+            jobs = [job for job in waiting if job is not None]
+            try:
+                answers = self._together(cursor, jobs)
+            except Exception as error:
+                if len(jobs) > 1:
+                    log.info("a shared transaction was undone (%s); its %d jobs run alone", error, len(jobs))
+                for job in jobs:
+                    self._alone(cursor, job)
+                continue
+            for job, (answer, refusal) in zip(jobs, answers):
+                if refusal is None:
+                    job.future.set_result(answer)
+                else:
+                    job.future.set_exception(refusal)
+        cursor.close()
+
+    def _together(self, cursor: duckdb.DuckDBPyConnection, jobs: Sequence[Job]) -> list[tuple[Any, Any]]:
+        """(answer, refusal) for each job, all committed. Raises, with nothing changed, when one fails
+        midway.
+        """
+        answers: list[tuple[Any, Any]] = []
+        cursor.execute("BEGIN TRANSACTION")
+        try:
+            for job in jobs:
+                transaction = Transaction(cursor)
+                try:
+                    answers.append((job.work(transaction), None))
+                except CalibriError as refusal:
+                    if transaction.wrote:
+                        raise
+                    answers.append((None, refusal))
+            cursor.execute("COMMIT")
+        except BaseException:
+            self._undo(cursor)
+            raise
+        return answers
+
+    def _alone(self, cursor: duckdb.DuckDBPyConnection, job: Job) -> None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                answer, refusal = self._together(cursor, [job])[0]
+            except (duckdb.ConstraintException, duckdb.TransactionException) as error:
+                if attempt == TRIES:
+                    job.future.set_exception(error)
+                    return
+            except Exception as error:
+                job.future.set_exception(error)
+                return
+            else:
+                if refusal is None:
+                    job.future.set_result(answer)
+                else:
+                    job.future.set_exception(refusal)
+                return
+
+    def _undo(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        try:
+            cursor.execute("ROLLBACK")
+        except duckdb.TransactionException:
+            log.debug("the transaction was gone already")
+        self.on_rollback()
+
+
+def connect(path: Path | None) -> duckdb.DuckDBPyConnection:
+    """Open a file that no other process has open. Raises StudyError with what to do about it."""
+    limits = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "memory_limit": "512MB",
+        "threads": 2,
+    }
+    if path is None:
+        return duckdb.connect(":memory:", config=limits)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return duckdb.connect(str(path), config=limits)
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise StudyError(
+                f"{path.name} is open in another process, which is its only owner. Ask that studio "
+                "(calibri study does it by itself), or end it first."
+            ) from None
+        raise StudyError(f"{path.name} cannot be opened: {error}") from error
+
+
+def migrations(folder: Path = MIGRATIONS) -> list[tuple[int, str, str]]:
+    """(number, name, SQL) of all migrations in order. Raises StudyError for a gap in the numbers."""
+    found = [(int(p.stem.split("_")[0]), p.stem, p.read_text("utf-8")) for p in sorted(folder.glob("*.sql"))]
+    if [number for number, _, _ in found] != list(range(1, len(found) + 1)):
+        raise StudyError(f"migrations must be numbered 1, 2, 3, …; found {[n for _, n, _ in found]}")
+    return found
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = MIGRATIONS) -> int:
+    """Bring the tables up to date, one transaction a migration. Returns the version reached."""
+    known = migrations(folder)
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version "
+        "(version INTEGER PRIMARY KEY, name VARCHAR, applied TIMESTAMP)"
+    )
+    done = int(connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()[0][0])
+    if done > len(known):
+        raise StudyError(
+            f"the votes were written by a newer studio (tables {done}, known here {len(known)}). Update it."
+        )
+    for number, name, sql in known[done:]:
+        connection.execute("BEGIN TRANSACTION")
+        try:
+            connection.execute(sql)
+            connection.execute(
+                "INSERT INTO schema_version VALUES (?, ?, CAST(epoch_ms(?) AS TIMESTAMP))",
+                [number, name, _now_ms()],
+            )
+            connection.execute("COMMIT")
+        except duckdb.Error as error:
+            connection.execute("ROLLBACK")
+            raise StudyError(f"migration {name} failed, nothing was changed: {error}") from error
+    return len(known)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def secret_of(path: Path) -> Callable[[], bytes]:
+    """A function that returns the 32 secret bytes kept in `path`, readable by the owner alone; made when
+    first asked for. It lies beside the database and not in it, so that exports and snapshots never hold
+    it.
+    """
+
+    @cache
+    def secret() -> bytes:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{secrets.token_hex(4)}")
+        part.touch(mode=0o600)
+        part.write_bytes(secrets.token_bytes(32))
+        try:
+            os.link(part, path)  # the first of two processes wins, and the other reads what it wrote
+        except FileExistsError:
+            log.debug("another process has just made %s", path.name)
+        part.unlink()
+        return path.read_bytes()
+
+    return secret

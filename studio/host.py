@@ -1,0 +1,335 @@
+"""ModelHost: the one loaded backbone, and the order in which people and searches may use it."""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from calibri.errors import CalibriError
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
+    from calibri.sampling.renderer import Rendered, RenderRequest
+
+log = logging.getLogger(__name__)
+
+Phase = Literal["empty", "loading", "ready", "failed"]
+OnWait = Callable[[int, str], None]
+OnStep = Callable[..., None]
+Cancel = Callable[[], bool]
+
+
+class HostError(CalibriError):
+    """The backbone cannot do what was asked now; the text says why and what to change."""
+
+
+class HostCancelled(HostError):
+    """The wait or the render was called off by its owner."""
+
+
+class Priority(IntEnum):
+    """Who goes first: smaller is sooner."""
+
+    INTERACTIVE = 0
+    STUDY = 5
+    SEARCH = 10
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """What the machine is doing now. `revision` grows with every change, so that pages redraw only then."""
+
+    phase: Phase = "empty"
+    backbone: str = ""
+    detail: str = ""
+    device: str = ""
+    started: float = 0.0  # time.monotonic() at the start of the phase
+    activity: str = ""
+    waiting: int = 0
+    revision: int = 0
+
+
+class PriorityLock:
+    """A lock handed to the waiter with the smallest priority, first come first served within one priority."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._order = itertools.count()
+        self._waiters: list[tuple[int, int]] = []
+        self._holder: str | None = None
+
+    @property
+    def holder(self) -> str:
+        return self._holder or ""
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiters)
+
+    @contextmanager
+    def hold(
+        self, priority: int, label: str, *, cancel: Cancel | None = None, on_wait: OnWait | None = None
+    ) -> Iterator[None]:
+        """Wait for the lock and keep it inside the `with`.
+
+        `on_wait(ahead, holder)` is called whenever the number of holders and waiters ahead changes;
+        `cancel` is asked while waiting and raises HostCancelled once it is true.
+        """
+        self._enter(priority, label, cancel, on_wait)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._holder = None
+                self._condition.notify_all()
+
+    def _enter(self, priority: int, label: str, cancel: Cancel | None, on_wait: OnWait | None) -> None:
+        ticket = (int(priority), next(self._order))
+        told = -1
+        with self._condition:
+            heapq.heappush(self._waiters, ticket)
+        try:
+            while True:
+                with self._condition:
+                    if self._holder is None and self._waiters[0] == ticket:
+                        heapq.heappop(self._waiters)
+                        self._holder = label
+                        return
+                    ahead = sum(other < ticket for other in self._waiters) + (self._holder is not None)
+                    holder = self._holder or ""
+                    if ahead == told:
+                        self._condition.wait(0.05)  # also the rhythm at which `cancel` is asked
+                if cancel is not None and cancel():
+                    raise HostCancelled("Stopped while waiting for the model.")
+                if ahead != told and on_wait is not None:
+                    on_wait(ahead, holder)
+                told = ahead
+        except BaseException:
+            with self._condition:
+                if ticket in self._waiters:
+                    self._waiters.remove(ticket)
+                    heapq.heapify(self._waiters)
+                self._condition.notify_all()
+            raise
+
+
+def shown_name(name: str) -> str:
+    """A backbone's name for people: a folder's own name instead of its path."""
+    return Path(name).name if Path(name).is_dir() else name
+
+
+def _load_backbone(name: str, device: str, dtype: str) -> Backbone:
+    from calibri.backbones.loading import load_backbone  # torch and diffusers: seconds
+
+    return load_backbone(name, device=device, dtype=dtype)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    words = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    )
+
+
+class ModelHost:
+    """One loaded backbone shared by all visitors and searches.
+
+    `loader(name, device, dtype) -> Backbone` is an argument so that tests pass a tiny one. Threads: every
+    public method may be called from any thread; only the holder of the lock touches the pipeline.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int = 8,
+        loader: Callable[[str, str, str], Backbone] = _load_backbone,
+    ) -> None:
+        self._device, self._dtype, self._loader = device, dtype, loader
+        self._batch_size = batch_size
+        self._lock = PriorityLock()
+        self._state_lock = threading.Lock()
+        self._ready = threading.Event()
+        self._status = HostStatus()
+        self._backbone: Backbone | None = None
+        self._renderer: Any = None
+        self._reservations: list[str] = []
+
+    # what it is doing
+
+    @property
+    def status(self) -> HostStatus:
+        with self._state_lock:
+            return replace(self._status, activity=self._lock.holder, waiting=self._lock.waiting)
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size in force: halved by every shortage of memory until the next load."""
+        return self._renderer.batch_size if self._renderer is not None else self._batch_size
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """The loaded backbone, or None. Its pipeline may only run inside `hold`."""
+        return self._backbone
+
+    def _set(self, **changes: Any) -> None:
+        with self._state_lock:
+            self._status = replace(self._status, revision=self._status.revision + 1, **changes)
+
+    # loading
+
+    def load(self, name: str, *, wait: bool = False) -> None:
+        """Load a backbone in the background; the one loaded before is dropped first.
+
+        Raises HostError while a search or another load uses the model.
+        """
+        with self._state_lock:
+            if self._reservations:
+                raise HostError(
+                    f"The backbone cannot be changed while {self._reservations[0]} runs. "
+                    "Stop or pause it first."
+                )
+            if self._status.phase == "loading":
+                raise HostError(f"{self._status.backbone} is still loading. Wait until it is ready.")
+            self._ready.clear()
+            self._status = replace(
+                self._status,
+                phase="loading",
+                backbone=shown_name(name),
+                detail="",
+                started=time.monotonic(),
+                revision=self._status.revision + 1,
+            )
+        thread = threading.Thread(target=self._load, args=(name,), name="load-backbone", daemon=True)
+        thread.start()
+        if wait:
+            self.wait_ready()
+
+    def _load(self, name: str) -> None:
+        with self._lock.hold(Priority.INTERACTIVE, f"loading {shown_name(name)}"):
+            self._drop()
+            try:
+                from calibri.sampling.renderer import Renderer
+
+                backbone = self._loader(name, self._device, self._dtype)
+                self._renderer = Renderer(backbone, batch_size=self._batch_size)
+                self._backbone = backbone
+                device = str(getattr(getattr(backbone, "pipeline", None), "device", self._device))
+                self._set(
+                    phase="ready",
+                    backbone=backbone.spec.name,
+                    detail="",
+                    device=device,
+                    started=time.monotonic(),
+                )
+            except CalibriError as error:
+                self._set(phase="failed", detail=str(error), started=time.monotonic())
+            except Exception as error:
+                log.exception("loading %s failed", name)
+                if _is_out_of_memory(error):
+                    detail = (
+                        f"{shown_name(name)} does not fit into the memory of this device. "
+                        "Choose a smaller one or dtype bfloat16."
+                    )
+                else:
+                    detail = f"{shown_name(name)} could not be loaded ({type(error).__name__}: {error})."
+                self._set(phase="failed", detail=detail, started=time.monotonic())
+            finally:
+                self._ready.set()
+
+    def _drop(self) -> None:
+        if self._backbone is None:
+            return
+        self._backbone = self._renderer = None
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def wait_ready(self, *, cancel: Cancel | None = None, on_wait: OnWait | None = None) -> Backbone:
+        """Block until a backbone is loaded, and return it. Raises HostError with the reason where it is
+        not."""
+        if self._status.phase == "loading" and on_wait is not None:
+            on_wait(1, f"loading {self._status.backbone}")
+        while not self._ready.wait(0.05):
+            if self._status.phase == "empty":
+                raise HostError("No backbone is loaded. Choose one first.")
+            if cancel is not None and cancel():
+                raise HostCancelled("Stopped while the backbone was loading.")
+        if self._backbone is None:
+            raise HostError(self._status.detail or "No backbone is loaded.")
+        return self._backbone
+
+    # using it
+
+    @contextmanager
+    def reserved(self, by: str) -> Iterator[None]:
+        """While a long job (`by`, in words) lives, the backbone cannot be switched under it."""
+        with self._state_lock:
+            self._reservations.append(by)
+        try:
+            yield
+        finally:
+            with self._state_lock:
+                self._reservations.remove(by)
+
+    @contextmanager
+    def hold(
+        self,
+        priority: Priority,
+        label: str,
+        *,
+        cancel: Cancel | None = None,
+        on_wait: OnWait | None = None,
+    ) -> Iterator[Backbone]:
+        """The backbone for one batch of work. A long job takes it anew for each batch, so that people get
+        in."""
+        self.wait_ready(cancel=cancel, on_wait=on_wait)
+        with self._lock.hold(priority, label, cancel=cancel, on_wait=on_wait):
+            if self._backbone is None:
+                raise HostError("The backbone was unloaded meanwhile. Try again.")
+            yield self._backbone
+
+    def render(
+        self,
+        requests: Sequence[RenderRequest],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        label: str = "a picture",
+        on_step: OnStep | None = None,
+        cancel: Cancel | None = None,
+        on_wait: OnWait | None = None,
+    ) -> list[Rendered]:
+        """Pictures in the order of `requests`. The lock is taken for one batch at a time.
+
+        Out of memory on CUDA: the renderer halves its batches and goes on; where that does not help, a
+        HostError or RenderError says what to change.
+        """
+        done: list[Rendered] = []
+        while len(done) < len(requests):
+            with self.hold(priority, label, cancel=cancel, on_wait=on_wait):
+                batch = list(requests[len(done) : len(done) + self.batch_size])
+                try:
+                    done += self._renderer.render(batch, on_step=on_step, cancel=cancel)
+                except Exception as error:
+                    if not _is_out_of_memory(error):
+                        raise  # CUDA's shortage is not seen here: the renderer halves its batches by itself
+                    raise HostError(
+                        "The memory of this machine ran out. Choose a smaller size, fewer ensemble members, "
+                        "or start the studio with a smaller --batch-size."
+                    ) from error
+        return done

@@ -1,0 +1,1 @@
+"""One file a page: `build(services)` lays it out; its handlers are plain functions."""

@@ -1,0 +1,123 @@
+"""How a study is run: its questions, answers, caps, checks and thresholds. Frozen and hashed before the
+first vote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from calibri.preference import Thresholds
+
+Side = Literal["left", "right", "tie", "both_bad", "skip"]
+SIDES: tuple[Side, ...] = ("left", "right", "tie", "both_bad", "skip")
+LONGEST_COMMENT = 500
+
+
+class Question(BaseModel):
+    """One question on the two pictures. `id` is what tables and exports say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")
+    text: str = Field(min_length=3, max_length=200)
+
+
+PREFERENCE = Question(id="preference", text="Which picture do you like better?")
+ALIGNMENT = Question(id="alignment", text="Which picture follows the text better?")
+BOTH = Question(id="preference", text="Which picture looks better and follows the text?")
+
+
+class Protocol(BaseModel):
+    """The rules of one study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    preset: str = "own"
+    questions: tuple[Question, ...] = Field((PREFERENCE,), min_length=1, max_length=5)
+    extra_answers: tuple[Literal["tie", "both_bad", "skip"], ...] = ("tie", "both_bad", "skip")
+    instruction: str = Field(
+        "You see two pictures made from the same text. Choose the one you like better. "
+        "There is no right answer.",
+        min_length=1,
+        max_length=2000,
+    )
+    consent: str = Field(
+        "Your answers are stored without your name, e-mail or address and may be published in summary.",
+        min_length=1,
+        max_length=2000,
+    )
+    votes_per_pair: int | None = Field(None, ge=1, le=1000)
+    """Raters wanted for each pair; None: as many as come."""
+    cap: int = Field(30, ge=1, le=10_000)
+    """Most pairs for one rater, checks included."""
+    gold_rate: float = Field(0.0, ge=0, le=0.5)
+    repeat_rate: float = Field(0.0, ge=0, le=0.5)
+    repeat_gap: int = Field(5, ge=1)
+    """A repeat comes at least this many showings after the first time."""
+    least_view_ms: int = Field(800, ge=0, le=60_000)
+    """Answers open this long after both pictures are on screen."""
+    expires_minutes: int = Field(60, ge=1, le=10_080)
+    consensus_k: int | None = Field(None, ge=2, le=20)
+    sampling: Literal["even", "adaptive"] = "even"
+    access: Literal["open", "invite", "hub"] = "open"
+    comments: bool = False
+    thresholds: Thresholds = Thresholds()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Protocol:
+        ids = [q.id for q in self.questions]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"questions need different ids, got {ids}")
+        if len(set(self.extra_answers)) != len(self.extra_answers):
+            raise ValueError("an answer is listed twice")
+        return self
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The answers a rater may give."""
+        return tuple(s for s in SIDES if s in ("left", "right") or s in self.extra_answers)
+
+    def to_json(self) -> str:
+        """Sorted keys, so that equal protocols have equal texts."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+#: From the papers that STUDIES names; every field can be changed with `model_copy`.
+PRESETS: dict[str, Protocol] = {
+    "side-by-side": Protocol(
+        preset="side-by-side",
+        questions=(PREFERENCE, ALIGNMENT),
+        cap=35,  # 28 real pairs and the checks
+        gold_rate=0.1,
+        repeat_rate=0.1,
+    ),
+    "five-per-pair": Protocol(
+        preset="five-per-pair",
+        questions=(BOTH,),
+        instruction="You see two pictures made from the same text. "
+        "Pick the better-looking one that follows the text.",
+        votes_per_pair=5,
+        cap=250,
+        gold_rate=0.1,
+        repeat_rate=0.1,
+    ),
+    "consensus-3": Protocol(
+        preset="consensus-3",
+        questions=(PREFERENCE,),
+        votes_per_pair=3,
+        cap=38,  # 30 real pairs and the checks
+        consensus_k=3,
+        gold_rate=0.1,
+        repeat_rate=0.1,
+    ),
+}
+#: One person at the studio, voting on what they just rendered.
+QUICK = Protocol(preset="quick", cap=10_000, least_view_ms=0, expires_minutes=10_080)

@@ -1,0 +1,99 @@
+"""What pages are given: everything that outlives a page, opened and closed in one place."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from calibri.errors import CalibriError
+from studio.db import Database
+from studio.host import ModelHost
+from studio.scoring import Scorer
+from studio.settings import ASSETS, Settings
+from studio.stores.calibrations import CalibrationStore
+from studio.studies import Studies, open_studies
+from studio.visitors import Visitors
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Services:
+    """Passed to every page's `build`. Optional members are None until their room is opened.
+
+    `studies`: everything about human preference studies; `db`: their DuckDB owner. `jobs`: background
+    searches.
+
+
+    """
+
+    settings: Settings
+    host: ModelHost
+    calibrations: CalibrationStore
+    scorer: Scorer = field(default_factory=Scorer)
+    visitors: Visitors = field(default_factory=Visitors)
+    assets: Path = ASSETS
+    studies: Studies | None = None
+    jobs: Any | None = None
+
+    @property
+    def db(self) -> Database | None:
+        """The owner of the votes."""
+        return self.studies.db if self.studies is not None else None
+
+    def start(self) -> None:
+        """Load the backbone, then the rewards, in the background."""
+        self.host.load(self.settings.backbone)
+        threading.Thread(target=self._warm, name="load-rewards", daemon=True).start()
+
+    def _warm(self) -> None:
+        try:
+            backbone = self.host.wait_ready()
+        except CalibriError:
+            return  # the model bar says why
+        self.scorer.warm(backbone.spec.name)
+
+    def organisers_only(self, username: str | None) -> None:
+        """Refuse what only an organiser may do in demo mode. Every handler that changes something shared
+        asks."""
+        if self.settings.demo and not username:
+            raise CalibriError(
+                "On this public studio only its organisers can do that. Your own copy can do everything."
+            )
+
+    def may_organise(self, username: str | None) -> bool:
+        """Whether this visitor may make studies and see results: whoever signed in, or anybody at a studio
+        that no other machine can reach.
+        """
+        settings = self.settings
+        outside = settings.demo or settings.share or settings.host not in ("127.0.0.1", "localhost", "::1")
+        return bool(username) or not outside
+
+    def study_organisers_only(self, username: str | None) -> None:
+        """Every handler that makes, changes or tells of studies asks: raters may reach the same server."""
+        if not self.may_organise(username):
+            raise CalibriError(
+                "Only the organisers of this studio can do that, after signing in. Other machines can reach "
+                "this studio: start it with --auth NAME:PASSWORD; raters vote at /ballot without an account."
+            )
+
+    def close(self) -> None:
+        """Close what was opened, in reverse order. Safe to call twice."""
+        for member in (self.jobs, self.studies):
+            close = getattr(member, "close", None)
+            if close is not None:
+                close()
+
+
+def open_services(settings: Settings) -> Services:
+    """The services of a running studio. Loads no model yet: `start()` does."""
+    host = ModelHost(device=settings.device, dtype=settings.dtype, batch_size=settings.batch_size)
+    return Services(
+        settings=settings,
+        host=host,
+        calibrations=CalibrationStore(ASSETS / "calibrations", settings.data / "calibrations"),
+        studies=open_studies(settings.data, host),
+    )

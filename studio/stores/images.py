@@ -1,0 +1,100 @@
+"""Pictures of studies on disk: PNG files named by the hash of their bytes, without any metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibri.errors import StudyError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SHOWN = 384  # px: small pictures are shown at a whole multiple of their size, up to about this width
+_SHA = re.compile(r"[0-9a-f]{64}")
+
+
+class ImageStore:
+    """Content-addressed PNG files in `folder`, which is made at the first write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Where these bytes lie. Raises StudyError for what is no hash."""
+        if not _SHA.fullmatch(sha256):
+            raise StudyError(f"expected the sha256 of a picture, got {sha256[:80]!r}")
+        return self.folder / sha256[:2] / f"{sha256}.png"
+
+    def put(self, image: Image) -> str:
+        """Store the pixels and return the hash of the PNG. The same pixels always give the same hash."""
+        data = png(image)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.restore(sha256, data)
+        return sha256
+
+    def restore(self, sha256: str, data: bytes) -> None:
+        """Write these bytes under their hash, unless they are there. Raises StudyError where they do not
+        fit.
+        """
+        path = self.path(sha256)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise StudyError(f"the bytes of picture {sha256[:12]} do not have that hash")
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+        part.write_bytes(data)
+        os.replace(part, path)
+
+    def has(self, sha256: str) -> bool:
+        return self.path(sha256).exists()
+
+    def read(self, sha256: str) -> bytes:
+        """The PNG as stored. Raises StudyError when it is gone."""
+        try:
+            return self.path(sha256).read_bytes()
+        except FileNotFoundError:
+            raise StudyError(f"picture {sha256[:12]} is missing from the image store") from None
+
+    def open(self, sha256: str) -> Image:
+        """The picture as stored, RGB."""
+        from PIL import Image
+
+        with Image.open(BytesIO(self.read(sha256))) as image:
+            return image.convert("RGB")
+
+    def view(self, sha256: str) -> bytes:
+        """The PNG as a rater sees it: small pictures enlarged by a whole factor. Made once, kept beside."""
+        path = self.path(sha256).with_suffix(".view.png")
+        if path.exists():
+            return path.read_bytes()
+        from PIL import Image
+
+        image = self.open(sha256)
+        factor = SHOWN // max(image.size)
+        if factor < 2:
+            return self.read(sha256)
+        size = (image.width * factor, image.height * factor)
+        data = png(image.resize(size, Image.Resampling.LANCZOS))
+        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+        part.write_bytes(data)
+        os.replace(part, path)
+        return data
+
+
+def png(image: Image) -> bytes:
+    """These RGB pixels as PNG: header, data, end, and nothing else."""
+    from PIL import Image as pil
+
+    plain = pil.frombytes(
+        "RGB", image.size, image.convert("RGB").tobytes()
+    )  # drops info, and so all text chunks
+    out = BytesIO()
+    plain.save(out, "PNG", compress_level=6)
+    return out.getvalue()

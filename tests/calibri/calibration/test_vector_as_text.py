@@ -1,0 +1,88 @@
+"""Scales as text a person can write."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calibri.backbones.sites import sites_of_config
+from calibri.calibration.layout import GRANULARITIES, Layout
+from calibri.calibration.vector_text import format_vector, parse_vector
+from calibri.errors import LayoutError
+
+SITES = sites_of_config("FluxTransformer2DModel", {"num_layers": 4, "num_single_layers": 3})
+LAYOUTS = {g: Layout.from_sites(SITES, g) for g in GRANULARITIES}
+LAYER = LAYOUTS["layer"]
+
+
+def changed(text, layout=LAYER):
+    """name → scale of what is not 1."""
+    return {n: v for n, v in zip(layout.names, parse_vector(text, layout), strict=True) if v != 1}
+
+
+def test_ranges_lists_and_stars():
+    assert changed("double[1-2].attn = 1.05") == {"double.1.attn": 1.05, "double.2.attn": 1.05}
+    assert changed("single[0,2].fused = .5") == {"single.0.fused": 0.5, "single.2.fused": 0.5}
+    assert changed("double.*.mlp = 2; double[1-3].mlp = 1") == {"double.0.mlp": 2.0}
+    assert set(changed("* = 3").values()) == {3.0}
+
+
+def test_a_block_stands_for_all_that_is_in_it():
+    assert changed("double.3 = 0.9") == {"double.3.attn": 0.9, "double.3.mlp": 0.9}
+    assert list(changed("double.3 = 0.9", LAYOUTS["gate"])) == [
+        f"double.3.{s}.{layer}" for s in ("img", "txt") for layer in ("attn", "mlp")
+    ]
+
+
+def test_a_layer_stands_for_both_streams():
+    assert list(changed("double.0.attn = 2", LAYOUTS["gate"])) == ["double.0.img.attn", "double.0.txt.attn"]
+
+
+def test_later_lines_win_and_comments_do_not_count():
+    assert changed("double = 2 # all of them\n\n double.0 = 1\ndouble[1-3] = 1;double.2.mlp=4") == {
+        "double.2.mlp": 4.0
+    }
+
+
+def test_a_plain_list_of_all_numbers():
+    numbers = [1 + i / 10 for i in range(len(LAYER.names))]
+    assert parse_vector(str(numbers), LAYER) == tuple(numbers)
+
+
+def test_equal_neighbours_share_a_line():
+    assert format_vector([1.05] * 6 + [1.0] * 2 + [0.9] * 3, LAYER) == (
+        "double[0-2].attn = 1.05\ndouble[0-2].mlp = 1.05\nsingle[0-2].fused = 0.9"
+    )
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_text_gives_back_the_same_numbers(granularity, data):
+    layout = LAYOUTS[granularity]
+    number = st.one_of(st.sampled_from([1.0, 1.05, 0.9]), st.floats(-1e6, 1e6))
+    values = data.draw(st.lists(number, min_size=len(layout), max_size=len(layout)))
+    assert parse_vector(format_vector(values, layout), layout) == tuple(values)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "came no text"),
+        ("# only a comment", "came no text"),
+        ("double.9.attn = 1", "line 1.*'double.9.attn'"),
+        ("double.0 = 1\nduble.1 = 2", "line 2.*did you mean double.1"),
+        ("double.0 = 1\ndouble.1 2", "line 2: expected `name = number`"),
+        ("double.1 = fast", "line 1: expected a number, came 'fast'"),
+        ("double.1 = nan", "finite"),
+        ("double.1 = 1e999", "finite"),
+        ("double[3-1] = 1", "from low to high"),
+        ("double[a] = 1", "indices like"),
+        ("double[0-99999999] = 1", "from low to high"),
+        ("double..1 = 1", "expected a name"),
+        (" = 1", "expected a name"),
+        ("1 2 3", "all 11 numbers"),
+    ],
+)
+def test_wrong_text_says_which_line(text, words):
+    with pytest.raises(LayoutError, match=words):
+        parse_vector(text, LAYER)

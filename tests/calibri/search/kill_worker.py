@@ -1,0 +1,100 @@
+"""Not a test: a process that `test_kill.py` starts, and that kills its own searches.
+
+    kill_worker.py BACKBONE FOLDER MOMENTS
+
+Loads everything once, then forks a child for the reference run and one for each attempt; an attempt is
+killed with SIGKILL after its moment (a share of the reference's time), the last one is left to finish.
+Prints a JSON line at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from calibri.backbones.loading import Backbone, load_backbone
+from calibri.rewards.base import RewardInfo
+from calibri.search.config import Budget, SearchConfig
+from calibri.search.run import run_search
+
+
+class Redness:
+    """Mean red of a picture."""
+
+    info = RewardInfo(name="redness", role="reward", version="1", description="mean red", range_hint=(0, 1))
+
+    def score(self, images, prompts):
+        return np.array([np.asarray(image, dtype=np.float64)[..., 0].mean() / 255 for image in images])
+
+
+def search(backbone: Backbone, path: str, folder: Path) -> None:
+    config = SearchConfig.make(
+        backbone=path,
+        rewards=({"name": "redness"},),
+        prompts=tuple(f"red {i}" for i in range(6)),
+        validation_prompts=("a blue ball", "a blue cone"),
+        held_out_prompts=("a green ball", "a green cone"),
+        steps=1,
+        bucket=2,
+        pool=8,
+        popsize=4,
+        validation_pairs=4,
+        validation_share=0.3,
+        held_out_pairs=4,
+        convergence="none",
+        batch_size=4,
+    )
+    for _ in run_search(
+        config, folder, backbone=backbone, rewards={"redness": Redness()}, budget=Budget(generations=10)
+    ):
+        pass
+
+
+def child(backbone: Backbone, path: str, folder: Path) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        search(backbone, path, folder)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    path, root, moments = sys.argv[1], Path(sys.argv[2]), [float(m) for m in sys.argv[3].split(",")]
+    torch.set_num_threads(1)  # a fork takes no other threads with it
+    backbone = load_backbone(path, device="cpu", dtype="float32")
+    began = time.monotonic()
+    _, status = os.waitpid(child(backbone, path, root / "whole"), 0)
+    whole = time.monotonic() - began
+    assert status == 0, "the reference run failed"
+    killed = 0
+    for moment in moments:
+        pid = child(backbone, path, root / "killed")
+        deadline = time.monotonic() + moment * whole
+        while time.monotonic() < deadline and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            time.sleep(0.002)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            killed += os.WIFSIGNALED(status)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # it was done before its moment
+    _, status = os.waitpid(child(backbone, path, root / "killed"), 0)
+    print(json.dumps({"killed": killed, "finished": status == 0}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A studio over a tiny random pipeline of real classes: no stand-ins."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from calibri.calibration.artifact import Calibration, Member
+from studio.host import ModelHost
+from studio.scoring import Scorer
+from studio.services import Services
+from studio.settings import Settings
+from studio.stores.calibrations import CalibrationStore
+from studio.visitors import Visitors
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import tiny_flux
+
+    folder = tmp_path_factory.mktemp("backbones") / "tiny"
+    tiny_flux(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def host(tiny_folder: Path) -> ModelHost:
+    made = ModelHost(device="cpu", batch_size=4)
+    made.load(str(tiny_folder), wait=True)
+    return made
+
+
+@pytest.fixture
+def services(host: ModelHost, tmp_path: Path) -> Iterator[Services]:
+    """Fresh stores and visitors over the one loaded tiny backbone; no calibrations yet."""
+    made = Services(
+        settings=Settings(backbone="tiny", data=tmp_path / "data"),
+        host=host,
+        calibrations=CalibrationStore(tmp_path / "built-in", tmp_path / "data" / "calibrations"),
+        scorer=Scorer(),
+        visitors=Visitors(),
+        assets=tmp_path,
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stocked(services: Services, tmp_path: Path) -> Services:
+    """The same with one calibration and one ensemble at layer granularity."""
+    layout = services.host.wait_ready().layout("layer")
+    ones = (1.0,) * len(layout.names)
+    bent = tuple(0.6 + 0.1 * i for i in range(len(layout.names)))
+    for title, members in (
+        ("Bent", (Member(scales=bent),)),
+        ("Pair", (Member(scales=bent, weight=1.5), Member(scales=ones, weight=-0.5, condition="negative"))),
+    ):
+        made = Calibration(
+            title=title, backbone="tiny", granularity="layer", names=layout.names, members=members, found={}
+        )
+        made.save(tmp_path / "built-in" / f"{title.lower()}.json")
+    return dataclasses.replace(services)
+
+
+@pytest.fixture
+def visitor() -> str:
+    return Visitors.new_id()

@@ -1,0 +1,209 @@
+"""The page Scales without a browser: desk, text, files and preview."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibri.calibration.artifact import Calibration
+from calibri.errors import ArtifactError, LayoutError
+from studio.desk import Desk, strips, words_for
+from studio.deskwork import change, desk_of, desk_value, file_of, from_text, moved, opened, preview
+from studio.pages.scales import drawn
+from studio.services import Services
+
+
+def desk(services: Services, visitor: str) -> Desk:
+    return desk_of(services, services.visitors.of(visitor))
+
+
+def test_a_new_desk_is_neutral_at_layer_granularity(services: Services, visitor: str) -> None:
+    made = desk(services, visitor)
+    assert made.layout.granularity == "layer"
+    assert set(made.values) == {1.0}
+
+
+def test_a_move_changes_the_picture_and_the_way_back_brings_the_first_one(
+    services: Services, visitor: str
+) -> None:
+    base, mine = preview(services, visitor, "a red cube", 3, 2)
+    assert np.array_equal(np.asarray(base.image), np.asarray(mine.image))
+    change(services, visitor, lambda d: d.set([1.4] * len(d.values)))
+    same_base, moved_picture = preview(services, visitor, "a red cube", 3, 2)
+    assert same_base is base
+    assert not np.array_equal(np.asarray(base.image), np.asarray(moved_picture.image))
+    change(services, visitor, Desk.undo)
+    assert np.array_equal(
+        np.asarray(preview(services, visitor, "a red cube", 3, 2)[1].image), np.asarray(mine.image)
+    )
+
+
+def test_another_seed_renders_the_base_again(services: Services, visitor: str) -> None:
+    first, _ = preview(services, visitor, "a red cube", 3, 2)
+    second, _ = preview(services, visitor, "a red cube", 4, 2)
+    assert not np.array_equal(np.asarray(first.image), np.asarray(second.image))
+
+
+def test_text_and_desk_are_the_same_vector(services: Services, visitor: str) -> None:
+    made = from_text(services, visitor, "double[0-1].attn = 1.05\nsingle.2.fused = 0.9")
+    text = drawn(made)[1]
+    assert from_text(services, visitor, text).values == made.values
+    assert sorted(set(made.values)) == [0.9, 1.0, 1.05]
+
+
+@pytest.mark.parametrize(
+    "text", ["double.9.attn = 1", "double.0.attn = much", "nonsense", "double.0.attn = nan", "* = 99"]
+)
+def test_text_that_does_not_fit_leaves_the_desk_as_it_was(
+    services: Services, visitor: str, text: str
+) -> None:
+    before = from_text(services, visitor, "double.0.attn = 1.2")
+    with pytest.raises(LayoutError):
+        from_text(services, visitor, text)
+    assert desk(services, visitor) == before
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        "x",
+        {},
+        {"values": 3},
+        {"values": []},
+        {"values": ["1"] * 7},
+        {"values": [math.nan] * 7},
+        {"values": [1e9] * 7},
+    ],
+)
+def test_what_a_browser_made_up_is_refused(services: Services, visitor: str, payload: object) -> None:
+    assert len(desk(services, visitor).values) == 7
+    with pytest.raises(LayoutError):
+        moved(services, visitor, payload)
+
+
+def test_the_time_of_the_last_move_goes_back_with_the_answer(services: Services, visitor: str) -> None:
+    moved(services, visitor, {"values": [1.1] * 7, "sent": 2000})
+    moved(services, visitor, {"values": [1.2] * 7, "sent": 1000})
+    place = services.visitors.of(visitor)
+    assert desk_value(place.desk, place.sent)["sent"] == 2000
+
+
+def test_undo_and_redo(services: Services, visitor: str) -> None:
+    first = change(services, visitor, lambda d: d.set([1.1] * 7))
+    second = change(services, visitor, lambda d: d.strengthen(2))
+    assert second.values == pytest.approx([1.2] * 7)
+    assert change(services, visitor, Desk.undo).values == first.values
+    assert change(services, visitor, Desk.redo).values == second.values
+    assert change(services, visitor, Desk.redo).values == second.values
+
+
+def test_a_new_move_forgets_what_was_undone(services: Services, visitor: str) -> None:
+    change(services, visitor, lambda d: d.set([1.1] * 7))
+    change(services, visitor, Desk.undo)
+    change(services, visitor, lambda d: d.set([0.9] * 7))
+    assert change(services, visitor, Desk.redo).values == (0.9,) * 7
+
+
+def test_mirror_twice_is_nothing(services: Services, visitor: str) -> None:
+    made = change(services, visitor, lambda d: d.set([0.5, 0.75, 1, 1, 1.25, 1.5, 1]))
+    twice = made.strengthen(-1).strengthen(-1)
+    assert twice.values == made.values
+
+
+def test_blend_ends_at_both_vectors(services: Services, visitor: str) -> None:
+    made = desk(services, visitor)
+    other = [1.5] * 7
+    assert made.blend(other, 0).values == made.values
+    assert made.blend(other, 1).values == tuple(other)
+
+
+def test_finer_granularity_keeps_the_picture(services: Services, visitor: str) -> None:
+    place = services.visitors.of(visitor)
+    change(services, visitor, lambda d: d.set([1.3] + [1.0] * 6))
+    _, layer = preview(services, visitor, "a red cube", 3, 2)
+    assert desk_of(services, place, "gate").layout.granularity == "gate"
+    _, gate = preview(services, visitor, "a red cube", 3, 2)
+    assert np.array_equal(np.asarray(layer.image), np.asarray(gate.image))
+
+
+def test_a_file_brings_the_desk_back(services: Services, visitor: str) -> None:
+    made = change(services, visitor, lambda d: d.set([0.9 + 0.05 * i for i in range(7)]))
+    name, text = file_of(made, "tiny", "Warm édges / 2")
+    assert name.endswith(".json") and "/" not in name
+    change(services, visitor, Desk.reset)
+    again, remark = opened(services, visitor, Calibration.from_json(text))
+    assert again.values == made.values and remark == ""
+
+
+def test_an_ensemble_opens_with_its_positive_member_and_says_so(stocked: Services, visitor: str) -> None:
+    entry = next(e for e in stocked.calibrations.entries() if e.calibration.is_ensemble)
+    made, remark = opened(stocked, visitor, entry.calibration)
+    assert made.values == entry.calibration.members[0].scales
+    assert "ensemble" in remark
+
+
+def test_a_calibration_of_another_backbone_is_refused_in_words(stocked: Services, visitor: str) -> None:
+    entry = stocked.calibrations.entries()[0]
+    other = json.loads(entry.calibration.to_json())
+    other["names"] = [f"triple.{i}" for i in range(len(other["names"]))]
+    with pytest.raises(LayoutError, match="triple"):
+        opened(stocked, visitor, Calibration.from_json(json.dumps(other)))
+
+
+def test_a_saved_calibration_is_listed_and_never_overwritten_by_another(
+    services: Services, visitor: str
+) -> None:
+    from studio.arms import calibration_of_desk
+
+    store = services.calibrations
+    first = store.save(calibration_of_desk(desk(services, visitor), "tiny", "Mine"))
+    changed = change(services, visitor, lambda d: d.strengthen(1).set([1.2] * 7))
+    second = store.save(calibration_of_desk(changed, "tiny", "Mine"))
+    assert {e.id for e in store.entries("tiny")} == {first.id, second.id} and first.id != second.id
+    assert store.get(first.id).calibration.members[0].scales == (1.0,) * 7
+
+
+def test_a_broken_file_on_the_shelf_is_left_out(stocked: Services, tmp_path: Path) -> None:
+    (tmp_path / "built-in" / "broken.json").write_text("{", encoding="utf-8")
+    assert len(stocked.calibrations.entries()) == 2
+    with pytest.raises(ArtifactError):
+        stocked.calibrations.get("studio/broken")
+
+
+def test_ids_from_a_browser_reach_no_other_file(stocked: Services) -> None:
+    with pytest.raises(ArtifactError):
+        stocked.calibrations.get("../../etc/passwd")
+
+
+def test_strips_speak_in_words(services: Services) -> None:
+    layout = services.host.wait_ready().layout("gate")
+    words = [s["words"] for s in strips(layout)]
+    assert words[0] == "double block 0: attention, image stream"
+    assert (
+        words[-1] == words_for(layout.names[-1]) == "single block 2: attention and MLP, fused, both streams"
+    )
+
+
+def test_the_middle_of_the_desk_is_one_also_with_values_beyond_its_range(
+    services: Services, visitor: str
+) -> None:
+    made = change(services, visitor, lambda d: d.set([3.0] + [1.0] * 6))
+    layout = desk_value(made)["layout"]
+    assert layout["high"] >= 3.0 and layout["high"] - 1 == pytest.approx(1 - layout["low"])
+
+
+def test_saving_is_for_organisers_in_demo_mode(services: Services) -> None:
+    import dataclasses
+
+    from calibri.errors import CalibriError
+
+    demo = dataclasses.replace(services, settings=services.settings.model_copy(update={"demo": True}))
+    with pytest.raises(CalibriError):
+        demo.organisers_only(None)
+    demo.organisers_only("ann")
+    services.organisers_only(None)

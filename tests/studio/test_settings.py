@@ -1,0 +1,98 @@
+"""Settings: where each value comes from, and that README tells the truth about them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from studio.settings import OPTIONS, Settings, default_of, parser, read_settings
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def readme_rows() -> dict[str, tuple[str, str, str]]:
+    """flag → (environment variable, default, help) of README's table of settings."""
+    table = README.split("## Settings")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(--[^`]+)` \| `(\w+)` \| ([^|]*) \| (.*) \|$", table, re.MULTILINE)
+    return {flag: (variable, default.strip().strip("`"), text) for flag, variable, default, text in rows}
+
+
+def test_readme_lists_exactly_the_settings() -> None:
+    expected = {}
+    for option in OPTIONS:
+        default = default_of(option.field)
+        flag = f"{option.flag} {option.metavar}" if option.metavar else option.flag
+        expected[flag] = (option.variable, "off" if default is False else str(default), option.help)
+    assert readme_rows() == expected
+
+
+def test_readme_starts_with_the_header_of_a_space() -> None:
+    head = README.split("---")[1]
+    assert README.startswith("---\n")
+    for line in ("sdk: gradio", 'python_version: "3.12"', "app_file: app.py"):
+        assert line in head
+    pinned = (Path(__file__).resolve().parents[2] / "constraints.txt").read_text(encoding="utf-8")
+    version = re.search(r"sdk_version: (\S+)", head)
+    assert version and f"gradio=={version[1]}\n" in pinned
+
+
+def test_every_setting_has_an_option_and_every_option_a_setting() -> None:
+    assert [o.field for o in OPTIONS] == list(Settings.model_fields)
+
+
+def test_defaults() -> None:
+    assert read_settings([], {}) == Settings()
+
+
+def test_the_environment_is_read() -> None:
+    assert read_settings([], {"CALIBRI_PORT": "1234", "CALIBRI_DEMO": "1"}).port == 1234
+    assert read_settings([], {"CALIBRI_DEMO": "1"}).demo is True
+
+
+def test_a_flag_wins_over_the_environment() -> None:
+    assert read_settings(["--port", "80"], {"CALIBRI_PORT": "1234"}).port == 80
+
+
+def test_an_empty_variable_is_no_setting() -> None:
+    assert read_settings([], {"CALIBRI_PORT": ""}).port == Settings().port
+
+
+def test_a_space_listens_to_the_outside() -> None:
+    assert read_settings([], {"SPACE_ID": "someone/calibri"}).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [(["--port", "99999"], "port"), (["--dtype", "int8"], "dtype"), (["--auth", "nobody"], "auth")],
+)
+def test_what_does_not_fit_ends_with_a_sentence(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_settings(arguments, {})
+    assert ended.value.code == 2
+    assert word in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_wrong_password_setting_is_not_repeated_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings([], {"CALIBRI_AUTH": "hunter2"})
+    assert "hunter2" not in capsys.readouterr().err
+
+
+def test_accounts_are_pairs_and_a_password_may_hold_a_colon() -> None:
+    assert Settings(auth="ann:a:b, ben:c").accounts == [("ann", "a:b"), ("ben", "c")]
+
+
+def test_unknown_settings_are_errors() -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"colour": "red"})
+
+
+def test_help_names_every_flag_and_variable() -> None:
+    text = parser().format_help()
+    for option in OPTIONS:
+        assert option.flag in text and option.variable in text

@@ -1,0 +1,161 @@
+"""Tiny random pipelines of real classes: every code path of a large backbone, in milliseconds.
+
+Weights are drawn from a generator of their own, scaled so that pictures are neither flat nor saturated and
+depend visibly on prompt, seed and scales.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
+
+TOKENS = 16
+LATENT_CHANNELS = 4
+PIXELS = 32  # 4×4 latents, 2×2 packed tokens
+
+
+def fill(module: torch.nn.Module, seed: int, gain: float = 1.0) -> None:
+    """Random weights: matrices N(0, gain²/fan_in), norms near 1, other vectors N(0, 0.1²)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in sorted(module.named_parameters()):
+        noise = torch.randn(parameter.shape, generator=generator)
+        with torch.no_grad():
+            if parameter.ndim > 1:
+                parameter.copy_(noise * gain / parameter[0].numel() ** 0.5)
+            elif name.endswith("weight"):
+                parameter.copy_(1 + 0.1 * noise)
+            else:
+                parameter.copy_(0.1 * noise)
+    module.eval()
+
+
+def flux_transformer(
+    doubles: int = 2,
+    singles: int = 3,
+    *,
+    heads: int = 2,
+    guidance_embeds: bool = False,
+    seed: int = 0,
+) -> FluxTransformer2DModel:
+    """A FLUX transformer of width 16·heads on packed tokens of 16 channels."""
+    transformer = FluxTransformer2DModel(
+        in_channels=4 * LATENT_CHANNELS,
+        num_layers=doubles,
+        num_single_layers=singles,
+        attention_head_dim=16,
+        num_attention_heads=heads,
+        joint_attention_dim=32,
+        pooled_projection_dim=24,
+        guidance_embeds=guidance_embeds,
+        axes_dims_rope=(4, 4, 8),
+    )
+    fill(transformer, seed)
+    return transformer
+
+
+def _t5_tokenizer() -> T5TokenizerFast:
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789,."]
+    return T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=TOKENS)
+
+
+def _clip_tokenizer() -> CLIPTokenizer:
+    letters = [chr(c) for c in range(33, 127)]
+    vocab = {piece: i for i, piece in enumerate([*letters, *(c + "</w>" for c in letters)])}
+    for special in ("<|startoftext|>", "<|endoftext|>"):
+        vocab[special] = len(vocab)
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=TOKENS)
+
+
+def tiny_flux(
+    path: str | Path | None = None,
+    *,
+    doubles: int = 2,
+    singles: int = 3,
+    guidance_embeds: bool = False,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> FluxPipeline:
+    """A real FluxPipeline with random weights, 32×32 px. With `path` it is saved there too, with a
+    `calibri.json` that gives its defaults, so that `load_backbone(path)` works.
+    """
+    t5, clip = _t5_tokenizer(), _clip_tokenizer()
+    tokens = T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5),
+            d_model=32,
+            d_kv=16,
+            d_ff=64,
+            num_layers=1,
+            num_heads=2,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+        )
+    )
+    pooled = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(clip),
+            hidden_size=24,
+            intermediate_size=48,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=TOKENS,
+            projection_dim=24,
+            bos_token_id=clip.bos_token_id,
+            eos_token_id=clip.eos_token_id,
+            pad_token_id=clip.pad_token_id,
+        )
+    )
+    vae = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        latent_channels=LATENT_CHANNELS,
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    )
+    for number, module in enumerate((tokens, pooled, vae), 1):
+        fill(module, seed + 1000 * number, gain=1.15 if module is vae else 1.0)
+    with torch.no_grad():  # the decoder puts out 2·y − 1: centre y on a half
+        vae.decoder.layers[-1].bias.fill_(0.5)
+    pipeline = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        vae=vae,
+        text_encoder=pooled,
+        tokenizer=clip,
+        text_encoder_2=tokens,
+        tokenizer_2=t5,
+        transformer=flux_transformer(doubles, singles, guidance_embeds=guidance_embeds, seed=seed),
+    ).to(dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    if path is not None:
+        pipeline.save_pretrained(path)
+        defaults = {"name": "tiny", "steps": 2, "height": PIXELS, "width": PIXELS}
+        (Path(path) / "calibri.json").write_text(json.dumps(defaults), encoding="utf-8")
+    return pipeline
+
+
+def tiny_backbone(*, mixed: bool = False, **settings: object) -> Backbone:
+    """`tiny_flux` as a loaded backbone; its picture is 32×32 px in 2 steps."""
+    from calibri.backbones.catalog import BackboneSpec
+    from calibri.backbones.loading import Backbone
+
+    spec = BackboneSpec(name="tiny", source="memory", steps=2, height=PIXELS, width=PIXELS)
+    return Backbone(tiny_flux(**settings), spec, mixed=mixed)
