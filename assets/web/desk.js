@@ -1,6 +1,7 @@
 // The mixing desk: one vertical native range input for each scale, so that keyboards and screen readers work.
 // props.value = {layout: {id, low, high, strips: [{name, group, tag, layer, stream, words}]}, values: [..]}
-// It triggers "release" when the value has changed.
+// It triggers "release" with {values, sent} when a person has changed the value: the event carries the move, because an
+// answer on its way may replace props.value before Gradio reads it.
 const root = element.querySelector('.desk');
 const readout = element.querySelector('.desk-readout');
 let drawn = null, strips = [], values = [], inputs = [], low = 0, high = 2, groups = [];
@@ -64,7 +65,7 @@ function draw() {
 function release() {
   sent = Date.now();
   props.value = {layout: props.value.layout, values: values.slice(), sent};
-  trigger('release', {});
+  trigger('release', {values: values.slice(), sent});
 }
 
 root.addEventListener('input', e => {

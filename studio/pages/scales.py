@@ -206,8 +206,11 @@ def build(services: Services) -> None:
             caption("calibrated", "Your scales", facts(mine), mine.rewards, base.rewards),
         ]
 
-    def follow(edit: Callable[..., Desk | tuple[Desk, str]]) -> Callable[..., Iterator[list[Any]]]:
-        """A handler of visitor, prompt, seed, steps, progress, inputs: it edits the desk, then renders."""
+    def follow(
+        edit: Callable[..., Desk | tuple[Desk, str]], by_event: bool = False
+    ) -> Callable[..., Iterator[list[Any]]]:
+        """A handler of visitor, prompt, seed, steps, progress, inputs: it edits the desk, then renders.
+        `by_event`: the edit gets what the event itself carried."""
 
         @guard
         def on_edit(
@@ -215,10 +218,11 @@ def build(services: Services) -> None:
             p: str,
             n: float,
             s: float,
+            event: gr.EventData,
             progress: gr.Progress = gr.Progress(),
-            *more: Any,  # after the bar: Gradio puts it at its own place among the arguments
+            *more: Any,  # after these: Gradio puts them at their own places among the arguments
         ) -> Iterator[list[Any]]:
-            made = edit(visitor_id, *more)
+            made = edit(visitor_id, *more, *([event._data] if by_event else []))
             desk, remark = made if isinstance(made, tuple) else (made, "")
             place = services.visitors.of(visitor_id)
             yield [*drawn(desk, remark, place.sent), *[gr.skip()] * len(seen)]
@@ -234,10 +238,12 @@ def build(services: Services) -> None:
 
         return on_edit
 
-    def on(triggers: Any, edit: Callable[..., Any], inputs: Sequence[Any] = ()) -> None:
+    def on(
+        triggers: Any, edit: Callable[..., Any], inputs: Sequence[Any] = (), by_event: bool = False
+    ) -> None:
         listen = functools.partial(gr.on, triggers) if isinstance(triggers, list) else triggers
         listen(
-            follow(edit),
+            follow(edit, by_event),
             [visitor, *asked, *inputs],
             [*after, *seen],
             trigger_mode="multiple",
@@ -250,7 +256,7 @@ def build(services: Services) -> None:
     def edited(edit: Callable[[Desk], Desk]) -> Callable[[object], Desk]:
         return lambda visitor_id: change(services, visitor_id, edit)
 
-    on(desk_view.release, lambda v, payload: moved(services, v, payload), [desk_view])
+    on(desk_view.release, lambda v, payload: moved(services, v, payload), by_event=True)
     on([run.click, prompt.submit, seed.submit, steps.release, arrived.change], edited(lambda d: d))
     on(undo.click, edited(Desk.undo))
     on(redo.click, edited(Desk.redo))

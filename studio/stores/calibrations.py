@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibri.calibration.artifact import Calibration
-
 from calibri.errors import ArtifactError
 
 log = logging.getLogger(__name__)
