@@ -20,6 +20,7 @@ from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import KINDS
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS, targets
+from calibri.tabletop.train.muon import Muon
 
 _BATCH, _RATE, _COUNT, _WIDTH = 128, 1.5e-3, 24_000, 128
 
@@ -75,7 +76,7 @@ def train_align(place: Place) -> None:
     matrices = [p for n, p in clip.named_parameters() if p.ndim == 2 and ".layers." in n]
     others = [p for p in net.parameters() if not any(p is m for m in matrices)]
     optimizers = [
-        torch.optim.Muon(matrices, lr=0.01, momentum=0.95, weight_decay=0.01),
+        Muon(matrices, lr=0.01, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.02),
     ]
     clock = Clock("align", place.minutes)

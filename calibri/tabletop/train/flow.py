@@ -27,6 +27,7 @@ from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import FactsNet
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS
+from calibri.tabletop.train.muon import Muon
 
 _BATCH, _EMA, _EMPTY = 64, 0.999, 0.1
 _ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT = 1.2e-3, 0.012, 0.5
@@ -132,7 +133,7 @@ def _optimizers(student: _Student) -> list[torch.optim.Optimizer]:
         in_block = "transformer_blocks" in name
         (muon if in_block and p.ndim == 2 and ".norm" not in name else adam).append(p)
     return [
-        torch.optim.Muon(muon, lr=_MUON_RATE, momentum=0.95, weight_decay=0.01),
+        Muon(muon, lr=_MUON_RATE, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(adam, lr=_ADAM_RATE, betas=(0.9, 0.99), weight_decay=0.01),
     ]
 

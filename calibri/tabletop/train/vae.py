@@ -11,6 +11,7 @@ from diffusers import AutoencoderTiny
 
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
+from calibri.tabletop.train.muon import Muon
 
 _CROP, _BATCH, _RATE, _MUON_RATE, _NOISE = 64, 16, 2e-3, 0.02, 0.05
 
@@ -61,7 +62,7 @@ def train_vae(place: Place, decoder_only: bool = False) -> None:
     # torch's Muon takes matrices only: it is given views of the kernels, (out, height·width·in)
     matrices = [torch.nn.Parameter(p.data.permute(0, 2, 3, 1).flatten(1)) for p in kernels]
     optimizers = [
-        torch.optim.Muon(matrices, lr=_MUON_RATE, momentum=0.95, weight_decay=1e-3),
+        Muon(matrices, lr=_MUON_RATE, momentum=0.95, weight_decay=1e-3),
         torch.optim.AdamW([p for p in trained if p.ndim != 4], lr=_RATE, weight_decay=0.0),
     ]
     clock = Clock(stage, place.minutes)
