@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,9 +67,24 @@ def main() -> None:
         action="store_true",
         help="flow: start from the published backbone where no checkpoint is",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        help="flow: processes that share each batch; default: one a core on a CPU, up to 4",
+    )
     a = parser.parse_args()
+    processes = a.processes or (min(os.cpu_count() or 1, 4) if a.device == "cpu" else 1)
     for name in MINUTES if a.stage == "all" else [a.stage]:
-        place = Place(a.work, a.assets, a.device, a.minutes or MINUTES[name], a.batch, a.fresh, a.published)
+        place = Place(
+            a.work,
+            a.assets,
+            a.device,
+            a.minutes or MINUTES[name],
+            a.batch,
+            a.fresh,
+            a.published,
+            processes,
+        )
         _stage(name)(place)
 
 

@@ -29,6 +29,7 @@ class Place:
     batch: int | None = None
     fresh: bool = False
     published: bool = False
+    processes: int = 1
 
     def pictures(self, seed: int) -> np.ndarray:
         """(n, 128, 128, 3) uint8 pictures of the data set, made where they are missing."""
@@ -70,8 +71,8 @@ class Clock:
     def progress(self) -> float:
         return self.used / self.budget
 
-    def step(self, loss: float, samples: int) -> bool:
-        """Counts one step; False when the budget is used up."""
+    def step(self, loss: float, samples: int, shown: bool = True) -> bool:
+        """Counts one step; False when the budget is used up. `shown`: print a line now and then."""
         now = time.monotonic()
         self.used += now - self._last
         self._last = now
@@ -79,7 +80,7 @@ class Clock:
         self.samples += samples
         self._loss += loss
         self._count += 1
-        if now - self._shown > self.every:
+        if shown and now - self._shown > self.every:
             left = max(self.budget - self.used, 0)
             print(
                 f"{self.stage}: step {self.steps}, loss {self._loss / self._count:.4f}, "

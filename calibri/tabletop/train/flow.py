@@ -28,6 +28,7 @@ from calibri.tabletop.nets import FactsNet
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS
 from calibri.tabletop.train.muon import Muon
+from calibri.tabletop.train.team import Team, run_team
 
 _BATCH, _EMA, _EMPTY = 64, 0.999, 0.1
 _ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT = 1.2e-3, 0.012, 0.5
@@ -177,8 +178,14 @@ def train_flow(place: Place, heads: int = 4) -> None:
     """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
     if place.published and not (place.work / "vae").exists():
         shutil.copytree(place.assets / "tabletop" / "vae", place.work / "vae")
+    _encoded(place)
+    run_team(_train, place.processes, place, heads)
+
+
+def _train(team: Team, place: Place, heads: int) -> None:
+    """One process of the team; all hold the same weights."""
     latents, features = _encoded(place)
-    size = place.batch or _BATCH
+    size = (place.batch or _BATCH) // team.size
     scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(latents))]
     with torch.random.fork_rng():
         torch.random.manual_seed(51)
@@ -187,15 +194,16 @@ def train_flow(place: Place, heads: int = 4) -> None:
     ema = _start(place, student, clock)
     optimizers = _optimizers(student)
     rates = [o.param_groups[0]["lr"] for o in optimizers]
-    rng = np.random.default_rng([BACKBONE_SEED, 61, clock.steps])
-    noise = torch.Generator(place.device).manual_seed(71 + clock.steps)
+    rng = np.random.default_rng([BACKBONE_SEED, 61, clock.steps, team.rank])
+    noise = torch.Generator(place.device).manual_seed(71 + clock.steps + 1_000_003 * team.rank)
     text_ids, image_ids = torch.zeros(b.TEXT_TOKENS, 3, device=place.device), b.image_ids().to(place.device)
     supply: Iterator[np.ndarray] = b.batches(len(latents), size, rng)
     started = clock.steps
     running = True
     saved = clock.used
+    clock.pause()
     while running:
-        factor = _rate(clock.progress, clock.steps - started)
+        factor = team.agree(_rate(clock.progress, clock.steps - started))
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
         rows = next(supply)
@@ -210,14 +218,16 @@ def train_flow(place: Place, heads: int = 4) -> None:
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
+        team.average(student.parameters())
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        keep = min(_EMA, (1 + clock.steps) / (10 + clock.steps))
-        state = student.state_dict()
-        torch._foreach_lerp_([ema[k] for k in state], list(state.values()), 1 - keep)
-        running = clock.step(flow.item(), size)
-        if not running or clock.used - saved > 300:
+        if team.leads:
+            keep = min(_EMA, (1 + clock.steps) / (10 + clock.steps))
+            state = student.state_dict()
+            torch._foreach_lerp_([ema[k] for k in state], list(state.values()), 1 - keep)
+        running = bool(team.agree(clock.step(flow.item(), size * team.size, shown=team.leads)))
+        if team.leads and (not running or clock.used - saved > 300):
             saved = clock.used
             tensors = {f"raw.{k}": v for k, v in student.state_dict().items()} | {
                 f"ema.{k}": v for k, v in ema.items()
