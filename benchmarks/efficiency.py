@@ -115,6 +115,7 @@ def plain_loop(
     began = time.monotonic()
     pipeline = backbone.pipeline
     pipeline.set_progress_bar_config(disable=True)
+    tokens = min(backbone.spec.max_sequence_length, pipeline.tokenizer_2.model_max_length)
     with ScaleHooks(pipeline.transformer, backbone.sites) as hooks, torch.inference_mode():
         while images < args.images:
             bucket = [prompts[i] for i in draw.choice(len(prompts), 16, replace=False)]
@@ -133,6 +134,7 @@ def plain_loop(
                         height=backbone.spec.height,
                         width=backbone.spec.width,
                         guidance_scale=backbone.spec.guidance or 0.0,
+                        max_sequence_length=tokens,
                     ).images
                     for weight, term in zip(weights, terms, strict=True):
                         total += weight * float(np.sum(rewards[term.name].score(pictures, bucket[i : i + 4])))
