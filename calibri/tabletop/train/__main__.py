@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument(
         "--published",
         action="store_true",
-        help="flow: start from the published backbone where no checkpoint is",
+        help="flow, align: start from the published weights where no checkpoint is",
     )
     parser.add_argument(
         "--processes",

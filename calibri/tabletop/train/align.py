@@ -84,6 +84,10 @@ def train_align(place: Place) -> None:
     state = None if place.fresh else load_state(checkpoint, clock)
     if state:
         net.load_state_dict(state)
+    elif place.published:
+        clip.load_state_dict(
+            CLIPModel.from_pretrained(place.assets / "rewards" / "align", dtype=torch.float32).state_dict()
+        )
     while clock.progress < 1:
         for optimizer, rate in zip(optimizers, (0.01, _RATE), strict=True):
             optimizer.param_groups[0]["lr"] = rate * cosine(clock.progress)
