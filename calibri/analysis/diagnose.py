@@ -7,8 +7,11 @@ scaled by 0 adds nothing to the residual stream: it is bypassed.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -57,8 +60,9 @@ def sweep(
     """Every scale of `names` (all of the layout by default) × every value, a cell each, as it is measured.
 
     `pairs`: at least 2, the same for all cells. `done`: cells measured before, which are skipped. One row
-    of the heat map renders in mixed batches. Raises SearchError for an unknown name or a score that is not
-    finite.
+    of the heat map renders in mixed batches. `stop` is asked between batches: yes raises SearchStopped and
+    loses the row under way. `progress(done, total)`: pictures of the whole sweep, `done` cells left out.
+    Raises SearchError for an unknown name or a score that is not finite.
     """
     chosen = list(layout.names if names is None else names)
     unknown = [name for name in chosen if name not in layout.names]
@@ -69,9 +73,17 @@ def sweep(
     terms = [term.name for term in rewards]
     weights = np.array([term.weight for term in rewards])
     have = {(cell.name, cell.value) for cell in done}
+    total = len(pairs) * (1 + sum((name, value) not in have for name in chosen for value in values))
+    finished = 0
+
+    def counted(images: int, _: int) -> None:
+        if progress is not None:
+            progress(finished + images, total)
 
     def scores(requests: list[RenderRequest], what: str) -> np.ndarray:
-        raw = scorer(requests, terms, stop=stop, progress=progress)
+        nonlocal finished
+        raw = scorer(requests, terms, stop=stop, progress=counted)
+        finished += len(requests)
         bad = np.argwhere(~np.isfinite(raw))
         if bad.size:
             i, r = bad[0]
@@ -162,6 +174,79 @@ def best_start(
         members=(Member(scales=tuple(scales)),),
         found={"how": "sweep", "cells": len(cells), "verdict": "not judged"},
     )
+
+
+class SweepFile:
+    """A sweep on disk, opened to go on: a header that says what it is, then one cell a line.
+
+    `header`: plain JSON values. `cells`: those in the file. Raises SearchError where the file holds a sweep
+    with another header, or cannot be written. A torn last line, as a killed process leaves it, is cut off.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self.cells: list[Cell] = []
+        head = {"sweep": header}
+        try:
+            if path.exists() and path.stat().st_size:
+                text = path.read_text(encoding="utf-8")
+                whole = text[: text.rfind("\n") + 1]
+                if whole:
+                    _check_header(path, whole.split("\n", 1)[0], head)
+                    self.cells = read_sweep(path)
+                if whole != text:
+                    path.write_text(whole, encoding="utf-8")
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
+            if not self._file.tell():
+                self._write(json.dumps(head, ensure_ascii=False))
+        except OSError as error:
+            raise SearchError(f"cannot write the sweep {path}: {error.strerror}") from error
+
+    def append(self, cell: Cell) -> None:
+        """The cell is on the disk when this returns."""
+        self._write(cell.model_dump_json())
+        self.cells.append(cell)
+
+    def _write(self, line: str) -> None:
+        self._file.write(line + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _check_header(path: Path, line: str, head: dict[str, Any]) -> None:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise SearchError(f"{path} is no sweep: {error}") from error
+    if found != head:
+        raise SearchError(f"{path} holds a sweep with other settings; choose another file")
+
+
+def sweep_header(
+    fingerprint: str,
+    granularity: str,
+    rewards: Sequence[RewardTerm],
+    steps: int,
+    guidance: float | None,
+    pairs: Sequence[Pair],
+) -> dict[str, Any]:
+    """What a sweep's cells depend on, besides their names and values. `fingerprint`: of the backbone."""
+    return {
+        "backbone": fingerprint,
+        "granularity": granularity,
+        "rewards": [term.text for term in rewards],
+        "steps": steps,
+        "guidance": guidance,
+        "pairs": [pair.model_dump() for pair in pairs],
+    }
 
 
 def read_sweep(path: Path) -> list[Cell]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from calibri.analysis.diagnose import read_sweep, sweep
+    from calibri.analysis.diagnose import SweepFile, sweep, sweep_header
     from calibri.analysis.evaluate import pairs_of
     from calibri.backbones.loading import load_backbone
     from calibri.commands.prompts import sweep_prompts
@@ -65,43 +64,22 @@ def run(args: argparse.Namespace) -> int:
     steps = args.steps or backbone.spec.steps
     prompts = sweep_prompts(args.prompts, args.backbone, args.pairs)
     pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
-    header = {
-        "sweep": {
-            "backbone": backbone.fingerprint,
-            "granularity": args.granularity,
-            "rewards": [term.text for term in terms],
-            "steps": steps,
-            "guidance": args.guidance,
-            "pairs": [pair.model_dump() for pair in pairs],
-        }
-    }
-    done = []
-    if args.out.exists() and args.out.stat().st_size:
-        done = read_sweep(args.out)
-        text = args.out.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole and json.loads(whole.split("\n", 1)[0]) != header:
-            raise SearchError(f"{args.out} holds a sweep with other settings; choose another file")
-        if whole != text:
-            args.out.write_text(whole, encoding="utf-8")
+    header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
         {term.name: load_reward(term.name, backbone.device.type) for term in terms},
         args.batch_size,
     )
     total = len(layout.names) * len(values)
-    with open(args.out, "a", encoding="utf-8") as file:
-        if not file.tell():
-            file.write(json.dumps(header, ensure_ascii=False) + "\n")
+    with SweepFile(args.out, header) as file:
+        done = list(file.cells)
         cells = sweep(
             layout, pairs, scorer, terms, steps=steps, values=values, guidance=args.guidance, done=done
         )
         for number, cell in enumerate(cells, len(done) + 1):
-            line = cell.model_dump_json()
-            file.write(line + "\n")
-            file.flush()
+            file.append(cell)
             if args.json:
-                print(line, flush=True)
+                print(cell.model_dump_json(), flush=True)
             else:
                 print(
                     f"{number:4d}/{total}  {cell.name:20s} × {cell.value:<5g} {cell.objective.text()}",

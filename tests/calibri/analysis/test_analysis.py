@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibri.analysis.diagnose import Cell, best_start, heat_map, read_sweep, sweep
+from calibri.analysis.diagnose import Cell, SweepFile, best_start, heat_map, read_sweep, sweep
 from calibri.analysis.evaluate import Arm, evaluate, pairs_of
 from calibri.calibration.artifact import Calibration, Member
 from calibri.calibration.layout import Layout
@@ -101,6 +101,54 @@ def test_a_sweep_file_is_read_up_to_its_last_whole_line(tmp_path):
     path.write_text('{"sweep": {}}\nnonsense\n')
     with pytest.raises(SearchError, match="line 2"):
         read_sweep(path)
+
+
+def test_a_sweep_file_goes_on_after_a_kill_in_the_middle_of_a_line(tmp_path):
+    path = tmp_path / "sweep.jsonl"
+    first, second = cell("double.0", 0.5, 0.3, 0.1), cell("single.0", 0.5, 0.3, 0.1)
+    with SweepFile(path, {"steps": 2}) as file:
+        file.append(first)
+    with path.open("a") as torn:
+        torn.write('{"name": "sing')
+    with SweepFile(path, {"steps": 2}) as file:
+        assert file.cells == [first]
+        file.append(second)
+    assert read_sweep(path) == [first, second]
+    with pytest.raises(SearchError, match="other settings"):
+        SweepFile(path, {"steps": 3})
+
+
+def test_a_file_torn_in_its_header_starts_anew_and_another_file_is_refused(tmp_path):
+    path = tmp_path / "sweep.jsonl"
+    path.write_text('{"sweep": {"st')
+    SweepFile(path, {"steps": 2}).close()
+    assert path.read_text() == '{"sweep": {"steps": 2}}\n'
+    path.write_text("my notes\n")
+    with pytest.raises(SearchError, match="no sweep"):
+        SweepFile(path, {"steps": 2})
+
+
+def test_progress_counts_the_pictures_of_the_whole_sweep(pairs):
+    class Telling(SumScorer):
+        def __call__(self, requests, names, *, stop=None, progress=None):
+            raw = super().__call__(requests, names)
+            for images in range(2, len(requests) + 1, 2):
+                progress(images, len(requests))
+            return raw
+
+    told = []
+    whole = list(
+        sweep(LAYOUT, pairs, Telling(), TERMS, steps=2, values=(0.5, 1.5), progress=lambda *t: told.append(t))
+    )
+    assert told == [(images, 42) for images in range(2, 43, 2)]
+    told.clear()
+    list(
+        sweep(
+            LAYOUT, pairs, Telling(), TERMS, steps=2, values=(0.5, 1.5), done=whole[:3],
+            progress=lambda *t: told.append(t),
+        )
+    )  # fmt: skip
+    assert told[-1] == (24, 24) and len(told) == 12
 
 
 def calibrated(scale):
