@@ -57,6 +57,12 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "public hosting: search, saving and model switching only for those who sign in; tighter limits",
     ),
+    Option("rate", "N", "with --demo: most pictures a minute for each visitor; ten times that for all"),
+    Option(
+        "no_search",
+        None,
+        "render and vote only, where nothing can run in the background; set by itself on ZeroGPU",
+    ),
     Option("share", None, "open a public link through Gradio's relay"),
     Option("root_path", "PATH", "path under which a reverse proxy serves the studio"),
 )
@@ -78,6 +84,8 @@ class Settings(BaseModel):
     queue: int = Field(32, ge=1, le=10_000)
     auth: str = ""
     demo: bool = False
+    rate: int = Field(30, ge=1, le=100_000)
+    no_search: bool = False
     share: bool = False
     root_path: str = ""
 
@@ -127,6 +135,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
     values: dict[str, str] = {}
     if environment.get("SPACE_ID"):  # a hub Space is reached from outside its container
         values["host"] = "0.0.0.0"
+    if environment.get("SPACES_ZERO_GPU"):  # each call of the GPU is a short-lived process there
+        values["no_search"] = "true"
     for option in OPTIONS:
         if given[option.field] is not None:
             values[option.field] = given[option.field]
