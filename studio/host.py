@@ -6,6 +6,8 @@ import gc
 import heapq
 import itertools
 import logging
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +59,7 @@ class HostStatus:
     activity: str = ""
     waiting: int = 0
     revision: int = 0
+    memory: str = ""
 
 
 class PriorityLock:
@@ -125,7 +128,45 @@ class PriorityLock:
 
 def shown_name(name: str) -> str:
     """A backbone's name for people: a folder's own name instead of its path."""
-    return Path(name).name if Path(name).is_dir() else name
+    return without_paths(Path(name).name if Path(name).expanduser().is_dir() else name)
+
+
+def without_paths(text: str) -> str:
+    """A sentence with the last part of each absolute path in it instead of the whole."""
+    return re.sub(r"(?<![\w.:/~-])~?/(?:[^\s/:'\",;()]+/)+([^\s/:'\",;()]*)", r"\1", text)
+
+
+class Memory:
+    """How much memory the studio uses, in words that stay while little changes: pages redraw with them."""
+
+    STEP = 0.06  # of what is shown
+
+    def __init__(self) -> None:
+        self._shown, self._where = 0.0, ""
+
+    def words(self) -> str:
+        """`2.1 GB`, of the GPU where one is used; empty where this machine does not tell."""
+        used, where = memory_in_use()
+        if where != self._where or abs(used - self._shown) > self.STEP * self._shown:
+            self._shown, self._where = used, where
+        if not self._shown:
+            return ""
+        giga = self._shown / 1e9
+        return f"{giga:.2g} GB{self._where}" if giga < 9.95 else f"{giga:.0f} GB{self._where}"
+
+
+def memory_in_use() -> tuple[float, str]:
+    """Bytes, and what of: CUDA's allocated ones where it is in use, else this process's resident ones."""
+    torch = sys.modules.get("torch")  # not imported for this: it takes seconds
+    if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
+        return float(torch.cuda.memory_allocated()), " on the GPU"
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0, ""
+    import resource  # where there is /proc
+
+    return float(pages * resource.getpagesize()), ""
 
 
 def _load_backbone(name: str, device: str, dtype: str) -> Backbone:
@@ -167,13 +208,19 @@ class ModelHost:
         self._backbone: Backbone | None = None
         self._renderer: Any = None
         self._reservations: list[str] = []
+        self._memory = Memory()
 
     # what it is doing
 
     @property
     def status(self) -> HostStatus:
         with self._state_lock:
-            return replace(self._status, activity=self._lock.holder, waiting=self._lock.waiting)
+            return replace(
+                self._status,
+                activity=self._lock.holder,
+                waiting=self._lock.waiting,
+                memory=self._memory.words(),
+            )
 
     @property
     def batch_size(self) -> int:
@@ -200,7 +247,7 @@ class ModelHost:
             if self._reservations:
                 raise HostError(
                     f"The backbone cannot be changed while {self._reservations[0]} runs. "
-                    "Stop or pause it first."
+                    "Stop it first."
                 )
             if self._status.phase == "loading":
                 raise HostError(f"{self._status.backbone} is still loading. Wait until it is ready.")
@@ -219,11 +266,15 @@ class ModelHost:
             self.wait_ready()
 
     def _load(self, name: str) -> None:
+        if self._lock.holder:
+            self._set(detail="waiting for the pictures under way")
         with self._lock.hold(Priority.INTERACTIVE, f"loading {shown_name(name)}"):
+            self._set(detail="dropping the one before" if self._backbone is not None else "")
             self._drop()
             try:
                 from calibri.sampling.renderer import Renderer
 
+                self._set(detail="reading its weights")
                 backbone = self._loader(name, self._device, self._dtype)
                 self._renderer = Renderer(backbone, batch_size=self._batch_size)
                 self._backbone = backbone
@@ -236,24 +287,31 @@ class ModelHost:
                     started=time.monotonic(),
                 )
             except CalibriError as error:
-                self._set(phase="failed", detail=str(error), started=time.monotonic())
+                self._set(phase="failed", detail=without_paths(str(error)), started=time.monotonic())
             except Exception as error:
-                log.exception("loading %s failed", name)
+                log.exception("loading %s failed", shown_name(name))
                 if _is_out_of_memory(error):
                     detail = (
                         f"{shown_name(name)} does not fit into the memory of this device. "
                         "Choose a smaller one or dtype bfloat16."
                     )
                 else:
-                    detail = f"{shown_name(name)} could not be loaded ({type(error).__name__}: {error})."
+                    detail = without_paths(
+                        f"{shown_name(name)} could not be loaded ({type(error).__name__}: {error})."
+                    )
                 self._set(phase="failed", detail=detail, started=time.monotonic())
             finally:
+                if self._backbone is None:
+                    self._free()  # what a load that failed had already taken
                 self._ready.set()
 
     def _drop(self) -> None:
-        if self._backbone is None:
-            return
-        self._backbone = self._renderer = None
+        if self._backbone is not None:
+            self._backbone = self._renderer = None
+            self._free()
+
+    @staticmethod
+    def _free() -> None:
         gc.collect()
         import torch
 
@@ -316,8 +374,9 @@ class ModelHost:
     ) -> list[Rendered]:
         """Pictures in the order of `requests`. The lock is taken for one batch at a time.
 
-        Out of memory on CUDA: the renderer halves its batches and goes on; where that does not help, a
-        HostError or RenderError says what to change.
+        Out of memory: the batch is halved and rendered again, and stays so until the next load (CUDA's
+        shortage by the renderer itself, others here); where one picture is too much, a HostError or
+        RenderError says what to change.
         """
         done: list[Rendered] = []
         while len(done) < len(requests):
@@ -327,7 +386,11 @@ class ModelHost:
                     done += self._renderer.render(batch, on_step=on_step, cancel=cancel)
                 except Exception as error:
                     if not _is_out_of_memory(error):
-                        raise  # CUDA's shortage is not seen here: the renderer halves its batches by itself
+                        raise
+                    if len(batch) > 1:
+                        self._renderer.batch_size = len(batch) // 2
+                        log.warning("out of memory: batches now hold %d pictures", self.batch_size)
+                        continue
                     raise HostError(
                         "The memory of this machine ran out. Choose a smaller size, fewer ensemble members, "
                         "or start the studio with a smaller --batch-size."

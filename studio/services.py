@@ -6,16 +6,22 @@ import logging
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from calibri.errors import CalibriError
 from studio.db import Database
 from studio.host import ModelHost
+from studio.jobs import SearchJobs
+from studio.limits import Limits
 from studio.scoring import Scorer
 from studio.settings import ASSETS, Settings
+from studio.signin import Signin
 from studio.stores.calibrations import CalibrationStore
 from studio.studies import Studies, open_studies
 from studio.visitors import Visitors
+
+if TYPE_CHECKING:
+    from gradio import Request
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +31,8 @@ class Services:
     """Passed to every page's `build`. Optional members are None until their room is opened.
 
     `studies`: everything about human preference studies; `db`: their DuckDB owner. `jobs`: background
-    searches.
-
-
+    searches. `limits`: what a public studio renders for one visitor; whatever renders for people asks.
+    `signin`: who its organisers are.
     """
 
     settings: Settings
@@ -37,7 +42,13 @@ class Services:
     visitors: Visitors = field(default_factory=Visitors)
     assets: Path = ASSETS
     studies: Studies | None = None
-    jobs: Any | None = None
+    jobs: SearchJobs | None = None
+    signin: Signin = field(init=False)
+    limits: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.signin = Signin(self.settings)
+        self.limits = Limits(self.settings, self.signin.caller)
 
     @property
     def db(self) -> Database | None:
@@ -56,12 +67,22 @@ class Services:
             return  # the model bar says why
         self.scorer.warm(backbone.spec.name)
 
+    def username(self, request: Request | None) -> str | None:
+        """Who signed in, or None. Every handler that asks for rights asks here: a public studio does not use
+        Gradio's own sign-in, which knows no visitors without an account."""
+        if request is None:
+            return None
+        if self.settings.demo:
+            return self.signin.organiser(request.cookies)
+        return request.username
+
     def organisers_only(self, username: str | None) -> None:
         """Refuse what only an organiser may do in demo mode. Every handler that changes something shared
         asks."""
         if self.settings.demo and not username:
             raise CalibriError(
-                "On this public studio only its organisers can do that. Your own copy can do everything."
+                "On this public studio only its organisers can do that, after signing in at /signin. "
+                "Your own copy can do everything."
             )
 
     def may_organise(self, username: str | None) -> bool:
@@ -69,7 +90,8 @@ class Services:
         that no other machine can reach.
         """
         settings = self.settings
-        outside = settings.demo or settings.share or settings.host not in ("127.0.0.1", "localhost", "::1")
+        local = settings.host in ("127.0.0.1", "localhost", "::1") and not settings.root_path
+        outside = settings.demo or settings.share or not local  # root_path: a proxy lets others in
         return bool(username) or not outside
 
     def study_organisers_only(self, username: str | None) -> None:
@@ -96,4 +118,5 @@ def open_services(settings: Settings) -> Services:
         host=host,
         calibrations=CalibrationStore(ASSETS / "calibrations", settings.data / "calibrations"),
         studies=open_studies(settings.data, host),
+        jobs=None if settings.no_search else SearchJobs(host, settings.data / "runs", ASSETS),
     )

@@ -12,13 +12,14 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from calibri.errors import JournalError
 from calibri.search.config import SearchConfig
@@ -29,6 +30,9 @@ JOURNAL = "journal.jsonl"
 LOCK = "lock"
 TAIL = "tail.json"  # the tail average as it stands
 CALIBRATION = "calibration.json"  # only if it is shown to be better than base
+
+
+T = TypeVar("T")
 
 
 def _digest(prev: str, body: str) -> str:
@@ -46,6 +50,7 @@ def _line(record: Record, prev: str) -> tuple[bytes, str]:
 
 
 _HEAD = len('{"prev":"') + 64 + len('","hash":"') + 64 + len('",')
+_SHAPE = re.compile(rb'\{"prev":"([0-9a-f]{64})","hash":"([0-9a-f]{64})",')
 
 
 def _checked(line: bytes, prev: str, number: int) -> tuple[Record, str]:
@@ -57,17 +62,35 @@ def _checked(line: bytes, prev: str, number: int) -> tuple[Record, str]:
     if not isinstance(data, dict):
         raise ValueError("not an object")
     said_prev, said = data.pop("prev", None), data.pop("hash", None)
+    _follows(said_prev, said, prev, "{" + text[_HEAD:], number)
+    return record_from(data), said
+
+
+def _verified(line: bytes, prev: str, number: int) -> tuple[bytes, str]:
+    """The JSON text of one complete line that follows `prev`, unparsed, and its digest. ValueError if it has
+    not the shape of a line.
+    """
+    shape = _SHAPE.match(line)
+    if shape is None or not line.endswith(b"}"):
+        raise ValueError("not an object with prev and hash in front")
+    said_prev, said = (part.decode() for part in shape.groups())
+    body = b"{" + line[_HEAD:]
+    _follows(said_prev, said, prev, body.decode(), number)
+    return body, said
+
+
+def _follows(said_prev: object, said: object, prev: str, body: str, number: int) -> None:
+    """JournalError unless the line of this body follows the digest `prev` and is what its own says."""
     if said_prev != prev:
         raise JournalError(
             f"line {number} of {JOURNAL} does not follow from "
             + (CONFIG if number == 1 else f"line {number - 1}")
             + ": one of them was altered; the run cannot be resumed"
         )
-    if _digest(prev, "{" + text[_HEAD:]) != said:
+    if _digest(prev, body) != said:
         raise JournalError(
             f"line {number} of {JOURNAL} was altered: its digest does not match; the run cannot be resumed"
         )
-    return record_from(data), said
 
 
 class JournalTail:
@@ -91,33 +114,50 @@ class JournalTail:
             return None
 
     def poll(self) -> list[Record]:
+        return self._poll(_checked, None)
+
+    def poll_bodies(self, most: int = 8_000_000) -> list[bytes]:
+        """Like `poll`, at most about `most` bytes at a time (call until it returns nothing), and each record
+        as its JSON text: its digest is checked, its content is not parsed, which takes most of the time of a
+        long journal.
+        """
+        return self._poll(_verified, most)
+
+    def _poll(self, check: Callable[[bytes, str, int], tuple[T, str]], most: int | None) -> list[T]:
         if self._prev is None:
             try:
                 self._prev = hashlib.sha256((self.folder / CONFIG).read_bytes()).hexdigest()
             except FileNotFoundError:
                 return []
+        data = self._read(most)
+        while most is not None and len(data) >= most and data.count(b"\n") < 2:
+            most *= 4  # the line is longer than that
+            data = self._read(most)
+        found: list[T] = []
+        start, prev = 0, self._prev
+        while (end := data.find(b"\n", start)) >= 0:
+            number = self.lines + len(found) + 1
+            try:
+                item, prev = check(data[start:end], prev, number)
+            except ValueError as error:
+                if data.find(b"\n", end + 1) < 0:
+                    break  # a torn last line: its writer will cut it off
+                raise JournalError(f"line {number} of {JOURNAL} cannot be read: {error}") from error
+            found.append(item)
+            start = end + 1
+        self._prev, self.offset, self.lines = prev, self.offset + start, self.lines + len(found)
+        return found
+
+    def _read(self, most: int | None) -> bytes:
+        """What follows `offset`, at most `most` bytes of it."""
         try:
             with open(self.folder / JOURNAL, "rb") as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
                     raise JournalError(f"{JOURNAL} has become shorter than what was read of it")
                 file.seek(self.offset)
-                data = file.read()
+                return file.read(-1 if most is None else most)
         except FileNotFoundError:
-            return []
-        records: list[Record] = []
-        start, prev = 0, self._prev
-        while (end := data.find(b"\n", start)) >= 0:
-            number = self.lines + len(records) + 1
-            try:
-                record, prev = _checked(data[start:end], prev, number)
-            except ValueError as error:
-                if data.find(b"\n", end + 1) < 0:
-                    break  # a torn last line: its writer will cut it off
-                raise JournalError(f"line {number} of {JOURNAL} cannot be read: {error}") from error
-            records.append(record)
-            start = end + 1
-        self._prev, self.offset, self.lines = prev, self.offset + start, self.lines + len(records)
-        return records
+            return b""
 
 
 def read_journal(folder: str | Path) -> list[Record]:

@@ -56,6 +56,7 @@ def run_search(
     turn: Callable[[], AbstractContextManager] = nullcontext,
     progress: Progress | None = None,
     scorer: Scorer | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Record]:
     """Searches, or goes on where the run in `folder` stopped; yields each new record once it is on the disk.
 
@@ -64,7 +65,7 @@ def run_search(
     `stop`: asked between batches; yes ends the search, which still judges and keeps what it has. `abandon`:
     asked between batches of the judgement; yes skips it. `turn`: context manager held while a batch
     renders. `progress(done, total)`: images of the generation under way. `scorer`: renders and scores
-    elsewhere.
+    elsewhere. `clock`: seconds; one that stands still while a caller pauses keeps pauses out of the record.
 
     The last record is a ResultRecord. Raises SearchError, JournalError, and what renderer and rewards
     raise; the run can be resumed after any of them.
@@ -77,7 +78,7 @@ def run_search(
             renderer = Renderer(backbone, batch_size=run.config.batch_size)
             scorer = LocalScorer(renderer, rewards, run.config.batch_size, turn)
         objective = Objective(run.config, layout, scorer, progress=progress)
-        yield from _Search(run, objective, backbone, budget, stop, abandon).records()
+        yield from _Search(run, objective, backbone, budget, stop, abandon, clock).records()
 
 
 class _Search:
@@ -91,6 +92,7 @@ class _Search:
         budget: Budget | None,
         stop: Callable[[], bool] | None,
         abandon: Callable[[], bool] | None,
+        clock: Callable[[], float],
     ) -> None:
         self.run = run
         self.config = run.config
@@ -109,12 +111,13 @@ class _Search:
         self.validations: list[ValidationRecord] = []
         self.images = 0
         self._seconds_before = 0.0
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
 
     @property
     def seconds(self) -> float:
         """Used by this run so far, all sessions together."""
-        return self._seconds_before + time.monotonic() - self._began
+        return self._seconds_before + self._clock() - self._began
 
     # ---- the session
 
@@ -190,7 +193,7 @@ class _Search:
             self._take(record)
             if isinstance(record, BaseRecord | GenerationRecord | ValidationRecord | ResultRecord):
                 self._seconds_before = max(self._seconds_before, record.seconds)
-        self._began = time.monotonic()
+        self._began = self._clock()
 
     def _already_over(self, earlier: list[Record]) -> ResultRecord | None:
         """The result that stands, if this budget allows nothing more."""

@@ -1,0 +1,34 @@
+"""Not a test: a studio without pages that `test_jobs.py` starts and kills while it searches.
+
+    search_worker.py BACKBONE RUNS CONFIG THREADS
+
+Starts the search of the file CONFIG and prints its run id.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from calibri.search.config import Budget, SearchConfig
+from studio.host import ModelHost
+from studio.jobs import SearchJobs
+
+
+def main() -> None:
+    backbone, runs, config, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    host = ModelHost(device="cpu", batch_size=4)
+    host.load(backbone, wait=True)
+    jobs = SearchJobs(host, Path(runs), Path(runs).parent / "assets")
+    found = SearchConfig.from_json(Path(config).read_text(encoding="utf-8"))
+    print(jobs.start(found, Budget(generations=8)), flush=True)
+    while True:
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()
