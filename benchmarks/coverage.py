@@ -113,8 +113,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--scenario", type=int, help=f"one alone, 1 to {len(SCENARIOS)} (default: all)")
     given = parser.parse_args()
-    for scenario in SCENARIOS:
+    if given.scenario is not None and not 1 <= given.scenario <= len(SCENARIOS):
+        parser.error(f"--scenario is 1 to {len(SCENARIOS)}, not {given.scenario}")
+    for scenario in SCENARIOS if given.scenario is None else SCENARIOS[given.scenario - 1 :][:1]:
         small = scenario.prompts * scenario.per_prompt <= 2000  # the pigeonhole needs draws × votes memory
         made = measure(scenario, given.runs, given.draws, wide=small)
         row = {**asdict(scenario), "truth": truth(scenario), "runs": given.runs, **made}

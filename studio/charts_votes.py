@@ -24,10 +24,14 @@ EVEN = {
 }
 
 
-def forest(analysis: Analysis, question: str) -> Figure:
-    """Win rates with their intervals, one row a pair of arms, and one a category below it. In percent."""
+def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figure:
+    """Win rates with their intervals, one row a pair of arms, and one a category below it. In percent.
+    `met_only`: leave out arms that have not met.
+    """
     rows: list[tuple[str, Rate | NoData, str, bool]] = []
     for table in analysis.tables.get(question, ()):
+        if met_only and not table.tally.total:
+            continue
         kind = analysis.kind_of(table.arm)
         rows.append((f"<b>{_safe(table.arm)}</b> over {_safe(table.other)}", table.headline, kind, True))
         rows += [(f"  {_safe(name)}", rate, kind, False) for name, rate, _ in table.categories]

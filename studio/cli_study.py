@@ -74,6 +74,15 @@ def register(subparsers: Any) -> None:
     ):
         made = action(name, text)
         made.add_argument("--format", choices=formats, default=formats[0])
+        if name == "report":
+            made.add_argument("--without-flagged", action="store_true", help="leave flagged raters out")
+            made.add_argument("--category", help="prompts of this category alone")
+            made.add_argument(
+                "--consensus",
+                type=int,
+                metavar="K",
+                help="pairs on which K raters or more all agree; inflates",
+            )
         made.add_argument("--out", type=Path, help="file to write (default: named after the study, here)")
     action("snapshot", "write a Parquet snapshot of everything now", study=False)
     action("backup", "copy the database while people vote", study=False).add_argument("path")
@@ -106,7 +115,7 @@ def values_of(args: argparse.Namespace) -> dict[str, Any]:
     """What the command gets: the arguments without those of this program."""
     if args.action == "create":
         return {"spec": json.loads(args.spec.read_text("utf-8")) if args.spec else spec_of(args)}
-    known = ("study", "count", "first", "format")
+    known = ("study", "count", "first", "format", "category", "without_flagged", "consensus")
     values = {k: getattr(args, k) for k in known if getattr(args, k, None) is not None}
     for name in ("path", "folder"):
         if getattr(args, name, None):

@@ -160,9 +160,15 @@ class Book:
         """Whether the rater's share of this kind of check lags behind the rate, with a phase of their own."""
         if rate <= 0:
             return False
+        return self._checks_by(rater, kind, number, rate) > sum(s.pair.kind == kind for s in mine)
+
+    def _checks_by(self, rater: str, kind: str, number: int, rate: float) -> int:
+        """How many checks of this kind the rater should have had among the first `number` showings."""
+        if rate <= 0:
+            return 0
         digest = hashlib.sha256(f"{self.seed}:{rater}:{kind}".encode()).digest()
         phase = int.from_bytes(digest[:8], "big") / 2**64
-        return math.floor(number * rate + phase) > sum(s.pair.kind == kind for s in mine)
+        return math.floor(number * rate + phase)
 
     def _repeat(self, mine: list[Showing], random: Random) -> tuple[StudyPair, bool] | None:
         again = {s.pair.repeat_of for s in mine if s.pair.kind == "repeat"}
@@ -211,11 +217,29 @@ class Book:
         a, b = wins + 1, counted - wins + 1
         return a * b / ((a + b) ** 2 * (a + b + 1))
 
-    def left_for(self, rater: str) -> int:
-        """How many more showings this rater can get, open ones included; an upper bound with checks."""
+    def total_for(self, rater: str) -> int:
+        """How many showings this rater will have had at the end, checks included.
+
+        The checks still to come are counted by their rates, not by what was dealt: a total that grew with a
+        check would tell the rater which pair is one.
+        """
         book = self.raters[rater]
+        mine = book.counted
         seen = {s.pair.id for s in book.showings}
         wanted = self.protocol.votes_per_pair
-        fresh = sum(p.id not in seen and (wanted is None or self.load[p.id] < wanted) for p in self.real)
-        room = self.protocol.cap - len(book.counted)
-        return len(self.open_showings(rater)) + max(0, min(room, fresh))
+        real = sum(s.pair.kind == "real" for s in mine) + sum(
+            p.id not in seen and (wanted is None or self.load[p.id] < wanted) for p in self.real
+        )
+        repeatable = max(0, real - self.protocol.repeat_gap + 1) if self.repeats else 0
+        kinds = (
+            ("gold", self.protocol.gold_rate, len(self.gold)),
+            ("repeat", self.protocol.repeat_rate, repeatable),
+        )
+
+        def checks(number: int) -> int:
+            return sum(min(most, self._checks_by(rater, k, number, rate)) for k, rate, most in kinds)
+
+        total = real
+        while total < self.protocol.cap and real + checks(total + 1) > total:
+            total += 1
+        return max(min(total, self.protocol.cap), len(mine))

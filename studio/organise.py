@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from calibri.errors import StudyError
 from studio.planning import NewStudy
+from studio.results import Filter
 from studio.studies import Studies
 
 Answer = dict[str, Any] | Path
@@ -81,12 +82,14 @@ def _status(status: Any) -> Callable[..., dict[str, Any]]:
     return change
 
 
-def _invite(studies: Studies, study: str, count: int = 1, first: int = 1) -> dict[str, Any]:
+def _invite(
+    studies: Studies, study: str, count: int = 1, first: int = 1, page: str = "ballot"
+) -> dict[str, Any]:
     known = studies.store.get(study)
     if not (isinstance(count, int) and 1 <= count <= 10_000 and isinstance(first, int) and first >= 0):
         raise StudyError("Invites are made for 1 to 10,000 raters at a time.")
     codes = [studies.voting.invite(known.id, n) for n in range(first, first + count)]
-    return {"study": known.id, "links": [link(known.id, code) for code in codes]}
+    return {"study": known.id, "links": [link(known.id, code, page) for code in codes]}
 
 
 def preview(studies: Studies, study: str) -> str:
@@ -100,11 +103,23 @@ def link(study: str, invite: str = "", page: str = "vote") -> str:
     return f"/{page}?study={study}" + (f"&invite={invite}" if invite else "")
 
 
-def _report(studies: Studies, study: str, format: str = "html") -> Path:
+def _report(
+    studies: Studies,
+    study: str,
+    format: str = "html",
+    category: str = "",
+    without_flagged: bool = False,
+    consensus: int | None = None,
+) -> Path:
     if format not in ("html", "md"):
         raise StudyError(f"A report is html or md, not {format!r}.")
+    if consensus is not None and consensus < 2:
+        raise StudyError(f"Consensus is among 2 raters or more, not {consensus}.")
+    known = studies.analysis(study).categories
+    if category and category not in known:
+        raise StudyError(f"No votes on category {category!r}; there are: {', '.join(known) or 'none'}.")
     studies.unblind(study, "report")
-    return studies.export(study, format)
+    return studies.export(study, format, Filter("", category, without_flagged, consensus))
 
 
 def _export(studies: Studies, study: str, format: str = "csv") -> Path:

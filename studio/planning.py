@@ -43,6 +43,8 @@ class NewArm(_Frozen):
     def _has_what_its_kind_needs(self) -> NewArm:
         if (self.calibration is None) != (self.kind == "base"):
             raise ValueError(f"arm {self.label!r}: the base has no calibration, every other arm has one")
+        if self.kind == "ensemble" and self.guidance != 1:
+            raise ValueError(f"arm {self.label!r}: an ensemble has its guidance in its weights: leave 1")
         return self
 
 
@@ -119,6 +121,9 @@ def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
     study_id = f"{slug(new.name)}-{secrets.token_hex(3)}"
     study = Study(study_id, new.name, new.protocol, seed, "draft", now())
     arms = [_arm(study_id, new.backbone, place, arm) for place, arm in enumerate(new.arms)]
+    for x, y in combinations(arms, 2):
+        if (x.calibration_hash, x.settings) == (y.calibration_hash, y.settings):
+            raise StudyError(f"{x.label!r} and {y.label!r} would render the same pictures.")
     pairs: list[StudyPair] = []
 
     def add(prompt: NewPrompt, pixels: int, x: StudyArm, y: StudyArm, **more: str) -> StudyPair:
@@ -162,6 +167,9 @@ def _arm(study: str, backbone: str, place: int, new: NewArm) -> StudyArm:
         raise StudyError(
             f"{new.label!r} is a calibration of {found.backbone}; this study renders {backbone}."
         )
+    if found is not None and found.is_ensemble != (new.kind == "ensemble"):
+        kind = "an ensemble" if found.is_ensemble else "a calibration of one member"
+        raise StudyError(f"{new.label!r} is {kind}, and was called {new.kind}.")
     return StudyArm(
         id=f"{study}:{place}",
         study=study,

@@ -9,6 +9,7 @@ rate with an interval in minutes. Its arms and pairs are made as they come.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contender:
-    """One arm with its picture. All contenders of one vote share prompt, seed and size."""
+    """One arm with its picture. All contenders of one vote share prompt, seed and size. `width`, `height`:
+    as they were asked for, None for the backbone's own.
+    """
 
     label: str
     kind: ArmKind
@@ -36,6 +39,8 @@ class Contender:
     guidance: float = 1.0
     calibration: str | None = None
     calibration_hash: str | None = None
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,27 @@ class Reveal:
 
 
 def quick_study(studies: Studies, backbone: str) -> Study:
-    """The always open study of quick votes on this backbone; made at the first vote."""
-    wanted = f"quick-{slug(backbone)}"
-    found = [s for s in studies.store.all("open") if s.id == wanted]
-    if found:
-        return found[0]
-    made = Study(wanted, f"Quick votes on {backbone}", QUICK, secrets.randbelow(2**31), "draft", now())
-    studies.store.add(made, [], [])
-    return studies.set_status(made.id, "open")
+    """The study of quick votes on this backbone, opened: made at the first vote, opened again where it was
+    closed; a new one where the last was archived.
+    """
+    found = _current(studies, backbone)
+    if found is None:
+        number = 1 + len(_mine(studies, backbone))
+        name = f"Quick votes on {backbone}" + (f" ({number})" if number > 1 else "")
+        found = Study(
+            f"quick-{slug(backbone)}-{number}", name, QUICK, secrets.randbelow(2**31), "draft", now()
+        )
+        studies.store.add(found, [], [])
+    return found if found.status == "open" else studies.set_status(found.id, "open")
+
+
+def _mine(studies: Studies, backbone: str) -> list[Study]:
+    ours = re.compile(rf"quick-{re.escape(slug(backbone))}-\d+")
+    return [s for s in studies.store.all() if ours.fullmatch(s.id)]
+
+
+def _current(studies: Studies, backbone: str) -> Study | None:
+    return next((s for s in _mine(studies, backbone) if s.status != "archived"), None)
 
 
 def offer(
@@ -118,8 +136,8 @@ def vote(studies: Studies, visitor: str, study: str, token: str, side: str) -> R
 
 def standing(studies: Studies, backbone: str) -> Analysis | None:
     """The results of all quick votes on this backbone so far; None before the first."""
-    wanted = f"quick-{slug(backbone)}"
-    return studies.analysis(wanted) if any(s.id == wanted for s in studies.store.all("open")) else None
+    found = _current(studies, backbone)
+    return studies.analysis(found.id) if found is not None else None
 
 
 def _label(c: Contender) -> str:
@@ -138,6 +156,8 @@ def _arm(study: str, backbone: str, c: Contender) -> StudyArm:
         backbone=backbone,
         steps=c.steps,
         guidance=c.guidance,
+        width=c.width,
+        height=c.height,
         calibration=c.calibration,
         calibration_hash=c.calibration_hash,
     )

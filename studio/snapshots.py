@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -17,8 +18,8 @@ from studio.stores.studies import now
 
 log = logging.getLogger(__name__)
 
-#: In the order in which they are restored.
-TABLES = ("studies", "arms", "images", "renders", "pairs", "raters", "assignments", "votes", "vote_events")
+#: In the order in which they are restored: events before votes, as they say which votes were taken back.
+TABLES = ("studies", "arms", "images", "renders", "pairs", "raters", "assignments", "vote_events", "votes")
 KEPT = 5  # automatic snapshots; those of a closing are never removed
 
 
@@ -96,9 +97,9 @@ def backup(db: Database, path: Path) -> Path:
 def restore(db: Database, folder: Path) -> dict[str, int]:
     """Bring back from a snapshot what is not there. Returns how many rows of each table were new.
 
-    Idempotent: rows are known by their keys, votes by their id. A vote that was taken back since does not
-    come back. A study that exists keeps its state. Raises StudyError where `folder` is no snapshot of this
-    studio.
+    Idempotent: rows are known by their keys, votes by their id; several snapshots may be restored in any
+    order. A vote that was taken back, here or in the snapshot, does not count again. A study that exists
+    keeps its state. Raises StudyError where `folder` is no snapshot of this studio.
     """
     missing = [
         table for table in ("studies", "pairs", "votes") if not (folder / f"{table}.parquet").is_file()
@@ -106,9 +107,9 @@ def restore(db: Database, folder: Path) -> dict[str, int]:
     if missing:
         raise StudyError(f"{folder.name} is no snapshot: {', '.join(missing)} are missing.")
 
-    def work(t: Transaction) -> dict[str, int]:
+    def fill(t: Transaction, tables: Sequence[str]) -> dict[str, int]:
         new = {}
-        for table in TABLES:
+        for table in tables:
             file = folder / f"{table}.parquet"
             if not file.is_file():
                 continue
@@ -131,7 +132,26 @@ def restore(db: Database, folder: Path) -> dict[str, int]:
             new[table] = after - before
         return new
 
-    return db.write(work)
+    def first(t: Transaction) -> dict[str, int]:
+        new = fill(t, TABLES[:-1])
+        t.run("DELETE FROM votes WHERE id IN (SELECT vote FROM vote_events WHERE kind = 'undo')")
+        return new
+
+    def second(t: Transaction) -> dict[str, int]:
+        new = fill(t, TABLES[-1:])
+        # What one of the two sides had not heard of: a showing is voted on where there is a vote on it.
+        t.run(
+            "UPDATE assignments SET state = 'voted' "
+            "WHERE state <> 'voted' AND token IN (SELECT token FROM votes)"
+        )
+        t.run(
+            "UPDATE assignments SET state = 'undone' "
+            "WHERE state = 'voted' AND token NOT IN (SELECT token FROM votes)"
+        )
+        return new
+
+    # Apart, because a key that was deleted is free for an insert only after the commit.
+    return db.write(first) | db.write(second)
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,6 +123,21 @@ class StudyRenders:
         # Arms of one prompt lie side by side, so that they share a batch; gold copies need their original
         # first.
         missing = [r for r in wanted if r not in made]
+        sides = {
+            p.id: tuple(self._recipe(arms[a], p, arms, backbone.fingerprint) for a in (p.arm_x, p.arm_y))
+            for p in pairs
+        }
+        shows: defaultdict[str, list[StudyPair]] = defaultdict(list)  # recipe → the pairs that show it
+        for pair in pairs:
+            for recipe in sides[pair.id]:
+                shows[recipe].append(pair)
+
+        def hang(recipes: Iterable[str]) -> None:
+            """Give their pictures to the pairs that have both now."""
+            ready = {p.id: p for r in recipes for p in shows[r] if all(s in made for s in sides[p.id])}
+            self._studies.hang([(p, made[sides[p][0]], made[sides[p][1]]) for p in ready])
+
+        hang(made)
         plain = [r for r in missing if wanted[r][0].kind != "gold"]
         calibrations = {
             a.id: Calibration.from_json(a.calibration) if a.calibration else None for a in arms.values()
@@ -149,6 +165,7 @@ class StudyRenders:
             rendered = self._host.render(requests, priority=Priority.STUDY, label="a study", cancel=stopped)
             for recipe, picture in zip(batch, rendered):
                 made[recipe] = self._keep(recipe, picture.image, *wanted[recipe])
+            hang(batch)
             speed = (len(made) - before) / (time.monotonic() - began)
             yield len(made), len(wanted), (len(wanted) - len(made)) / speed
         for recipe in missing:
@@ -156,16 +173,7 @@ class StudyRenders:
             if arm.kind == "gold":
                 original = made[self._recipe(arms[pair.arm_x], pair, arms, backbone.fingerprint)]
                 made[recipe] = self._keep(recipe, plainly_worse(self._images.open(original)), arm, pair)
-        self._studies.hang(
-            [
-                (
-                    pair.id,
-                    made[self._recipe(arms[pair.arm_x], pair, arms, backbone.fingerprint)],
-                    made[self._recipe(arms[pair.arm_y], pair, arms, backbone.fingerprint)],
-                )
-                for pair in pairs
-            ]
-        )
+        hang(r for r in missing if wanted[r][0].kind == "gold")
         yield len(made), len(wanted), 0.0
 
     def _keep(self, recipe: str, image: Image, arm: StudyArm, pair: StudyPair) -> str:

@@ -37,6 +37,7 @@ from studio.stores.images import ImageStore
 from studio.stores.studies import PAIR_COLUMNS, StudyPair, StudyStore, now
 from studio.stores.votes import add_event
 
+SLACK = 0.9  # of the least viewing time: clocks of browsers and servers run a little apart
 AHEAD = 2  # the pair on screen and the next one, whose pictures the browser loads meanwhile
 
 
@@ -144,7 +145,7 @@ class Voting:
             text = "You have voted on all pairs that are there for you. Thank you!"
             return View("end", book.study, book.name, done, done, can_undo=done > 0, text=text, **more)
         shown = tuple({"token": s.token, "prompt": s.pair.prompt} for s in showings)
-        total = done + book.left_for(rater)
+        total = max(book.total_for(rater), done + len(showings))
         return vote_view(
             book.study, book.name, book.protocol, shown, done=done, total=total, can_undo=done > 0, **more
         )
@@ -212,6 +213,11 @@ class Voting:
                 raise Refused("second", "You have voted on this pair already.")
             remarkable = remark if protocol.comments and remark else None
             seen = max(filter(None, (showing.issued, book.raters[rater].last_vote)))
+            elapsed = int((moment - seen).total_seconds() * 1000)
+            # The page opens its answers only then, so whoever is sooner has no page. A clock set back (a
+            # negative time) shuts nobody out.
+            if 0 <= elapsed < SLACK * protocol.least_view_ms:
+                raise Refused("early", "Look at both pictures a moment longer, then vote.")
             votes = [
                 {
                     "id": secrets.token_hex(16),
@@ -223,7 +229,7 @@ class Voting:
                     "side": side,
                     "winner": winner_of(side, showing.left_is_x),
                     **times,
-                    "server_ms": min(LONGEST_MS, int((moment - seen).total_seconds() * 1000)),
+                    "server_ms": max(0, min(LONGEST_MS, elapsed)),
                     "comment": remarkable,
                     "time": moment,
                 }

@@ -197,7 +197,7 @@ def build(services: Services) -> None:
         try_prompt = gr.Button("Try a prompt of your own", elem_id="go-prompt")
         gr.Button("Move a slider", link="scales", elem_id="go-scales")
         gr.Button(
-            "Vote for the better picture", link="vote", elem_id="go-vote", visible=services.db is not None
+            "Vote for the better picture", link="quick", elem_id="go-vote", visible=services.db is not None
         )
 
     gr.Examples(

@@ -27,7 +27,7 @@ from studio.reports import (
     strengths_table,
     table_html,
 )
-from studio.results import Analysis, Filter, headline
+from studio.results import ALL, Analysis, Filter, headline
 from studio.services import Services
 from studio.studies import Studies
 
@@ -38,6 +38,7 @@ HIDDEN = (
     "This study is open. Its results stay hidden until it is closed, so that nobody stops it at a lucky "
     "moment. To look now, tick the box above: that is noted, and the report says so."
 )
+REFUSED = "Results are for the organisers of this studio."
 FILES = {
     "Report (HTML)": "html",
     "Report (Markdown)": "md",
@@ -121,14 +122,14 @@ def figures(studies: Studies, analysis: Analysis, question: str) -> list[Any]:
     ]
 
 
-def export(studies: Studies, study: str, format: str) -> str:
+def export(studies: Studies, study: str, format: str, filter: Filter = ALL) -> str:
     """Write the file where the browser may fetch it, and return its path. Looking into an open study is
-    noted.
+    noted. Reports are of the votes that the filter leaves; files of votes always hold all of them.
     """
     if format not in FILES.values():
         raise StudyError(f"Unknown format {format!r}.")
     studies.unblind(study, f"export {format}")
-    path = studies.export(study, format)
+    path = studies.export(study, format, filter if format in ("html", "md") else ALL)
     folder = Path(
         tempfile.mkdtemp(prefix="calibri-export-")
     )  # the data folder itself is blocked for browsers
@@ -149,17 +150,18 @@ def build(services: Services) -> None:
     assert studies is not None
     gr.HTML(STYLE, visible=True)
     with gr.Row(equal_height=True):
-        study = gr.Dropdown([], label="Study", scale=3, elem_id="results-study")
-        question = gr.Dropdown([], label="Question", scale=2, elem_id="results-question")
+        study = gr.Dropdown([], label="Study", scale=3, elem_id="results-study", filterable=False)
+        question = gr.Dropdown([], label="Question", scale=2, elem_id="results-question", filterable=False)
         category = gr.Dropdown([("All", "")], value="", label="Category", scale=1, elem_id="results-category")
         consensus = gr.Dropdown(
             [("All pairs", 0), ("At least 2 agree", 2), ("At least 3 agree", 3), ("At least 5 agree", 5)],
             value=0,
-            label="Only unanimous pairs",
-            info="Inflates: see below",
+            label="Unanimous pairs (inflates)",
+            filterable=False,
+            elem_id="results-consensus",
             scale=1,
         )
-    with gr.Row():
+    with gr.Row(equal_height=True):
         without = gr.Checkbox(False, label="Without flagged raters", elem_id="results-flagged")
         look = gr.Checkbox(
             False, label="Look before the study is closed (this is noted)", elem_id="results-look"
@@ -178,10 +180,17 @@ def build(services: Services) -> None:
         with gr.Accordion("Raters and how to read this", open=False):
             quality = chart(elem_id="results-raters", height=280)
             people = gr.HTML("")
-    with gr.Row():
-        format = gr.Dropdown(list(FILES.items()), value="html", label="File", elem_id="results-format")
-        make = gr.Button("Make the file", variant="primary", elem_id="results-make")
-        file = gr.File(label="File", interactive=False, elem_id="results-file", height=80, scale=2)
+    with gr.Row(equal_height=True):
+        format = gr.Dropdown(
+            list(FILES.items()),
+            value="html",
+            label="File (a report follows the filter, votes are always whole)",
+            elem_id="results-format",
+            scale=3,
+            filterable=False,
+        )
+        make = gr.Button("Make the file", variant="primary", scale=1, elem_id="results-make")
+    file = gr.File(label="The file", visible=False, interactive=False, elem_id="results-file")
 
     charts = [forest, matrix, strengths, time, quality]
     outputs = [question, category, words, *charts, detail, people, body]
@@ -197,7 +206,7 @@ def build(services: Services) -> None:
         early: bool,
         request: gr.Request,
     ) -> list[Any]:
-        services.study_organisers_only(request.username)
+        services.study_organisers_only(services.username(request))
         if not chosen:
             return [gr.skip(), gr.skip(), empty(NOTHING), *[None] * 5, "", "", gr.Column(visible=False)]
         known = studies.store.get(chosen)
@@ -241,11 +250,8 @@ def build(services: Services) -> None:
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:
-        if not services.may_organise(request.username):
-            sentence = (
-                "Results are for the organisers of this studio, and for everybody once they are published."
-            )
-            return [gr.Dropdown([]), empty(sentence), *[gr.skip()] * 10]
+        if not services.may_organise(services.username(request)):
+            return [gr.Dropdown([]), empty(REFUSED), *[gr.skip()] * 10]
         choices = offered(studies)
         wanted = request.query_params.get("study")
         first = wanted if wanted in [c[1] for c in choices] else choices[0][1] if choices else None
@@ -261,10 +267,13 @@ def build(services: Services) -> None:
     )
 
     @guard
-    def on_make(chosen: str | None, wanted: str, request: gr.Request) -> str:
-        services.study_organisers_only(request.username)
+    def on_make(
+        chosen: str | None, wanted: str, only: str | None, clean: bool, agreed: int, request: gr.Request
+    ) -> Any:
+        services.study_organisers_only(services.username(request))
         if not chosen:
             raise StudyError("Choose a study first.")
-        return export(studies, chosen, wanted)
+        path = export(studies, chosen, wanted, Filter("", only or "", bool(clean), agreed or None))
+        return gr.File(path, visible=True)
 
-    make.click(on_make, [study, format], file, api_visibility="private")
+    make.click(on_make, [study, format, category, without, consensus], file, api_visibility="private")

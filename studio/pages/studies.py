@@ -1,36 +1,34 @@
-"""Studies: make one, see its pictures rendered, try it as a rater would, open, invite, close. For
-organisers.
-"""
+"""Studies: see how far each one is, try it as a rater would, open, invite, close. For organisers."""
 
 from __future__ import annotations
 
 import html
-import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.context import Context
-from pydantic import ValidationError
 
-from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError
 from studio import organise
-from studio.components import duration, empty, guard
-from studio.planning import NewArm, NewStudy, read_prompts
-from studio.protocol import PRESETS, Protocol
+from studio.components import duration, empty, guard, said
+from studio.pages.newstudy import QUIET, arm_choices, form
+from studio.pages.results import STYLE
+from studio.reports import table_html
 from studio.services import Services
-from studio.stores.studies import Study
+from studio.stores.studies import NEXT, Study, now
 from studio.studies import Studies
 
 TITLE, PATH = "Studies", "/studies"
-NOTHING = "Your studies will stand here. Make the first one below: two arms, a few prompts and a preset."
+NOTHING = "Your studies will stand here. Make the first one below: two arms, a few prompts and a protocol."
+REFUSED = "Studies are for the organisers of this studio."
 STEPS = {
-    "draft": "Next: render its pictures, look at the preview, then open it.",
+    "draft": "Next: look at the preview, then open it.",
     "open": "Send the link to your raters. Results stay hidden until you close it.",
     "closed": "See the page Results. It can be opened again, which the report will show.",
     "archived": "Put away. Its votes and results are kept.",
 }
+UNRENDERED = "Next: render its pictures. What is rendered is kept, so rendering goes on where it stopped."
+MOST_ROWS = 100  # of a table of progress
 
 
 def available(services: Services) -> bool:
@@ -46,314 +44,253 @@ def card(studies: Studies, study: Study) -> str:
     """Where a study is, and what comes next."""
     progress, rendering = studies.store.progress(study), studies.renders.progress(study.id)
     pictures = f"{progress.rendered} of {progress.pairs} pairs have their pictures"
-    if rendering is not None and rendering.phase == "rendering":
+    busy = rendering is not None and rendering.phase == "rendering"
+    if rendering is not None and busy:
         left = f", {duration(rendering.seconds_left)} left" if rendering.seconds_left else ""
         pictures = f"Rendering: {rendering.done} of {rendering.total or '…'} pictures{left}"
     elif rendering is not None and rendering.phase in ("failed", "stopped"):
         pictures += f". Rendering {rendering.phase}. {rendering.error}"
+    whole = progress.rendered == progress.pairs
+    step = STEPS[study.status] if whole or study.status != "draft" else UNRENDERED
+    if busy:
+        step = "Its pictures are being rendered."
     wanted = f" of {progress.wanted}" if progress.wanted else ""
-    invited = study.protocol.access == "invite"
     rows = [
-        ("State", f"{study.status}. {STEPS[study.status]}"),
+        ("State", f"{study.status}. {step}"),
         ("Arms", ", ".join(a.label for a in studies.store.arms(study.id) if a.kind != "gold")),
         ("Protocol", f"{study.protocol.preset}, sha256 {study.protocol.hash[:12]}…"),
         ("Pictures", pictures),
         ("Votes", f"{progress.showings}{wanted} pairs voted on, {progress.raters} raters"),
-        ("Raters' page", "by invite link" if invited else organise.link(study.id)),
-        (
-            "Without Gradio, no sign-in",
-            "by invite link" if invited else organise.link(study.id, page="ballot"),
-        ),
     ]
     lines = "".join(f"<tr><td><b>{k}</b></td><td>{html.escape(v)}</td></tr>" for k, v in rows)
+    bar = ""
+    if rendering is not None and busy:
+        bar = (
+            f"<progress max='{rendering.total or 1}' value='{rendering.done}' aria-label='pictures rendered' "
+            "style='width:100%;height:10px;accent-color:#0072B2'></progress>"
+        )
     address = html.escape(organise.preview(studies, study.id))
     see = f"<a href='{address}' target='_blank'>See what a rater will see</a>"
-    return f"<div class='tables'><table>{lines}</table>{see}</div>"
+    return f"<div class='tables'><table>{lines}</table>{bar}{see}</div>"
 
 
-def invites(studies: Studies, study: str, count: float, root: str) -> str:
-    """Invite links, one a line, with the studio's own address in front."""
-    made = organise.run(studies, "invite", {"study": study, "count": int(count)})
-    assert isinstance(made, dict)
-    return "\n".join(root.rstrip("/") + link for link in made["links"])
+def progress_tables(studies: Studies, study: Study) -> str:
+    """Who has voted how much, and which pairs wait for votes. Says nothing of who wins."""
+    raters = studies.store.by_rater(study.id)
+    arms, pairs = studies.store.by_arms(study.id), studies.store.by_pair(study.id)
+    each = study.protocol.votes_per_pair
+    moment = now()
 
+    def ago(time: Any) -> str:
+        return "–" if time is None else f"{duration(max(0.0, (moment - time).total_seconds()))} ago"
 
-def arm_choices(services: Services) -> list[tuple[str, str]]:
-    """The base and all saved calibrations of the loaded backbone."""
-    saved = services.calibrations.entries(services.host.status.backbone or None)
-    return [("Base (no calibration)", ""), *((entry.title, entry.id) for entry in saved)]
-
-
-def new_arm(services: Services, choice: str, label: str, steps: float, guidance: float) -> dict[str, Any]:
-    """An arm as the form keeps it. Raises StudyError for a field that is empty."""
-    if steps is None or guidance is None:
-        raise StudyError("Give the arm its steps and its guidance.")
-    found: Calibration | None = services.calibrations.get(choice).calibration if choice else None
-    kind = "base" if found is None else "ensemble" if found.is_ensemble else "calibrated"
-    name = label.strip() or (found.title if found else "base") or kind
-    return {
-        "label": f"{name} ({int(steps)} steps)" if not label.strip() else name,
-        "kind": kind,
-        "calibration": found.to_json() if found else None,
-        "steps": int(steps),
-        "guidance": float(guidance),
-    }
-
-
-def arms_words(arms: list[dict[str, Any]]) -> str:
-    if not arms:
-        return empty("Add at least two arms.")
-    lines = "".join(
-        f"<li><b>{html.escape(a['label'])}</b>: {a['kind']}, {a['steps']} steps"
-        + (f", guidance {a['guidance']:g}" if a["guidance"] != 1 else "")
-        + "</li>"
-        for a in arms
-    )
-    return f"<ol style='margin:4px 0 4px 20px;list-style:decimal'>{lines}</ol>"
-
-
-def create(
-    services: Services,
-    name: str,
-    arms: list[dict[str, Any]],
-    prompts: str,
-    seeds: float,
-    protocol: str,
-    seed: str,
-) -> Study:
-    """Make the study and begin to render it. Raises StudyError that names the field."""
-    studies = services.studies
-    assert studies is not None
-    try:
-        rules = Protocol.model_validate_json(protocol)
-        study = studies.create(
-            NewStudy(
-                name=name.strip(),
-                arms=tuple(NewArm(**arm) for arm in arms),
-                prompts=read_prompts(prompts),
-                seeds_per_prompt=int(seeds),
-                backbone=services.host.status.backbone or services.settings.backbone,
-                protocol=rules,
-                seed=_seed(seed),
+    parts = [
+        "<h4>Raters</h4>",
+        table_html(
+            (
+                ("rater", "came by", "pairs voted on", "last vote"),
+                [[r["id"][:8], r["kind"], str(r["done"]), ago(r["last"])] for r in raters[:MOST_ROWS]],
             )
         )
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"])
-        raise StudyError(f"{where or 'study'}: {first['msg']}") from None
-    studies.renders.start(study.id)
-    return study
+        if raters
+        else empty("Nobody has agreed to take part yet."),
+        "<h4>Pairs of arms</h4>",
+        table_html(
+            (
+                ("arms", "pairs", "votes", "fewest, most a pair", "first arm left, right"),
+                [
+                    [
+                        f"{a['x']} and {a['y']}",
+                        str(a["pairs"]),
+                        str(a["votes"]),
+                        f"{a['fewest']}, {a['most']}",
+                        f"{a['lefts']}, {a['votes'] - a['lefts']}",
+                    ]
+                    for a in arms
+                ],
+            )
+        ),
+        "<h4>Pairs, those with the fewest votes first</h4>",
+        table_html(
+            (
+                ("prompt", "arms", "votes" + (f" (of {each})" if each else "")),
+                [[p["prompt"], f"{p['x']} and {p['y']}", str(p["votes"])] for p in pairs[:MOST_ROWS]],
+            )
+        ),
+    ]
+    over = [f"{len(rows)} {word}" for rows, word in ((raters, "raters"), (pairs, "pairs")) if len(rows) > 100]
+    note = f"<p>The first {MOST_ROWS} of {' and '.join(over)}.</p>" if over else ""
+    return f"<div class='tables'>{''.join(parts)}{note}</div>"
 
 
-def _seed(text: str) -> int | None:
-    """A whole number, or None for an empty field. Raises StudyError for anything else."""
-    if not text.strip():
-        return None
-    if not text.strip().isdecimal():
-        raise StudyError(f"The seed is a whole number, or empty; got {text[:40]!r}.")
-    return int(text)
+def rater_page(services: Services) -> str:
+    """The page that raters can open: with accounts, Gradio's own pages ask everybody to sign in."""
+    return "ballot" if services.settings.accounts and not services.settings.demo else "vote"
 
 
-def protocol_text(preset: str, votes: float | None, cap: float, invited: bool) -> str:
-    """The preset as JSON with the three fields that most people change."""
-    changed = {
-        "votes_per_pair": int(votes) if votes else None,
-        "cap": int(cap),
-        "access": "invite" if invited else "open",
-    }
-    made = Protocol(**{**PRESETS[preset].model_dump(), **changed})
-    return json.dumps(made.model_dump(mode="json"), indent=1, ensure_ascii=False)
+def address_of(services: Services, request: gr.Request) -> str:
+    """Where this browser reached the studio."""
+    origin = request.headers.get("origin") or f"{request.request.url.scheme}://{request.headers['host']}"
+    return origin + services.settings.root_path.rstrip("/")
 
 
-def prompts_of_set(name: str, count: float) -> str:
-    from calibri.tabletop.prompts import prompt_set
+def links(services: Services, study: Study, address: str) -> str:
+    """The raters' links, one a line."""
+    if study.protocol.access == "invite":
+        return "By invite link only: make them below."
+    pages = dict.fromkeys((rater_page(services), "ballot"))
+    return "\n".join(address + organise.link(study.id, page=page) for page in pages)
 
-    return "\n".join(prompt_set(name, int(count)))
+
+def who_can_come(services: Services) -> str:
+    """A remark on a studio that raters cannot reach."""
+    outside = services.settings.demo or services.settings.share or services.settings.root_path
+    if outside or services.settings.host not in ("127.0.0.1", "localhost", "::1"):
+        return ""
+    return said(
+        "Only this computer can open these links. To let raters on other machines in, start the studio with "
+        "--host 0.0.0.0 --auth NAME:PASSWORD: you sign in, raters need no account."
+    )
+
+
+def invites(services: Services, study: str, count: float, address: str) -> str:
+    """Invite links, one a line, with the studio's own address in front."""
+    assert services.studies is not None
+    values = {"study": study, "count": int(count or 0), "page": rater_page(services)}
+    made = organise.run(services.studies, "invite", values)
+    assert isinstance(made, dict)
+    return "\n".join(address + link for link in made["links"])
+
+
+def possible(studies: Studies, study: Study | None) -> list[Any]:
+    """Which of render, stop, open, close and archive can be pressed now."""
+    if study is None:
+        return [gr.Button(interactive=False)] * 5
+    progress, rendering = studies.store.progress(study), studies.renders.progress(study.id)
+    busy = rendering is not None and rendering.phase == "rendering"
+    missing = progress.rendered < progress.pairs
+    can = NEXT[study.status]
+    return [
+        gr.Button(interactive=on)
+        for on in (
+            missing and not busy,
+            busy,
+            "open" in can and not missing and not busy,
+            "closed" in can,
+            "archived" in can and not busy,
+        )
+    ]
 
 
 def build(services: Services) -> None:
     """Lay out the page inside the current Blocks."""
     studies = services.studies
     assert studies is not None
-    start = PRESETS["side-by-side"]
-    from studio.pages.results import STYLE
-
     gr.HTML(STYLE)
-    with gr.Row():
-        study = gr.Dropdown([], label="Study", scale=3, elem_id="study")
-        render = gr.Button("Render pictures", min_width=110, elem_id="study-render")
-        stop = gr.Button("Stop rendering", min_width=110, elem_id="study-stop")
-        opening = gr.Button("Open", min_width=80, elem_id="study-open")
-        closing = gr.Button("Close", min_width=80, elem_id="study-close")
-        archive = gr.Button("Archive", min_width=80, elem_id="study-archive")
+    study = gr.Dropdown([], label="Study", elem_id="study", filterable=False)
+    with gr.Row(elem_id="study-do"):
+        buttons = [
+            gr.Button(text, size="md", min_width=110, interactive=False, elem_id=f"study-{what}")
+            for text, what in (
+                ("Render pictures", "render"),
+                ("Stop rendering", "stop"),
+                ("Open", "open"),
+                ("Close", "close"),
+                ("Archive", "archive"),
+            )
+        ]
     state = gr.HTML(empty(NOTHING), elem_id="study-card")
-    with gr.Accordion("Invite links", open=False), gr.Row():
-        count = gr.Number(10, label="How many raters", precision=0, minimum=1, maximum=10_000, scale=1)
-        invite = gr.Button("Make links", min_width=100, scale=1)
-        links = gr.Textbox(label="One link for each rater", lines=4, max_lines=12, buttons=["copy"], scale=4)
-
-    gr.Markdown("### New study")
-    arms = gr.State([])
     with gr.Row():
-        with gr.Column(min_width=340):
-            name = gr.Textbox(
-                label="Name", placeholder="Calibrated against base, 8 steps", elem_id="new-name"
-            )
-            with gr.Row():
-                choice = gr.Dropdown(
-                    [("Base (no calibration)", "")], value="", label="Arm", elem_id="new-arm", scale=2
-                )
-                label = gr.Textbox(
-                    label="Its label", info="Raters never see it", elem_id="new-label", scale=2
-                )
-            with gr.Row():
-                steps = gr.Number(8, label="Steps", precision=0, minimum=1, maximum=200, min_width=80)
-                guidance = gr.Number(
-                    1, label="Guidance", info="1 is none", minimum=1, maximum=20, min_width=80
-                )
-                add = gr.Button("Add arm", min_width=90, elem_id="new-add")
-                drop = gr.Button("Remove last", min_width=90)
-            listed = gr.HTML(arms_words([]), elem_id="new-arms")
-        with gr.Column(min_width=340):
-            prompts = gr.Textbox(
-                label="Prompts",
-                info="One in each line, or CSV with the columns prompt and category",
-                lines=6,
-                max_lines=12,
-                elem_id="new-prompts",
-            )
-            with gr.Row():
-                which = gr.Dropdown(
-                    ["held-out", "search"], value="held-out", label="Prompt set", min_width=110
-                )
-                many = gr.Number(20, label="How many", precision=0, minimum=1, maximum=500, min_width=80)
-                fill = gr.Button("Take these", min_width=90, elem_id="new-fill")
-                file = gr.UploadButton("Read a file", file_types=[".txt", ".csv"], min_width=90)
-            with gr.Row():
-                seeds = gr.Number(1, label="Pictures of each prompt", precision=0, minimum=1, maximum=100)
-                seed = gr.Textbox("", label="Seed of the study", info="Empty: drawn")
-        with gr.Column(min_width=340):
-            preset = gr.Dropdown(list(PRESETS), value="side-by-side", label="Protocol", elem_id="new-preset")
-            with gr.Row():
-                votes = gr.Number(
-                    start.votes_per_pair or 0,
-                    label="Raters for each pair",
-                    info="0: all who come",
-                    precision=0,
-                )
-                cap = gr.Number(start.cap, label="Most pairs for one rater", precision=0, minimum=1)
-            invited = gr.Checkbox(False, label="Only raters with an invite link")
-            with gr.Accordion("Every field of the protocol", open=False):
-                rules = gr.Code(
-                    protocol_text("side-by-side", None, start.cap, False), language="json", label="Protocol"
-                )
-    make = gr.Button(
-        "Make the study and render it", variant="primary", elem_id="new-make", elem_classes="primary-action"
-    )
+        address = gr.Textbox(
+            label="Link for raters (the second: without the studio around it)",
+            lines=2,
+            interactive=False,
+            buttons=["copy"],
+            elem_id="study-link",
+            scale=3,
+        )
+        gr.HTML(who_can_come(services))
+    with gr.Accordion("Invite links", open=False), gr.Row():
+        with gr.Column(scale=1, min_width=160):
+            count = gr.Number(10, label="How many raters", precision=0, minimum=1, maximum=10_000)
+            invite = gr.Button("Make links", size="md", elem_id="study-invite")
+        sent = gr.Textbox(
+            label="One link for each rater",
+            lines=4,
+            max_lines=12,
+            buttons=["copy"],
+            scale=4,
+            elem_id="study-links",
+        )
+    with gr.Accordion("Progress by rater and by pair", open=False, elem_id="study-more") as more:
+        progress = gr.HTML("", elem_id="study-progress")
+    gr.Markdown("### New study")
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    outputs = [study, state, address, progress, *buttons]
 
-    def shown(chosen: str | None) -> list[Any]:
+    def shown(chosen: str | None, request: gr.Request) -> list[Any]:
         choices = offered(studies)
         if chosen not in [c[1] for c in choices]:
             chosen = choices[0][1] if choices else None
-        text = card(studies, studies.store.get(chosen)) if chosen else empty(NOTHING)
-        return [gr.Dropdown(choices, value=chosen), text]
+        known = studies.store.get(chosen) if chosen else None
+        if known is None:
+            return [gr.Dropdown(choices, value=None), empty(NOTHING), "", "", *possible(studies, None)]
+        return [
+            gr.Dropdown(choices, value=chosen),
+            card(studies, known),
+            links(services, known, address_of(services, request)),
+            progress_tables(studies, known),
+            *possible(studies, known),
+        ]
+
+    choice = form(services, shown, outputs)
 
     def acting(what: str) -> Any:
         @guard
         def act(chosen: str | None, request: gr.Request) -> list[Any]:
-            services.study_organisers_only(request.username)
+            services.study_organisers_only(services.username(request))
             if not chosen:
                 raise StudyError("Choose a study first.")
             if what == "stop":
                 studies.renders.stop(chosen)
             elif what:
                 organise.run(studies, what, {"study": chosen})
-            return shown(chosen)
+            return shown(chosen, request)
 
         return act
 
     for trigger, what in (
         (study.input, ""),
-        (render.click, "render"),
-        (stop.click, "stop"),
-        (opening.click, "open"),
-        (closing.click, "close"),
-        (archive.click, "archive"),
+        (more.expand, ""),
+        *zip((b.click for b in buttons), ("render", "stop", "open", "close", "archive")),
     ):
-        trigger(acting(what), study, [study, state], **quiet)
+        trigger(acting(what), study, outputs, **QUIET)
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:
-        if not services.may_organise(request.username):
-            return [gr.Dropdown([]), empty("Studies are for the organisers of this studio."), gr.skip()]
-        return [*shown(None), gr.Dropdown(arm_choices(services), value="")]
+        if not services.may_organise(services.username(request)):
+            return [gr.Dropdown([]), empty(REFUSED), "", "", *possible(studies, None), gr.skip()]
+        return [*shown(None, request), gr.Dropdown(arm_choices(services), value="")]
 
-    Context.root_block.load(on_load, None, [study, state, choice], **quiet)
+    Context.root_block.load(on_load, None, [*outputs, choice], **QUIET)
 
     last = gr.State("")
 
-    def on_tick(chosen: str | None, before: str, request: gr.Request) -> tuple[Any, Any]:
-        if not chosen or not services.may_organise(request.username):
-            return gr.skip(), gr.skip()
-        now = card(studies, studies.store.get(chosen))
-        return (gr.skip(), gr.skip()) if now == before else (now, now)
+    def on_tick(chosen: str | None, before: str, request: gr.Request) -> list[Any]:
+        if chosen and services.may_organise(services.username(request)):
+            known = studies.store.get(chosen)
+            drawn = card(studies, known)
+            if drawn != before:
+                return [drawn, drawn, progress_tables(studies, known), *possible(studies, known)]
+        return [gr.skip()] * (3 + len(buttons))
 
-    gr.Timer(1.5).tick(on_tick, [study, last], [state, last], queue=False, **quiet)
+    gr.Timer(1.5).tick(on_tick, [study, last], [state, last, progress, *buttons], queue=False, **QUIET)
 
     @guard
     def on_invite(chosen: str | None, number: float, request: gr.Request) -> str:
-        services.study_organisers_only(request.username)
+        services.study_organisers_only(services.username(request))
         if not chosen:
             raise StudyError("Choose a study first.")
-        address = request.headers.get("origin") or f"{request.request.url.scheme}://{request.headers['host']}"
-        return invites(studies, chosen, number, address + services.settings.root_path)
+        return invites(services, chosen, number, address_of(services, request))
 
-    invite.click(on_invite, [study, count], links, **quiet)
-
-    @guard
-    def on_add(kept: list[dict[str, Any]], picked: str, word: str, n: float, g: float) -> list[Any]:
-        more = [*kept, new_arm(services, picked or "", word or "", n, g)]
-        if len({a["label"] for a in more}) < len(more):
-            raise StudyError("There is an arm with this label already. Give this one another label.")
-        return [more, arms_words(more), ""]
-
-    add.click(on_add, [arms, choice, label, steps, guidance], [arms, listed, label], queue=False, **quiet)
-    drop.click(lambda kept: [kept[:-1], arms_words(kept[:-1])], arms, [arms, listed], queue=False, **quiet)
-    fill.click(guard(prompts_of_set), [which, many], prompts, queue=False, **quiet)
-    file.upload(lambda path: Path(path).read_text("utf-8", errors="replace"), file, prompts, **quiet)
-
-    def on_preset(picked: str) -> list[Any]:
-        chosen = PRESETS[picked]
-        return [chosen.votes_per_pair or 0, chosen.cap]
-
-    preset.input(on_preset, preset, [votes, cap], queue=False, **quiet).then(
-        guard(protocol_text), [preset, votes, cap, invited], rules, queue=False, **quiet
-    )
-    gr.on(
-        [votes.change, cap.change, invited.change],
-        guard(protocol_text),
-        [preset, votes, cap, invited],
-        rules,
-        queue=False,
-        **quiet,
-    )
-
-    @guard
-    def on_make(
-        title: str,
-        kept: list[dict[str, Any]],
-        text: str,
-        n: float,
-        protocol: str,
-        number: str,
-        request: gr.Request,
-    ) -> list[Any]:
-        services.study_organisers_only(request.username)
-        made = create(services, title, kept, text, n, protocol, number)
-        return [*shown(made.id), "", [], arms_words([])]
-
-    make.click(
-        on_make, [name, arms, prompts, seeds, rules, seed], [study, state, name, arms, listed], **quiet
-    )
+    invite.click(on_invite, [study, count], sent, **QUIET)

@@ -160,6 +160,42 @@ class StudyStore:
         each = study.protocol.votes_per_pair
         return Progress(pairs, rendered, raters, showings, None if each is None else each * real)
 
+    def by_rater(self, study: str) -> list[dict[str, Any]]:
+        """id, kind, pairs done and time of the last vote of each rater; who voted last comes first."""
+        return self.db.records(
+            "SELECT r.id, r.kind, count(DISTINCT v.token) AS done, max(v.time) AS last FROM raters r "
+            "LEFT JOIN votes v ON v.rater = r.id AND v.study = r.study WHERE r.study = ? "
+            "GROUP BY r.id, r.kind, r.consented ORDER BY last DESC NULLS LAST, r.consented, r.id",
+            [study],
+        )
+
+    def by_pair(self, study: str) -> list[dict[str, Any]]:
+        """prompt, labels x and y, votes (skips do not count) and how often x stood left, for each real pair;
+        those with the fewest votes come first.
+        """
+        return self.db.records(
+            "SELECT p.prompt, p.seed, x.label AS x, y.label AS y, "
+            "count(DISTINCT v.token) FILTER (WHERE v.winner <> 'skip') AS votes, "
+            "count(DISTINCT v.token) FILTER (WHERE v.winner <> 'skip' AND a.left_is_x) AS lefts "
+            "FROM pairs p JOIN arms x ON x.id = p.arm_x JOIN arms y ON y.id = p.arm_y "
+            "LEFT JOIN votes v ON v.pair = p.id LEFT JOIN assignments a ON a.token = v.token "
+            "WHERE p.study = ? AND p.kind = 'real' "
+            "GROUP BY p.id, p.prompt, p.seed, x.label, y.label ORDER BY votes, p.id",
+            [study],
+        )
+
+    def by_arms(self, study: str) -> list[dict[str, Any]]:
+        """labels x and y, pairs, votes, fewest and most votes a pair, and how often x stood left."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for row in self.by_pair(study):
+            blank = {"x": row["x"], "y": row["y"], "pairs": 0, "votes": 0, "lefts": 0}
+            made = found.setdefault((row["x"], row["y"]), blank | {"fewest": row["votes"], "most": 0})
+            made["pairs"] += 1
+            made["votes"] += row["votes"]
+            made["lefts"] += row["lefts"]
+            made["most"] = max(made["most"], row["votes"])
+        return list(found.values())
+
     def rendered(self, recipes: Sequence[str]) -> dict[str, str]:
         """Recipe → hash of the picture, for those that were rendered before, in whatever study."""
         found: dict[str, str] = {}
@@ -214,13 +250,18 @@ class StudyStore:
         """Give pairs their pictures: (pair id, image x, image y)."""
 
         def work(t: Transaction) -> None:
-            for pair, x, y in pairs:
-                t.run(
-                    "UPDATE pairs SET image_x = ?, image_y = ? WHERE id = ? OR repeat_of = ?",
-                    [x, y, pair, pair],
-                )
+            for start in range(0, len(pairs), 200):
+                part = pairs[start : start + 200]
+                marks = ", ".join(["(?, ?, ?)"] * len(part))
+                for key in ("id", "repeat_of"):
+                    t.run(
+                        f"UPDATE pairs SET image_x = v.x, image_y = v.y FROM (VALUES {marks}) v(pair, x, y) "
+                        f"WHERE pairs.{key} = v.pair",
+                        [value for row in part for value in row],
+                    )
 
-        self.db.write(work)
+        if pairs:
+            self.db.write(work)
 
     def set_status(self, study: str, status: Status) -> Study:
         """Open, close or archive. Raises StudyError for a step that is not possible."""

@@ -97,7 +97,12 @@ def add_event(
 
 
 def as_vote(row: dict[str, Any]) -> Vote:
-    """A resolved row as the statistics see it."""
+    """A resolved row as the statistics see it.
+
+    The time of an answer is what the browser says, and never more than the server saw pass since the pair or
+    the rater's last vote: a script that claims to have looked for long is seen through.
+    """
+    times = [ms for ms in (row["response_ms"], row["server_ms"]) if ms is not None]
     return Vote(
         question=row["question"],
         arm_x=row["arm_x"],
@@ -109,6 +114,6 @@ def as_vote(row: dict[str, Any]) -> Vote:
         left_is_x=row["left_is_x"],
         kind=row["kind"],
         category=row["category"] or "",
-        response_ms=row["response_ms"],
+        response_ms=min(times, default=None),
         order=row["time"].timestamp(),
     )

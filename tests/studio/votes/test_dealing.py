@@ -190,6 +190,25 @@ def test_moments_of_checks_differ_between_raters():
     assert len(moments) >= 5
 
 
+@pytest.mark.parametrize(
+    "prompts, protocol",
+    [
+        (100, {"cap": 40, "gold_rate": 0.2, "repeat_rate": 0.2}),
+        (12, {"gold_rate": 0.3, "repeat_rate": 0.3, "repeat_gap": 1}),
+        (30, {"gold_rate": 0.1}),
+        (3, {}),
+    ],
+)
+def test_how_many_are_left_never_tells_that_a_check_comes(prompts, protocol):
+    deal = table(prompts=prompts, **protocol)
+    for rater in (f"r{i}" for i in range(8)):
+        said = [deal.book.total_for(rater)]
+        while deal.vote(rater) is not None:
+            said.append(deal.book.total_for(rater))
+        assert len(set(said)) == 1
+        assert said[0] == len([s for s in deal.shown if s.rater == rater])
+
+
 def test_the_adaptive_sampler_asks_where_it_is_in_doubt():
     deal = table(prompts=60, arms=3, sampling="adaptive")
     for _ in range(90):

@@ -100,3 +100,19 @@ def test_questions_need_different_ids():
     asked = Question(id="a", text="Which one?")
     with pytest.raises(ValidationError, match="different ids"):
         Protocol(questions=(asked, asked))
+
+
+def test_an_ensemble_has_no_guidance_beside_its_own():
+    with pytest.raises(ValidationError, match="guidance in its weights"):
+        NewArm(label="many", kind="ensemble", calibration=calibration(), guidance=2)
+
+
+def test_an_arm_is_what_its_calibration_is():
+    wrong = NewArm(label="many", kind="ensemble", calibration=calibration())
+    with pytest.raises(StudyError, match="one member"):
+        plan(NewStudy(name="t", arms=(NewArm(label="base"), wrong), prompts=(NewPrompt(text="a"),)))
+
+
+def test_two_arms_that_render_the_same():
+    with pytest.raises(StudyError, match="the same pictures"):
+        plan(new(arms=(*ARMS, NewArm(label="again", kind="calibrated", calibration=calibration()))))

@@ -83,3 +83,18 @@ def test_quick_votes_are_offered_to_no_rater_and_survive_a_restart(world):
     world.reopen()
     list(play(world, 1, "Base"))
     assert standing(world.studies, "tabletop").total == 3
+
+
+def test_a_quick_study_that_was_closed_opens_again_and_one_put_away_is_followed_by_another(world):
+    list(play(world, 1, "Base"))
+    [first] = world.studies.store.all()
+    world.studies.set_status(first.id, "closed")
+    assert standing(world.studies, "tabletop").total == 1
+    list(play(world, 1, "Base"))
+    assert standing(world.studies, "tabletop").total == 2
+    world.studies.set_status(first.id, "closed")
+    world.studies.set_status(first.id, "archived")
+    assert standing(world.studies, "tabletop") is None
+    list(play(world, 1, "Base"))
+    assert standing(world.studies, "tabletop").total == 1
+    assert {s.status for s in world.studies.store.all()} == {"open", "archived"}

@@ -50,6 +50,49 @@ def test_a_vote_taken_back_since_the_snapshot_does_not_come_back(world):
     assert [v["side"] for v in rows(world)] == ["right"]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (0, 2, 1)])
+def test_snapshots_in_any_order_give_the_newest_state(world, tmp_path, order):
+    study = world.study(prompts=3)
+    rater = world.rater(study).join()
+    rater.vote("left")
+    folders = [world.studies.snapshots.take("one")]
+    rater.view = world.studies.voting.undo(study.id, rater.who)
+    folders.append(world.studies.snapshots.take("two"))
+    rater.vote("right")
+    rater.vote("left")
+    folders.append(world.studies.snapshots.take("three"))
+    other = World(tmp_path / "other")
+    other.folder.mkdir()
+    shutil.copy(world.folder / "studies.key", other.folder / "studies.key")
+    for at in order:
+        other.studies.restore(folders[at])
+    assert rows(other) == rows(world)
+    states = "SELECT token, state FROM assignments WHERE state IN ('voted', 'undone') ORDER BY token"
+    assert other.studies.db.read(states) == world.studies.db.read(states)
+    again = other.rater(study).join()
+    assert again.view.done == 2
+    other.studies.close()
+
+
+def test_a_newer_snapshot_over_an_older_file_asks_nobody_twice(world, tmp_path):
+    study = world.study(prompts=3)
+    rater = world.rater(study).join()
+    before = world.studies.snapshots.take("before")
+    rater.vote("left")
+    after = world.studies.snapshots.take("after")
+    other = World(tmp_path / "other")
+    other.folder.mkdir()
+    shutil.copy(world.folder / "studies.key", other.folder / "studies.key")
+    other.studies.restore(before)
+    again = other.rater(study).join()
+    other.studies.restore(after)
+    again.join()
+    assert again.view.done == 1
+    assert again.vote_all() == 2
+    assert len(rows(other)) == 3
+    other.studies.close()
+
+
 def test_votes_go_on_after_a_restore(world):
     study = world.study(prompts=3)
     rater = world.rater(study).join()

@@ -97,6 +97,9 @@ def test_rendering_goes_on_where_it_was_stopped(studies, host):
     first, second = next(steps), next(steps)
     steps.close()
     assert (first[0], second[0]) == (0, 8)
+    hung = [p for p in studies.store.pairs(study.id) if p.is_rendered]
+    assert {p.kind for p in hung} == {"real", "repeat"}  # what is there shows at once
+    assert len({i for p in hung for i in (p.image_x, p.image_y)}) <= 8
     again = studies.renders.run(study.id)
     assert next(again)[0] == 8
     *_, last = again

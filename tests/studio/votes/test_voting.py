@@ -390,3 +390,34 @@ def test_html_in_a_prompt_stays_text(world):
 
     [prompt] = read_prompts("<img src=x onerror=alert(1)>")
     assert prompt.text == "<img src=x onerror=alert(1)>"  # escaped where it is shown: see the page's tests
+
+
+def test_a_vote_sooner_than_anybody_can_look_is_refused_and_can_be_given_later(world):
+    study = world.study(least_view_ms=800)
+    rater = world.rater(study).join()
+    with pytest.raises(Refused) as refusal:
+        rater.vote()
+    assert refusal.value.code == "early"
+    assert rows(world) == []
+    world.clock.move(seconds=1)
+    rater.vote()
+    with pytest.raises(Refused):
+        rater.vote()
+    assert len(rows(world)) == 1
+
+
+def test_a_clock_set_back_shuts_nobody_out(world):
+    rater = world.rater(world.study(least_view_ms=800)).join()
+    world.clock.move(hours=-1)
+    rater.vote()
+    assert rows(world)[0]["server_ms"] == 0
+
+
+@pytest.mark.parametrize("claimed", [None, 60_000])
+def test_who_answers_at_once_and_claims_to_have_looked_is_flagged(world, claimed):
+    study = world.study(prompts=8)
+    rater = world.rater(study).join()
+    while rater.view.stage == "vote":
+        rater.vote("left", response_ms=claimed)
+    [report] = world.studies.analysis(study.id).raters
+    assert any("median" in flag for flag in report.flags)
