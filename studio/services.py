@@ -17,7 +17,10 @@ from studio.scoring import Scorer
 from studio.settings import ASSETS, Settings
 from studio.signin import Signin
 from studio.stores.calibrations import CalibrationStore
+from studio.stores.renders import RenderCache
 from studio.studies import Studies, open_studies
+from studio.sweeps import Sweeps
+from studio.thumbnails import Thumbnails
 from studio.visitors import Visitors
 
 if TYPE_CHECKING:
@@ -31,8 +34,9 @@ class Services:
     """Passed to every page's `build`. Optional members are None until their room is opened.
 
     `studies`: everything about human preference studies; `db`: their DuckDB owner. `jobs`: background
-    searches. `limits`: what a public studio renders for one visitor; whatever renders for people asks.
-    `signin`: who its organisers are.
+    searches. `sweeps`: background sweeps. `thumbnails`: small pictures of the saved calibrations. `limits`:
+    what a public studio renders for one visitor; whatever renders for people asks. `signin`: who its
+    organisers are.
     """
 
     settings: Settings
@@ -43,6 +47,8 @@ class Services:
     assets: Path = ASSETS
     studies: Studies | None = None
     jobs: SearchJobs | None = None
+    sweeps: Sweeps | None = None
+    thumbnails: Thumbnails | None = None
     signin: Signin = field(init=False)
     limits: Limits = field(init=False)
 
@@ -58,9 +64,10 @@ class Services:
     def start(self) -> None:
         """Load the backbone, then the rewards, in the background."""
         self.host.load(self.settings.backbone)
-        threading.Thread(target=self._warm, name="load-rewards", daemon=True).start()
+        threading.Thread(target=self.warm, name="load-rewards", daemon=True).start()
 
-    def _warm(self) -> None:
+    def warm(self) -> None:
+        """Load the rewards of the backbone, once it is there."""
         try:
             backbone = self.host.wait_ready()
         except CalibriError:
@@ -104,7 +111,7 @@ class Services:
 
     def close(self) -> None:
         """Close what was opened, in reverse order. Safe to call twice."""
-        for member in (self.jobs, self.studies):
+        for member in (self.thumbnails, self.sweeps, self.jobs, self.studies):
             close = getattr(member, "close", None)
             if close is not None:
                 close()
@@ -113,10 +120,19 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """The services of a running studio. Loads no model yet: `start()` does."""
     host = ModelHost(device=settings.device, dtype=settings.dtype, batch_size=settings.batch_size)
+    calibrations = CalibrationStore(ASSETS / "calibrations", settings.data / "calibrations")
+    jobs = None if settings.no_search else SearchJobs(host, settings.data / "runs", ASSETS)
+    sweeps = thumbnails = None
+    if jobs is not None:
+        sweeps = Sweeps(settings.data / "sweeps", host, pace=jobs.pace, load=jobs.reward)
+        renders = RenderCache(settings.data / "renders")
+        thumbnails = Thumbnails(host, calibrations, settings.data / "thumbnails", renders)
     return Services(
         settings=settings,
         host=host,
-        calibrations=CalibrationStore(ASSETS / "calibrations", settings.data / "calibrations"),
+        calibrations=calibrations,
         studies=open_studies(settings.data, host),
-        jobs=None if settings.no_search else SearchJobs(host, settings.data / "runs", ASSETS),
+        jobs=jobs,
+        sweeps=sweeps,
+        thumbnails=thumbnails,
     )
