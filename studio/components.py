@@ -1,5 +1,4 @@
-"""Pieces that several pages share: charts, captions, hints, the model bar, and the one place where errors
-become words."""
+"""Pieces that several pages share: charts, captions, hints, and the one place where errors become words."""
 
 from __future__ import annotations
 
@@ -8,11 +7,10 @@ import html
 import inspect
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 from gradio.context import Context
@@ -20,12 +18,9 @@ from PIL import Image
 
 from calibri.errors import CalibriError
 from studio.charts import signed
-from studio.host import HostCancelled, HostStatus, ModelHost
+from studio.host import HostCancelled, ModelHost, without_paths
 from studio.settings import ASSETS
 from studio.visitors import Visitors
-
-if TYPE_CHECKING:
-    from studio.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +68,8 @@ def as_message(error: Exception) -> gr.Error:
     if was_cancelled(error):
         return gr.Error("Stopped.", title="Stopped", duration=3, print_exception=False)
     if isinstance(error, CalibriError):
-        return gr.Error(html.escape(str(error)), title="That did not work", print_exception=False)
+        words = html.escape(without_paths(str(error)), quote=False)
+        return gr.Error(words, title="That did not work", print_exception=False)
     token = secrets.token_hex(3)
     log.error("error %s", token, exc_info=error)
     return gr.Error(
@@ -92,9 +88,38 @@ def was_cancelled(error: BaseException) -> bool:
 # who looks, and when the page may be filled
 
 
+def of_page(name: str, make: Callable[[], R]) -> R:
+    """A component that a page has once, whoever needs it first: made by `make` and kept for the others."""
+    blocks = Context.root_block
+    kept: dict[tuple[str, str], Any] = blocks.__dict__.setdefault("of_pages", {})
+    key = (blocks.current_page, name)
+    if key not in kept:
+        kept[key] = make()
+    return kept[key]
+
+
 def visitor_state() -> gr.BrowserState:
     """The visitor's id as their browser keeps it. Give it to handlers as an input; `when_loaded` fills it."""
-    return gr.BrowserState("", storage_key="calibri-visitor", secret="calibri-visitor")
+    return of_page(
+        "visitor", lambda: gr.BrowserState("", storage_key="calibri-visitor", secret="calibri-visitor")
+    )
+
+
+def switched() -> gr.Textbox:
+    """Changes when another backbone was loaded while the page is open. The model bar sets it."""
+    return of_page("switched", lambda: gr.Textbox("", visible="hidden", elem_id="switched"))
+
+
+def when_switched(handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    """Call `handler(*inputs) -> values of outputs` when another backbone was loaded under an open page."""
+    switched().change(
+        guard(handler),
+        list(inputs),
+        list(outputs),
+        show_progress="hidden",
+        queue=False,
+        api_visibility="private",
+    )
 
 
 def when_loaded(
@@ -128,8 +153,8 @@ def when_ready(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
 ) -> None:
-    """Call `handler(visitor_id, *inputs) -> values of outputs` once, as soon as the page is open and a
-    backbone loaded."""
+    """Call `handler(visitor_id, *inputs) -> values of outputs` as soon as the page is open and a backbone
+    loaded, and again whenever another one was loaded."""
     timer = gr.Timer(0.7)
 
     def looked(visitor_id: object, *values: Any) -> list[Any]:
@@ -145,6 +170,7 @@ def when_ready(
         queue=False,
         api_visibility="private",
     )
+    when_switched(handler, [visitor, *inputs], outputs)
 
 
 # progress
@@ -281,53 +307,6 @@ def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int 
         # The library's place stands in the element: an update that skips an HTML component empties its props.
         html_template=f"<div class='chart' role='img' data-library='{html.escape(plotly_path())}' "
         f"style='min-height:{height}px;width:100%'></div>",
-    )
-
-
-# the model bar
-
-
-def bar_html(status: HostStatus, extra: str = "") -> str:
-    """The state of the machine in one line. `extra`: more words, such as the jobs that run."""
-    name = html.escape(status.backbone or "no backbone")
-    detail = html.escape(status.detail)
-    if status.phase == "ready":
-        state = f"<span class='ready'><span class='dot'></span><span class='name'>{name}</span> ready</span>"
-        state += f"<span class='quiet'>on {html.escape(status.device)}</span>" if status.device else ""
-    elif status.phase == "loading":
-        waited = duration(max(0.0, time.monotonic() - status.started))
-        state = (
-            f"<span class='loading'><span class='dot'></span>loading <span class='name'>{name}</span></span>"
-            f"<span class='quiet'>for {waited}; you can already type and look around</span>"
-        )
-    elif status.phase == "failed":
-        state = (
-            f"<span class='failed'><span class='dot'></span><span class='name'>{name}</span> "
-            f"is not loaded: {detail}</span>"
-        )
-    else:
-        state = "<span class='quiet'><span class='dot'></span>no backbone loaded</span>"
-    doing = html.escape(f"now: {status.activity}") if status.activity else "idle"
-    if status.waiting:
-        doing += f", {status.waiting} waiting"
-    note = f"<span class='quiet'>{detail}</span>" if detail and status.phase == "ready" else ""
-    more = f"<span class='quiet'>{html.escape(extra)}</span>" if extra else ""
-    return f"<div class='model-bar' role='status'>{state}{note}<span class='quiet'>{doing}</span>{more}</div>"
-
-
-def model_bar(services: Services, extra: Callable[[], str] = lambda: "") -> None:
-    """The bar over all pages. It asks every 1.5 s and redraws only when something changed."""
-    bar = gr.HTML(bar_html(services.host.status, extra()), elem_id="model-bar")
-    seen = gr.State("")
-    timer = gr.Timer(1.5)
-
-    def look(last: str) -> Any:
-        drawn = bar_html(services.host.status, extra())
-        return (gr.skip(), gr.skip()) if drawn == last else (drawn, drawn)
-
-    timer.tick(look, seen, [bar, seen], queue=False, show_progress="hidden", api_visibility="private")
-    Context.root_block.load(
-        look, seen, [bar, seen], queue=False, show_progress="hidden", api_visibility="private"
     )
 
 

@@ -60,6 +60,7 @@ class HostStatus:
     waiting: int = 0
     revision: int = 0
     memory: str = ""
+    loads: int = 0  # since the start: a page that saw a smaller number shows another backbone's layout
 
 
 class PriorityLock:
@@ -209,6 +210,7 @@ class ModelHost:
         self._renderer: Any = None
         self._reservations: list[str] = []
         self._memory = Memory()
+        self._known: dict[str, str] = {}
 
     # what it is doing
 
@@ -236,6 +238,12 @@ class ModelHost:
         with self._state_lock:
             self._status = replace(self._status, revision=self._status.revision + 1, **changes)
 
+    @property
+    def known(self) -> dict[str, str]:
+        """Name for people → what `load` was given, of all that was tried so far: it may be a local path."""
+        with self._state_lock:
+            return dict(self._known)
+
     # loading
 
     def load(self, name: str, *, wait: bool = False) -> None:
@@ -252,6 +260,7 @@ class ModelHost:
             if self._status.phase == "loading":
                 raise HostError(f"{self._status.backbone} is still loading. Wait until it is ready.")
             self._ready.clear()
+            self._known[shown_name(name)] = name
             self._status = replace(
                 self._status,
                 phase="loading",
@@ -279,7 +288,10 @@ class ModelHost:
                 self._renderer = Renderer(backbone, batch_size=self._batch_size)
                 self._backbone = backbone
                 device = str(getattr(getattr(backbone, "pipeline", None), "device", self._device))
+                with self._state_lock:
+                    self._known[backbone.spec.name] = name
                 self._set(
+                    loads=self._status.loads + 1,
                     phase="ready",
                     backbone=backbone.spec.name,
                     detail="",

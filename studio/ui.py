@@ -8,7 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from studio.components import model_bar, plotly_path
+from studio import api, signin
+from studio.components import plotly_path
+from studio.modelbar import model_bar
 from studio.services import Services
 from studio.theme import css, head, theme
 from studio.voteapi import routes
@@ -16,7 +18,17 @@ from studio.voteapi import routes
 #: Modules of studio.pages in the order of the navigation; the first is the one a newcomer sees. Each has
 #: TITLE, PATH
 #: and build(services), and may have available(services) -> bool.
-PAGES: tuple[str, ...] = ("compare", "scales", "quick", "studies", "vote", "results")
+PAGES: tuple[str, ...] = (
+    "compare",
+    "scales",
+    "search",
+    "diagnose",
+    "library",
+    "quick",
+    "studies",
+    "vote",
+    "results",
+)
 
 
 def pages(services: Services) -> list[ModuleType]:
@@ -34,6 +46,7 @@ def build_app(services: Services) -> gr.Blocks:
         gr.Navbar(main_page_name=shown[0].TITLE)
         model_bar(services)
         shown[0].build(services)
+        api.endpoints(services)
     for module in shown[1:]:
         with app.route(module.TITLE, module.PATH, show_in_navbar=getattr(module, "IN_NAVBAR", True)):
             gr.Navbar(main_page_name=shown[0].TITLE)
@@ -63,8 +76,12 @@ def launch_options(services: Services) -> dict[str, Any]:
         "blocked_paths": [str(settings.data.resolve())],
         "allowed_paths": [],
     }
-    if services.studies is not None:
-        options["app_kwargs"] = {"routes": routes(services.studies)}
+    own = routes(services.studies) if services.studies is not None else []
+    if settings.demo:
+        own += signin.routes(services.signin)
+    options["app_kwargs"] = {"routes": own}
+    if settings.demo:
+        options["app_kwargs"]["middleware"] = signin.middleware(services.signin)
     if settings.root_path:
         options["root_path"] = settings.root_path
     if settings.accounts and not settings.demo:

@@ -36,18 +36,22 @@ def search_prompts(path: Path | None, held_out: Path | None, backbone: str) -> d
             "validation_prompts": tuple(search[POOL_PROMPTS:]),
             "held_out_prompts": tuple(judged),
         }
-    prompts = read_prompts(path)
-    if held_out:
-        judged = read_prompts(held_out)
-    else:
+    try:
+        return split_prompts(read_prompts(path), read_prompts(held_out) if held_out else None)
+    except SearchError as error:
+        raise SearchError(f"{path}: {error}, or --held-out FILE") from error
+
+
+def split_prompts(prompts: list[str], judged: list[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """Different prompts to search, validate and judge on (`judged`: of their own), as `search_prompts` gives
+    them. Raises SearchError where there are too few."""
+    if judged is None:
         judged = prompts[4::5]
         prompts = [prompt for i, prompt in enumerate(prompts) if i % 5 != 4]
     validation = prompts[3::8]
     search = [prompt for i, prompt in enumerate(prompts) if i % 8 != 3]
     if not validation or not judged:
-        raise SearchError(
-            f"{path} holds too few prompts to hold some out: give at least 10, or --held-out FILE"
-        )
+        raise SearchError("too few prompts to hold some out: give at least 10")
     return {
         "prompts": tuple(search),
         "validation_prompts": tuple(validation),
