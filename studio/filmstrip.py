@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import CalibriError
@@ -54,7 +55,7 @@ class Filmstrip:
         backbone = self._host.backbone
         if backbone is None or not run.steps or run.space is None:
             return
-        if backbone.spec.name not in run.config.backbone:
+        if backbone.spec.name != Path(run.config.backbone).name:
             return
         known, at = self._strips.get(run.id), self._failed.get(run.id)
         if at is not None and run.images < GROWTH * at + 1:

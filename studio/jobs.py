@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CLOSING = "The studio is closing."
+
 
 class _Left(Exception):
     """The studio closes: the run stays as it is, to be resumed."""
@@ -108,6 +110,8 @@ class SearchJobs:
         """
         from calibri.search.run import DEFAULT_BUDGET
 
+        if self._closed:
+            raise SearchError(CLOSING)
         budget = budget or DEFAULT_BUDGET
         backbone = self._host.backbone
         if backbone is not None:
@@ -232,7 +236,7 @@ class SearchJobs:
     def _begin(self, job: Job) -> None:
         with self._turns:
             if self._closed:
-                raise SearchError("The studio is closing.")
+                raise SearchError(CLOSING)
             old = self._jobs.get(job.id)
             if old is not None and old.state in ALIVE:
                 raise SearchError("This search runs already.")
@@ -320,7 +324,8 @@ class SearchJobs:
         with self._turns:
             if isinstance(record, GenerationRecord) and job.speed:
                 config = self.store.get(job.id).config
-                self.pace.note(config.backbone, config.steps * len(config.conditions), 1 / job.speed)
+                members = sum(weight != 0 for weight in config.weights) or 1
+                self.pace.note(Path(config.backbone).name, config.steps * members, 1 / job.speed)
             job.took()
             self._changed()
 

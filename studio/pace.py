@@ -22,6 +22,7 @@ class Pace:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._failed: set[str] = set()  # backbones on which a measurement failed
         self.revision = 0
 
     def note(self, backbone: str, nfe: int, seconds: float) -> None:
@@ -48,7 +49,9 @@ class Pace:
         backbone = self._host.backbone
         with self._lock:
             busy = self._thread is not None and self._thread.is_alive()
-            if backbone is None or busy or self._closed or self._known.get(backbone.spec.name):
+            if backbone is None or busy or self._closed:
+                return
+            if self._known.get(backbone.spec.name) or backbone.spec.name in self._failed:
                 return
             self._thread = threading.Thread(
                 target=self._measure, args=(prompt, rewards, steps), name="measure-speed", daemon=True
@@ -72,6 +75,8 @@ class Pace:
             self.note(backbone.spec.name, steps, seconds)
         except (CalibriError, RuntimeError) as error:
             log.warning("the speed could not be measured: %s", error)
+            if self._host.backbone is not None:
+                self._failed.add(self._host.backbone.spec.name)
 
     def close(self) -> None:
         """Wait for the measurement under way."""

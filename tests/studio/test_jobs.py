@@ -81,7 +81,9 @@ def reference(host: ModelHost, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_a_search_runs_to_its_end_and_its_calibration_can_be_opened(jobs: SearchJobs, reference: Path) -> None:
+def test_a_search_runs_to_its_end_and_its_calibration_can_be_opened(
+    jobs: SearchJobs, reference: Path
+) -> None:
     before = jobs.revision
     run = jobs.start(small(), WHOLE, "My first: search!", by="ann")
     assert run == "my-first-search"
