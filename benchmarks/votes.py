@@ -149,7 +149,7 @@ def make_study(data: Path, prompts: int, cap: int, pixels: int = 128) -> str:
                 NewArm(label="calibrated", kind="calibrated", calibration=found.to_json()),
             ),
             prompts=tuple(NewPrompt(text=f"prompt {i}") for i in range(prompts)),
-            protocol=Protocol(cap=cap),
+            protocol=Protocol(cap=cap, least_view_ms=0),
         )
     )
     generator = np.random.default_rng(0)

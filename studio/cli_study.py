@@ -46,9 +46,13 @@ def register(subparsers: Any) -> None:
     new.add_argument("spec", nargs="?", type=Path, help="JSON with the fields of a new study")
     new.add_argument("--name")
     new.add_argument(
-        "--arm", action="append", default=[], metavar="LABEL[=FILE]", help="an arm; FILE: a calibration"
+        "--arm",
+        action="append",
+        default=[],
+        metavar="LABEL[=FILE][@STEPS]",
+        help="an arm; FILE: a calibration, none for the base; STEPS: of its own",
     )
-    new.add_argument("--steps", type=int, default=8)
+    new.add_argument("--steps", type=int, default=8, help="of arms that name none (default: 8)")
     new.add_argument(
         "--prompts", metavar="FILE|SET:N", help="a text or CSV file, or e.g. held-out:40 of tabletop"
     )
@@ -137,8 +141,10 @@ def spec_of(args: argparse.Namespace) -> dict[str, Any]:
         raise StudyError(f"Unknown preset {args.preset!r}; known: {', '.join(PRESETS)}.")
     arms = []
     for text in args.arm:
-        label, _, file = text.partition("=")
-        arm: dict[str, Any] = {"label": label, "kind": "base", "steps": args.steps}
+        rest, at, steps = text.rpartition("@")
+        own = bool(at) and steps.isdecimal()
+        label, _, file = (rest if own else text).partition("=")
+        arm: dict[str, Any] = {"label": label, "kind": "base", "steps": int(steps) if own else args.steps}
         if file:
             found = Calibration.load(Path(file))
             arm |= {"kind": "ensemble" if found.is_ensemble else "calibrated", "calibration": found.to_json()}

@@ -104,6 +104,10 @@ class Book:
             self.score[arms][0] += sign * SCORES[showing.answer]
             self.score[arms][1] += sign
 
+    def known(self, token: str) -> Showing | None:
+        """The showing of this token in this study, if there is one."""
+        return self._by_token.get(token)
+
     def find(self, token: str) -> Showing:
         """The showing of this token. Raises StudyError where memory and tables differ, which is a bug."""
         try:

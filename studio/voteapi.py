@@ -214,6 +214,11 @@ def asset(name: str) -> str:
     return (ASSETS / "web" / name).read_text(encoding="utf-8")
 
 
+#: The page without Gradio speaks to this studio and to nobody else, whatever a text on it says.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 PLACE = "<div class='vote' role='main' aria-live='polite'></div>"
 
 
@@ -229,5 +234,5 @@ async def page(request: Request) -> Response:
         f"<style>{asset('vote.css')}</style><body class='vote-page'><div id='place'>{PLACE}</div>"
         f"<script>const element = document.getElementById('place'), root = {root};\n"
         f"{asset('vote.js')}</script>",
-        headers={"cache-control": "no-store", "x-frame-options": "DENY"},
+        headers={"cache-control": "no-store", "x-frame-options": "DENY", "content-security-policy": POLICY},
     )

@@ -132,8 +132,8 @@ async function cast() {
   for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
     try { return show(await ask('cast', vote)); }      // the same vote sent again is one vote: a lost answer is no danger
     catch (error) {
-      if (error.status && error.status < 500) return refused(error);
-      say('Your vote has not arrived yet. Trying again…');
+      if (error.status && error.status < 500 && error.code !== 'early') return refused(error);
+      say(error.code === 'early' ? error.message : 'Your vote has not arrived yet. Trying again…');
       await new Promise(done => setTimeout(done, wait));
     }
   }

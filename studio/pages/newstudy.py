@@ -19,7 +19,7 @@ from studio.protocol import PRESETS, Protocol
 from studio.services import Services
 from studio.stores.studies import Study
 
-NO_ARMS = "Add at least two arms: what is compared, and at which settings."
+NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 LONGEST_LABEL = 40
 

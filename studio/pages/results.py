@@ -138,9 +138,12 @@ def export(studies: Studies, study: str, format: str, filter: Filter = ALL) -> s
 
 STYLE = (
     "<style>.tables table{border-collapse:collapse;display:block;overflow-x:auto;margin:6px 0 14px;"
-    "font-size:13.5px}"
-    ".tables td,.tables th{border:1px solid var(--border-color-primary);padding:3px 8px;text-align:left;"
-    "vertical-align:top;font-variant-numeric:tabular-nums;color:var(--body-text-color)}</style>"
+    "font-size:13.5px;border:0!important;max-height:420px}"
+    ".tables td,.tables th{border:0!important;border-bottom:1px solid var(--border-color-primary)!important;"
+    "padding:4px 14px 4px 2px!important;text-align:left;vertical-align:top;"
+    "font-variant-numeric:tabular-nums;color:var(--body-text-color)}"
+    ".tables th{font-weight:650;white-space:nowrap}.tables tr{background:none!important}"
+    ".tables h4{margin:10px 0 2px;font-weight:650}.tables li{margin:4px 0 4px 18px;list-style:disc}</style>"
 )
 
 

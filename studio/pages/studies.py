@@ -10,13 +10,14 @@ from gradio.context import Context
 
 from calibri.errors import StudyError
 from studio import organise
-from studio.components import duration, empty, guard, said
+from studio.components import duration, empty, guard, hint
 from studio.pages.newstudy import QUIET, arm_choices, form
 from studio.pages.results import STYLE
 from studio.reports import table_html
 from studio.services import Services
 from studio.stores.studies import NEXT, Study, now
 from studio.studies import Studies
+from studio.theme import CALIBRATED
 
 TITLE, PATH = "Studies", "/studies"
 NOTHING = "Your studies will stand here. Make the first one below: two arms, a few prompts and a protocol."
@@ -57,7 +58,7 @@ def card(studies: Studies, study: Study) -> str:
     wanted = f" of {progress.wanted}" if progress.wanted else ""
     rows = [
         ("State", f"{study.status}. {step}"),
-        ("Arms", ", ".join(a.label for a in studies.store.arms(study.id) if a.kind != "gold")),
+        ("Arms", " · ".join(a.label for a in studies.store.arms(study.id) if a.kind != "gold")),
         ("Protocol", f"{study.protocol.preset}, sha256 {study.protocol.hash[:12]}…"),
         ("Pictures", pictures),
         ("Votes", f"{progress.showings}{wanted} pairs voted on, {progress.raters} raters"),
@@ -65,9 +66,11 @@ def card(studies: Studies, study: Study) -> str:
     lines = "".join(f"<tr><td><b>{k}</b></td><td>{html.escape(v)}</td></tr>" for k, v in rows)
     bar = ""
     if rendering is not None and busy:
+        share = 100 * rendering.done / (rendering.total or 1)
         bar = (
-            f"<progress max='{rendering.total or 1}' value='{rendering.done}' aria-label='pictures rendered' "
-            "style='width:100%;height:10px;accent-color:#0072B2'></progress>"
+            "<div role='progressbar' aria-label='pictures rendered' aria-valuemin='0' aria-valuemax='100' "
+            f"aria-valuenow='{share:.0f}' style='background:var(--well);border-radius:5px;margin-bottom:8px'>"
+            f"<div style='background:{CALIBRATED};width:{share:.1f}%;height:10px;border-radius:5px'></div></div>"
         )
     address = html.escape(organise.preview(studies, study.id))
     see = f"<a href='{address}' target='_blank'>See what a rater will see</a>"
@@ -147,9 +150,10 @@ def who_can_come(services: Services) -> str:
     outside = services.settings.demo or services.settings.share or services.settings.root_path
     if outside or services.settings.host not in ("127.0.0.1", "localhost", "::1"):
         return ""
-    return said(
+    return hint(
         "Only this computer can open these links. To let raters on other machines in, start the studio with "
-        "--host 0.0.0.0 --auth NAME:PASSWORD: you sign in, raters need no account."
+        "<code>--host 0.0.0.0</code> and <code style='white-space:nowrap'>--auth NAME:PASSWORD</code>: you sign "
+        "in, raters need no account."
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import secrets
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,12 +75,13 @@ class ImageStore:
         path = self.path(sha256).with_suffix(".view.png")
         if path.exists():
             return path.read_bytes()
+        stored = self.read(sha256)
+        factor = SHOWN // max(struct.unpack(">II", stored[16:24]))  # width and height in a PNG's header
+        if factor < 2:
+            return stored
         from PIL import Image
 
         image = self.open(sha256)
-        factor = SHOWN // max(image.size)
-        if factor < 2:
-            return self.read(sha256)
         size = (image.width * factor, image.height * factor)
         data = png(image.resize(size, Image.Resampling.LANCZOS))
         part = path.with_suffix(f".{secrets.token_hex(4)}.part")
