@@ -5,7 +5,9 @@ Prints JSON.
 start: seconds from the start of the process to a served page, and to a loaded backbone. page: seconds from
 opening an address to a usable page. slider: seconds from the release of a slider to the new picture's bytes
 at 8 steps. tick: bytes of one poll of an idle page. wide: the desk of a tiny random FLUX with 240 scales at
-gate granularity.
+gate granularity. slider_searching: the same as slider while a search runs. long_search: the page Search on a
+run of 10,000 generations of 76 scales, which the studio has never read before and then has: seconds until its
+curves are drawn, bytes received for it, and the most points of a curve.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from tests.browser.running import (
 
 MOVES = 10
 IDLE_SECONDS = 6.5
+GENERATIONS = 10_000
+CURVES = "(document.querySelector('#chart-reward .chart')?.data || []).map(t => (t.x || []).length)"
 SLIDERS = "#desk input[type=range]"
 
 
@@ -95,6 +99,50 @@ def measure(studio: Studio, browser, *, ready_selector: str = "#model-bar .ready
     return found
 
 
+def long_search(studio: Studio, browser, generations: int) -> dict[str, Any]:
+    """Open the page Search on the one run there is: `generations` long."""
+    found: dict[str, Any] = {"generations": generations}
+    for name in ("first", "again"):
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(PATIENCE * 1000)
+        sizes: list[int] = []
+        page.on("response", lambda r, s=sizes: s.append(len(r.body())) if "/run/" in r.url else None)
+        began = time.perf_counter()
+        page.goto(f"{studio.url}/search")
+        page.wait_for_function(f"Math.max(0, ...{CURVES}) > 1")
+        found[name] = {
+            "seconds": round(time.perf_counter() - began, 2),
+            "bytes": sum(sizes),
+            "points": page.evaluate(f"Math.max(...{CURVES})"),
+        }
+        page.close()
+    return found
+
+
+def slider_while_searching(studio: Studio, browser) -> dict[str, float]:
+    """The desk while a search with the page's own settings holds the model between people."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(f"{studio.url}/search")
+    page.wait_for_selector("#model-bar .ready")
+    page.wait_for_selector("#estimate:has-text('generations')")
+    page.locator("#search-images input").fill("1000000")
+    page.click("#start-search")
+    page.wait_for_selector("#search-state .run-running")
+    page.wait_for_selector("#model-bar:has-text('images')")
+    desk = browser.new_page(viewport={"width": 1280, "height": 800})
+    desk.set_default_timeout(PATIENCE * 1000)
+    desk.goto(f"{studio.url}/scales")
+    desk.wait_for_selector(SLIDERS)
+    seconds = slider_moves(desk)
+    desk.close()
+    page.click("#stop-search")
+    page.click("#skip-judgement")
+    page.wait_for_selector("#search-state .run-done")
+    page.close()
+    return summary(seconds)
+
+
 def measure_wide(studio: Studio, browser) -> dict[str, Any]:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.set_default_timeout(PATIENCE * 1000)
@@ -126,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.studio", description=__doc__)
     parser.add_argument("--backbone", default="tabletop")
     parser.add_argument("--no-wide", action="store_true", help="leave the 240 scales out")
+    parser.add_argument("--no-search", action="store_true", help="leave the searches out")
+    parser.add_argument("--generations", type=int, default=GENERATIONS, help="of the long search")
     given = parser.parse_args(arguments)
     path = chromium()
     if path is None:
@@ -140,6 +190,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (folder / "one").mkdir()
         with running_studio(folder / "one", "--backbone", given.backbone) as studio:
             found |= measure(studio, browser)
+            if not given.no_search:
+                found["slider_searching"] = slider_while_searching(studio, browser)
+        if not given.no_search:
+            from tests.studio.runfolders import Writer
+
+            writer = Writer(folder / "three" / "data" / "runs" / "long", scales=76)
+            writer.generations(0, given.generations)
+            with running_studio(folder / "three", "--backbone", given.backbone) as studio:
+                found["long_search"] = long_search(studio, browser, given.generations)
         if not given.no_wide:
             from tests.tiny import tiny_flux
 

@@ -119,7 +119,7 @@ class JournalTail:
     def poll_bodies(self, most: int = 8_000_000) -> list[bytes]:
         """Like `poll`, at most about `most` bytes at a time (call until it returns nothing), and each record
         as its JSON text: its digest is checked, its content is not parsed, which takes most of the time of a
-        long journal.
+        long journal. The lines before an altered one are returned before the error is raised.
         """
         return self._poll(_verified, most)
 
@@ -143,6 +143,10 @@ class JournalTail:
                 if data.find(b"\n", end + 1) < 0:
                     break  # a torn last line: its writer will cut it off
                 raise JournalError(f"line {number} of {JOURNAL} cannot be read: {error}") from error
+            except JournalError:
+                if most is None or not found:
+                    raise
+                break  # what is good comes first, the error with the next call
             found.append(item)
             start = end + 1
         self._prev, self.offset, self.lines = prev, self.offset + start, self.lines + len(found)
