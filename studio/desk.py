@@ -1,5 +1,5 @@
-"""The mixing desk without its screen: one vector of scales, what can be done to it, and the way back. No
-Gradio."""
+"""The mixing desk without its screen: one or several vectors of scales, what can be done to them, and the
+way back. No Gradio."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from calibri.calibration.artifact import Member
 from calibri.calibration.layout import Layout
 from calibri.errors import LayoutError
 
 NEUTRAL = 1.0
 LOWEST, HIGHEST = -4.0, 4.0  # beyond this a picture is noise; a typing error is likelier than a wish
+HEAVIEST = 20.0  # of a member's output weight, either way
+MOST_MEMBERS = 8
 HISTORY = 100
 
 Vector = tuple[float, ...]
+State = tuple[tuple[Member, ...], int]  # the members, and which of them is in hand
 
 
 def checked(values: Iterable[object], layout: Layout) -> Vector:
@@ -34,23 +38,41 @@ def checked(values: Iterable[object], layout: Layout) -> Vector:
 
 @dataclass(frozen=True)
 class Desk:
-    """A layout, its vector and the vectors before and after it. Every change returns a new desk."""
+    """A layout, its members with their vectors, the member in hand, and the states before and after. Every
+    change returns a new desk.
+
+    `at`: the place of the member whose vector the sliders show.
+    """
 
     layout: Layout
-    values: Vector
-    past: tuple[Vector, ...] = ()
-    future: tuple[Vector, ...] = ()
+    members: tuple[Member, ...]
+    at: int = 0
+    past: tuple[State, ...] = ()
+    future: tuple[State, ...] = ()
 
     @classmethod
     def neutral(cls, layout: Layout) -> Desk:
-        return cls(layout, (NEUTRAL,) * len(layout.names))
+        return cls(layout, (Member(scales=(NEUTRAL,) * len(layout.names)),))
+
+    @property
+    def member(self) -> Member:
+        """The member in hand."""
+        return self.members[self.at]
+
+    @property
+    def values(self) -> Vector:
+        """The vector of the member in hand, (n_scales,)."""
+        return self.member.scales
+
+    @property
+    def is_ensemble(self) -> bool:
+        return len(self.members) > 1
+
+    # the vector in hand
 
     def set(self, values: Sequence[float]) -> Desk:
         """All scales at once. The same values again are no step of the history."""
-        vector = checked(values, self.layout)
-        if vector == self.values:
-            return self
-        return replace(self, values=vector, past=(*self.past, self.values)[-HISTORY:], future=())
+        return self._with(scales=checked(values, self.layout))
 
     def reset(self) -> Desk:
         """Every scale back to 1."""
@@ -65,21 +87,83 @@ class Desk:
         target = checked(other, self.layout)
         return self.set([v + share * (o - v) for v, o in zip(self.values, target)])
 
+    # members
+
+    def choose(self, at: int) -> Desk:
+        """Take another member in hand: no step of the history. Raises LayoutError where there is none."""
+        if not 0 <= at < len(self.members):
+            raise LayoutError(f"The desk has {len(self.members)} members; there is no member {at + 1}.")
+        return replace(self, at=at)
+
+    def weigh(self, weight: object) -> Desk:
+        """The output weight of the member in hand. Raises LayoutError for what is no weight."""
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise LayoutError(f"The weight of a member is a number, came {weight!r}.")
+        if abs(weight) > HEAVIEST:
+            raise LayoutError(f"A weight is from −{HEAVIEST:g} to {HEAVIEST:g}, came {weight:g}.")
+        return self._with(weight=float(weight))
+
+    def condition(self, condition: object) -> Desk:
+        """What the member in hand sees: the prompt (`positive`) or the negative prompt (`negative`)."""
+        if condition not in ("positive", "negative"):
+            raise LayoutError(f"A member is positive or negative, came {condition!r}.")
+        return self._with(condition=condition)
+
+    def add(self, members: Sequence[Member]) -> Desk:
+        """More members after those that are there; the first of them is in hand."""
+        for member in members:
+            checked(member.scales, self.layout)
+        return self._step((*self.members, *members), len(self.members))
+
+    def remove(self) -> Desk:
+        """The desk without the member in hand. Raises LayoutError for the last one."""
+        if not self.is_ensemble:
+            raise LayoutError("The last member stays: a desk without scales has nothing to show.")
+        kept = self.members[: self.at] + self.members[self.at + 1 :]
+        return self._step(kept, min(self.at, len(kept) - 1))
+
+    def hold(self, members: Sequence[Member]) -> Desk:
+        """These members in place of those that are there. The first positive one is in hand."""
+        for member in members:
+            checked(member.scales, self.layout)
+        at = next((i for i, m in enumerate(members) if m.condition == "positive"), 0)
+        return self._step(tuple(members), at)
+
+    def _with(self, **changes: object) -> Desk:
+        made = self.member.model_copy(update=changes)
+        return self._step((*self.members[: self.at], made, *self.members[self.at + 1 :]), self.at)
+
+    def _step(self, members: tuple[Member, ...], at: int) -> Desk:
+        if not 1 <= len(members) <= MOST_MEMBERS:
+            raise LayoutError(f"A desk holds 1 to {MOST_MEMBERS} members, these are {len(members)}.")
+        if members == self.members:
+            return replace(self, at=at)
+        past = (*self.past, (self.members, self.at))[-HISTORY:]
+        return replace(self, members=members, at=at, past=past, future=())
+
+    # the way back
+
     def undo(self) -> Desk:
         if not self.past:
             return self
-        return replace(self, values=self.past[-1], past=self.past[:-1], future=(self.values, *self.future))
+        (members, at), now = self.past[-1], (self.members, self.at)
+        return replace(self, members=members, at=at, past=self.past[:-1], future=(now, *self.future))
 
     def redo(self) -> Desk:
         if not self.future:
             return self
-        return replace(self, values=self.future[0], past=(*self.past, self.values), future=self.future[1:])
+        (members, at), now = self.future[0], (self.members, self.at)
+        return replace(self, members=members, at=at, past=(*self.past, now), future=self.future[1:])
 
     def carried_to(self, layout: Layout) -> Desk:
-        """This vector at another granularity of the same backbone, as a step that starts a new history."""
+        """These members at another granularity of the same backbone, as a step that starts a new history."""
         if layout == self.layout:
             return self
-        return Desk(layout, tuple(float(v) for v in self.layout.convert(self.values, layout)))
+        return Desk(layout, tuple(self._carried(m, layout) for m in self.members), self.at)
+
+    def _carried(self, member: Member, layout: Layout) -> Member:
+        vector = tuple(float(v) for v in self.layout.convert(member.scales, layout))
+        return member.model_copy(update={"scales": vector})
 
 
 def group_of(name: str) -> str:

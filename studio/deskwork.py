@@ -9,8 +9,8 @@ from typing import Any
 from calibri.calibration.artifact import Calibration
 from calibri.calibration.layout import Layout
 from calibri.calibration.vector_text import parse_vector
-from calibri.errors import LayoutError
-from studio.arms import Arm, Ask, Shot, calibration_of_desk, shoot
+from calibri.errors import ArtifactError, LayoutError
+from studio.arms import Arm, ArmKind, Ask, Shot, calibration_of_desk, shoot
 from studio.desk import Desk, checked, strips
 from studio.services import Services
 from studio.visitors import Visitor
@@ -48,17 +48,74 @@ def from_text(services: Services, visitor: object, text: str) -> Desk:
 
 
 def opened(services: Services, visitor: object, calibration: Calibration) -> tuple[Desk, str]:
-    """Put a calibration on the desk, at its own granularity. Returns the desk and a remark (empty: nothing
-    to say)."""
+    """Put a calibration with all its members on the desk, at its own granularity. Returns the desk and a
+    remark (empty: nothing to say)."""
     place = services.visitors.of(visitor)
     backbone = services.host.wait_ready()
     fitting = calibration.on_layout(backbone.layout(calibration.granularity))
-    member = next((m for m in fitting.members if m.condition == "positive"), fitting.members[0])
-    place.desk = desk_of(services, place, calibration.granularity).set(member.scales)
-    remark = ""
-    if calibration.is_ensemble:
-        remark = f"An ensemble of {len(calibration.members)} members: the desk shows its first positive one."
-    return place.desk, remark
+    place.desk = desk_of(services, place, calibration.granularity).hold(fitting.members)
+    title = calibration.title or "a calibration"
+    members = f", {len(calibration.members)} members" if calibration.is_ensemble else ""
+    return place.desk, f"opened “{title}”{members}"
+
+
+def added(services: Services, visitor: object, calibration: Calibration | None = None) -> Desk:
+    """More members on the desk: those of a calibration, or one that starts as the member in hand."""
+    place = services.visitors.of(visitor)
+    desk = desk_of(services, place)
+    more = calibration.on_layout(desk.layout).members if calibration else (desk.member,)
+    place.desk = desk.add(more)
+    return place.desk
+
+
+def of_member(services: Services, visitor: object, at: object, edit: Callable[[Desk], Desk]) -> Desk:
+    """One edit of the member at this place, whichever is in hand by now."""
+    if isinstance(at, bool) or not isinstance(at, int):
+        raise LayoutError("Choose a member first.")
+
+    def there(desk: Desk) -> Desk:
+        changed = edit(desk.choose(at))
+        return changed.choose(desk.at) if desk.at < len(changed.members) else changed
+
+    return change(services, visitor, there)
+
+
+BASE = "base"  # the choice that means: all scales 1
+
+
+def beside(services: Services, desk: Desk, choice: str | None) -> tuple[str, tuple[float, ...]] | None:
+    """(title, vector on the desk's layout) of what the desk is compared or blended with: a saved
+    calibration's id, BASE, or empty for nothing. Of an ensemble it is the member at the same place as the
+    one in hand, or the first positive one."""
+    if not choice:
+        return None
+    if choice == BASE:
+        return "base", (1.0,) * len(desk.layout.names)
+    entry = services.calibrations.get(choice)
+    members = entry.calibration.on_layout(desk.layout).members
+    if len(members) == 1:
+        return entry.title, members[0].scales
+    positive = next((i for i, m in enumerate(members) if m.condition == "positive"), 0)
+    at = desk.at if desk.is_ensemble and desk.at < len(members) else positive
+    return f"{entry.title}, member {at + 1}", members[at].scales
+
+
+def blended(services: Services, visitor: object, choice: str | None, share: float) -> tuple[Desk, str]:
+    """`share` (0 to 1) of another calibration in the vector in hand. Moved again, the share counts from the
+    vector before the first move, and all of it is one step to undo."""
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
+        raise LayoutError(f"The share is a number from 0 to 1, came {share!r}.")
+    place = services.visitors.of(visitor)
+    desk = desk_of(services, place)
+    known = place.blend
+    start = known[0] if known is not None and known[1] is desk and known[2] == choice else desk
+    other = beside(services, start, choice)
+    if other is None:
+        raise LayoutError("Choose the calibration to blend with first.")
+    title, vector = other
+    place.desk = start.blend(vector, float(share))
+    place.blend = (start, place.desk, str(choice))
+    return place.desk, f"{share:.0%} of “{title}”"
 
 
 def preview(
@@ -78,7 +135,8 @@ def preview(
     cancelled = place.begin("preview")
     desk = desk_of(services, place)
     name = services.host.status.backbone
-    mine = Arm("calibrated", "Calibrated", calibration_of_desk(desk, name))
+    kind: ArmKind = "ensemble" if desk.is_ensemble else "calibrated"
+    mine = Arm(kind, "Your scales", calibration_of_desk(desk, name))
     kept = place.base
     fresh = kept is None or kept[0] != (ask, name)
     arms = [Arm("base", "Base"), mine] if fresh else [mine]
@@ -95,11 +153,18 @@ def moved(services: Services, visitor: object, payload: object) -> Desk:
     sent = payload.get("sent") if isinstance(payload, dict) else None
     if isinstance(sent, int) and 0 <= sent < 2**53:
         place.sent = max(place.sent, sent)
-    return change(services, visitor, lambda desk: desk.set(values_from(payload, desk.layout)))
+
+    def move(desk: Desk) -> Desk:
+        member = payload.get("member") if isinstance(payload, dict) else None
+        held = desk.choose(member) if isinstance(member, int) and 0 <= member < len(desk.members) else desk
+        return held.set(values_from(payload, desk.layout))
+
+    return change(services, visitor, move)
 
 
 def desk_value(desk: Desk, sent: int = 0) -> dict[str, Any]:
-    """What the desk's script is given. `sent`: the time of the last move that is in it."""
+    """What the desk's script is given. `sent`: the time of the last move that is in it; `member`: whose
+    values these are."""
     low = min(RANGE[0], *desk.values)
     high = max(RANGE[1], *desk.values)
     reach = max(1.0 - low, high - 1.0)  # 1.00 stays the middle
@@ -109,7 +174,7 @@ def desk_value(desk: Desk, sent: int = 0) -> dict[str, Any]:
         "high": round(1.0 + reach, 2),
         "strips": strips(desk.layout),
     }
-    return {"layout": layout, "values": list(desk.values), "sent": sent}
+    return {"layout": layout, "values": list(desk.values), "sent": sent, "member": desk.at}
 
 
 def values_from(payload: object, layout: Layout) -> tuple[float, ...]:
@@ -120,8 +185,22 @@ def values_from(payload: object, layout: Layout) -> tuple[float, ...]:
     return checked(values, layout)
 
 
+def kept(services: Services, visitor: object, title: str, alone: bool = False) -> Calibration:
+    """The desk as a calibration of this title: all members, or the one in hand alone with weight 1.
+
+    Raises ArtifactError without a title.
+    """
+    if not isinstance(title, str) or not title.strip():
+        raise ArtifactError("Give it a title first.")
+    desk = desk_of(services, services.visitors.of(visitor))
+    if alone:
+        member = desk.member.model_copy(update={"weight": 1.0, "condition": "positive"})
+        desk = Desk(desk.layout, (member,))
+    return calibration_of_desk(desk, services.host.status.backbone, title.strip())
+
+
 def file_of(desk: Desk, backbone: str, title: str) -> tuple[str, str]:
-    """The desk as a calibration file: its name and its text."""
+    """The desk with all its members as a calibration file: its name and its text."""
     calibration = calibration_of_desk(desk, backbone, title.strip() or "From the mixing desk")
     stem = "".join(c if c.isalnum() else "-" for c in calibration.title.lower()).strip("-")[:60]
     return f"{stem or 'calibration'}.json", calibration.to_json()

@@ -28,6 +28,10 @@ class Visitor:
     desk: Desk | None = None
     sent: int = 0  # when, by the browser's clock in ms, the last move of the desk was made that is in `desk`
     base: tuple[Any, Any] | None = None  # what the desk's base picture was rendered for, and that shot
+    beside: str = ""  # the calibration that the desk is charted against and blended with
+    blend: tuple[Any, Any, str] | None = None  # the desk before a blend, after it, and with what
+    borrowed: dict[str, Any] = field(default_factory=dict)  # id → a calibration that came inside a PNG
+    study: dict[str, Any] | None = None  # what Compare sent to the page Studies, until that page has taken it
     history: deque[Any] = field(default_factory=lambda: deque(maxlen=MOST_PICTURES))
     _turns: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -1,20 +1,21 @@
 // The mixing desk: one vertical native range input for each scale, so that keyboards and screen readers work.
-// props.value = {layout: {id, low, high, strips: [{name, group, tag, layer, stream, words}]}, values: [..]}
-// It triggers "release" with {values, sent} when a person has changed the value: the event carries the move, because an
+// props.value = {layout: {id, low, high, strips: [{name, group, tag, layer, stream, words}]}, values: [..],
+//   sent, member}: `member` is the one whose values these are.
+// It triggers "release" with {values, sent, member} when a person has changed the value: the event carries the move, because an
 // answer on its way may replace props.value before Gradio reads it.
 const root = element.querySelector('.desk');
 const readout = element.querySelector('.desk-readout');
 let drawn = null, strips = [], values = [], inputs = [], low = 0, high = 2, groups = [];
-let curve = null, sent = 0;
+let curve = null, sent = 0, member = 0;
 
 const two = v => v.toFixed(2);
 const signed = v => { const d = v - 1; return (d < -0.004999 ? '−' : '+') + Math.abs(d).toFixed(2); };
 const clamp = v => Math.min(high, Math.max(low, v));
 const text = s => { const d = document.createElement('span'); d.textContent = s; return d.innerHTML; };
 
-function say(i) {
+function say(i, keys) {
   if (i == null || !strips[i]) { readout.textContent = readout.dataset.idle; return; }
-  readout.textContent = `${strips[i].words} · ${two(values[i])} (${signed(values[i])})`;
+  readout.textContent = `${strips[i].words} · ${two(values[i])} (${signed(values[i])})` + (keys ? ` · ${readout.dataset.keys}` : '');
 }
 
 function paint(i) {
@@ -58,14 +59,15 @@ function draw() {
   if (!v || !v.layout) return;
   if (drawn !== v.layout.id) { build(v.layout); drawn = v.layout.id; }
   if (curve || (v.sent || 0) < sent) return;  // the hand wins over an answer to an earlier move
+  member = v.member || 0;
   values = v.values.slice();
   inputs.forEach((_, k) => paint(k));
 }
 
 function release() {
   sent = Date.now();
-  props.value = {layout: props.value.layout, values: values.slice(), sent};
-  trigger('release', {values: values.slice(), sent});
+  props.value = {layout: props.value.layout, values: values.slice(), sent, member};
+  trigger('release', {values: values.slice(), sent, member});
 }
 
 root.addEventListener('input', e => {
@@ -73,7 +75,7 @@ root.addEventListener('input', e => {
   values[i] = +e.target.value; paint(i); say(i);
 });
 root.addEventListener('change', e => { if (e.target.matches('input') && !curve) release(); });
-root.addEventListener('focusin', e => e.target.dataset.i && say(+e.target.dataset.i));
+root.addEventListener('focusin', e => e.target.dataset.i && say(+e.target.dataset.i, e.target.matches(':focus-visible')));
 root.addEventListener('pointerover', e => { const s = e.target.closest('.strip'); if (s) say(+s.dataset.i); });
 root.addEventListener('pointerleave', () => say(null));
 root.addEventListener('dblclick', e => {
@@ -83,6 +85,12 @@ root.addEventListener('dblclick', e => {
 root.addEventListener('keydown', e => {
   if (!e.target.matches('input')) return;
   const i = +e.target.dataset.i;
+  if (e.shiftKey && (e.key === 'ArrowLeft' || e.key === 'ArrowRight')) {  // a desk of 240 scales is long for Tab alone
+    const next = inputs[i + (e.key === 'ArrowRight' ? 1 : -1)];
+    e.preventDefault();
+    if (next) { next.focus(); next.closest('.strip').scrollIntoView({block: 'nearest', inline: 'nearest'}); }
+    return;
+  }
   if (e.key === 'Delete' || e.key === 'Backspace') { e.preventDefault(); values[i] = 1; paint(i); say(i); release(); }
 });
 root.addEventListener('click', e => {

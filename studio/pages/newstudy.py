@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError
-from studio.components import empty, guard
+from studio.components import empty, guard, visitor_state, when_loaded
 from studio.planning import NewArm, NewStudy, read_prompts
 from studio.protocol import PRESETS, Protocol
 from studio.services import Services
@@ -140,6 +140,15 @@ def prompts_of_set(name: str, count: float) -> str:
     return "\n".join(prompt_set(name, int(count)))
 
 
+def sent(services: Services, visitor: object) -> list[Any]:
+    """What the page Compare sent here, once: arms, their words, prompts, pictures a prompt. Else it skips."""
+    place = services.visitors.of(visitor)
+    draft, place.study = place.study, None
+    if draft is None:
+        return [gr.skip(), arms_words([]), gr.skip(), gr.skip()]
+    return [draft["arms"], arms_words(draft["arms"]), draft["prompts"], draft["seeds"]]
+
+
 def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]) -> gr.Dropdown:
     """Lay out the form. `shown(study id, request)` gives the values of `outputs` after a study was made.
 
@@ -247,4 +256,7 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
         return [*shown(made.id, request), "", [], arms_words([])]
 
     make.click(on_make, [name, arms, prompts, seeds, rules, seed], [*outputs, name, arms, listed], **QUIET)
+    when_loaded(
+        visitor_state(), lambda visitor_id: sent(services, visitor_id), [], [arms, listed, prompts, seeds]
+    )
     return choice

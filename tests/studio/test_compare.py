@@ -351,6 +351,7 @@ def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Services, visi
 
 
 def test_a_comparison_becomes_the_form_of_a_study(stocked: Services, visitor: str) -> None:
+    from studio.pages import newstudy
     from studio.planning import NewArm
 
     form = replace(CUBE, prompts="a blue cone", seeds="4", arms=(*AGAINST[:2], Choice("base", 30)))
@@ -359,6 +360,11 @@ def test_a_comparison_becomes_the_form_of_a_study(stocked: Services, visitor: st
     assert [(a.kind, a.steps) for a in arms] == [("base", 30), ("calibrated", 8), ("base", 30)]
     assert len({a.label for a in arms}) == 3
     assert sent["prompts"] == "a red cube\na blue cone" and sent["seeds"] == 2
+    place = stocked.visitors.of(visitor)
+    place.study = sent
+    filled = newstudy.sent(stocked, visitor)
+    assert filled[0] == sent["arms"] and "Bent, 8 steps" in filled[1] and filled[2:] == [sent["prompts"], 2]
+    assert place.study is None  # taken once
     with pytest.raises(CalibriError, match="at least two"):
         study_of(stocked, visitor, compare(stocked, visitor, replace(CUBE, arms=(Choice("base"),))))
 
@@ -376,7 +382,7 @@ def test_the_page_shows_empty_places_before_anything_is_made() -> None:
 
 
 def test_a_studio_that_still_loads_says_how_far_it_is() -> None:
-    from studio.components import bar_html
+    from studio.modelbar import bar_html
 
     text = bar_html(HostStatus(phase="loading", backbone="tabletop", started=0.0))
     assert "loading" in text and "tabletop" in text

@@ -12,8 +12,24 @@ import pytest
 from calibri.calibration.artifact import Calibration
 from calibri.errors import ArtifactError, LayoutError
 from studio.desk import Desk, strips, words_for
-from studio.deskwork import change, desk_of, desk_value, file_of, from_text, moved, opened, preview
-from studio.pages.scales import drawn
+from studio.deskwork import (
+    BASE,
+    added,
+    beside,
+    blended,
+    change,
+    desk_of,
+    desk_value,
+    file_of,
+    from_text,
+    kept,
+    moved,
+    of_member,
+    opened,
+    preview,
+)
+from studio.pages.scales import add_saved, open_saved
+from studio.pages.scales_parts import beside_choices, drawn, figure_of, members_of, sum_words
 from studio.services import Services
 
 
@@ -50,7 +66,7 @@ def test_another_seed_renders_the_base_again(services: Services, visitor: str) -
 
 def test_text_and_desk_are_the_same_vector(services: Services, visitor: str) -> None:
     made = from_text(services, visitor, "double[0-1].attn = 1.05\nsingle.2.fused = 0.9")
-    text = drawn(made)[1]
+    text = drawn(services, services.visitors.of(visitor))[1]
     assert from_text(services, visitor, text).values == made.values
     assert sorted(set(made.values)) == [0.9, 1.0, 1.05]
 
@@ -137,14 +153,129 @@ def test_a_file_brings_the_desk_back(services: Services, visitor: str) -> None:
     assert name.endswith(".json") and "/" not in name
     change(services, visitor, Desk.reset)
     again, remark = opened(services, visitor, Calibration.from_json(text))
-    assert again.values == made.values and remark == ""
+    assert again.values == made.values and remark == "opened “Warm édges / 2”"
 
 
-def test_an_ensemble_opens_with_its_positive_member_and_says_so(stocked: Services, visitor: str) -> None:
-    entry = next(e for e in stocked.calibrations.entries() if e.calibration.is_ensemble)
-    made, remark = opened(stocked, visitor, entry.calibration)
-    assert made.values == entry.calibration.members[0].scales
-    assert "ensemble" in remark
+def test_an_ensemble_opens_with_all_its_members(stocked: Services, visitor: str) -> None:
+    found = stocked.calibrations.get("studio/pair").calibration
+    made, remark = open_saved(stocked, visitor, "studio/pair")
+    assert made.members == found.members and made.at == 0
+    assert remark == "opened “Pair”, 2 members"
+    assert [words for words, _ in members_of(made)[0].choices] == [
+        "1: positive × 1.50",
+        "2: negative × −0.50",
+    ]
+    with pytest.raises(ArtifactError, match="Choose a saved"):
+        open_saved(stocked, visitor, "")
+
+
+def test_an_ensemble_is_saved_with_all_its_members_or_one_alone(stocked: Services, visitor: str) -> None:
+    found = stocked.calibrations.get("studio/pair").calibration
+    open_saved(stocked, visitor, "studio/pair")
+    again = kept(stocked, visitor, "Pair again")
+    assert again.members == found.members and again.hash == found.hash
+    _, text = file_of(desk(stocked, visitor), "tiny", "Pair")
+    assert Calibration.from_json(text).members == found.members
+    change(stocked, visitor, lambda d: d.choose(1))
+    (alone,) = kept(stocked, visitor, "One", alone=True).members
+    assert alone.scales == found.members[1].scales
+    assert (alone.weight, alone.condition) == (1.0, "positive")
+    with pytest.raises(ArtifactError, match="title"):
+        kept(stocked, visitor, "  ")
+
+
+def test_the_preview_of_an_ensemble_is_that_of_its_calibration(stocked: Services, visitor: str) -> None:
+    from studio.arms import Arm, Ask, shoot
+
+    open_saved(stocked, visitor, "studio/pair")
+    _, mine = preview(stocked, visitor, "a red cube", 3, 2)
+    assert mine.arm.kind == "ensemble" and mine.nfe == 4
+    found = stocked.calibrations.get("studio/pair").calibration
+    (other,) = shoot(stocked, [Arm("ensemble", "Pair", found)], Ask("a red cube", 3, 2))
+    assert np.abs(np.asarray(mine.image).astype(int) - np.asarray(other.image)).max() <= 1
+
+
+def test_members_are_added_changed_and_removed(services: Services, visitor: str) -> None:
+    change(services, visitor, lambda d: d.set([1.2] * 7))
+    two = added(services, visitor)
+    assert two.at == 1 and two.member == two.members[0]
+    of_member(services, visitor, 1, lambda d: d.weigh(-0.5))
+    made = of_member(services, visitor, 0, lambda d: d.weigh(1.5))
+    assert made.at == 1 and [m.weight for m in made.members] == [1.5, -0.5]
+    made = of_member(services, visitor, 1, lambda d: d.condition("negative"))
+    assert [m.condition for m in made.members] == ["positive", "negative"]
+    moved(services, visitor, {"values": [0.9] * 7, "sent": 1, "member": 0})
+    assert desk(services, visitor).members[0].scales == (0.9,) * 7
+    assert desk(services, visitor).members[1].scales == (1.2,) * 7
+    assert len(change(services, visitor, Desk.remove).members) == 1
+    assert len(change(services, visitor, Desk.undo).members) == 2
+    assert "add up to 1.00" in sum_words(desk(services, visitor))
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        (lambda d: d.remove(), "last member"),
+        (lambda d: d.choose(1), "no member 2"),
+        (lambda d: d.weigh(None), "a number"),
+        (lambda d: d.weigh(math.inf), "a number"),
+        (lambda d: d.weigh(99), "from −20 to 20"),
+        (lambda d: d.condition("neutral"), "positive or negative"),
+        (lambda d: d.add([d.member] * 8), "1 to 8 members"),
+    ],
+)
+def test_what_cannot_be_done_to_members_leaves_the_desk(
+    services: Services, visitor: str, edit, words: str
+) -> None:
+    before = change(services, visitor, lambda d: d.set([1.1] * 7))
+    with pytest.raises(LayoutError, match=words):
+        change(services, visitor, edit)
+    assert desk(services, visitor) == before
+    with pytest.raises(LayoutError):
+        of_member(services, visitor, None, Desk.reset)
+
+
+def test_the_members_of_a_saved_calibration_join_those_of_the_desk(stocked: Services, visitor: str) -> None:
+    made, remark = add_saved(stocked, visitor, "studio/pair")
+    assert [m.weight for m in made.members] == [1.0, 1.5, -0.5] and made.at == 1
+    assert "Pair" in remark
+
+
+def test_all_members_move_to_another_granularity(stocked: Services, visitor: str) -> None:
+    open_saved(stocked, visitor, "studio/pair")
+    made = desk_of(stocked, stocked.visitors.of(visitor), "gate")
+    assert [len(m.scales) for m in made.members] == [len(made.layout.names)] * 2
+    assert [m.weight for m in made.members] == [1.5, -0.5]
+
+
+def test_a_blend_counts_from_where_it_began_and_is_one_step_back(stocked: Services, visitor: str) -> None:
+    start = change(stocked, visitor, lambda d: d.set([0.8] * 7))
+    bent = stocked.calibrations.get("studio/bent").calibration.members[0].scales
+    blended(stocked, visitor, "studio/bent", 0.25)
+    blended(stocked, visitor, "studio/bent", 1)
+    made, remark = blended(stocked, visitor, "studio/bent", 0.5)
+    assert made.values == pytest.approx([(0.8 + b) / 2 for b in bent])
+    assert remark == "50% of “Bent”"
+    assert change(stocked, visitor, Desk.undo).values == start.values
+    made, _ = blended(stocked, visitor, BASE, 0.5)  # after another change it begins anew
+    assert made.values == pytest.approx([0.9] * 7)
+    for choice, share in (("", 0.5), ("studio/bent", 1.5), ("studio/bent", None)):
+        with pytest.raises(LayoutError):
+            blended(stocked, visitor, choice, share)
+
+
+def test_the_bars_stand_beside_another_calibration(stocked: Services, visitor: str) -> None:
+    place = stocked.visitors.of(visitor)
+    desk(stocked, visitor)
+    assert len(figure_of(stocked, place)["data"]) == 1
+    assert [value for _, value in beside_choices(stocked)] == ["", BASE, "studio/bent", "studio/pair"]
+    place.beside = "studio/bent"
+    other = figure_of(stocked, place)["data"][1]
+    assert other["name"] == "Bent"
+    assert tuple(other["y"]) == stocked.calibrations.get("studio/bent").calibration.members[0].scales
+    open_saved(stocked, visitor, "studio/pair")
+    change(stocked, visitor, lambda d: d.choose(1))
+    assert beside(stocked, place.desk, "studio/pair")[0] == "Pair, member 2"
 
 
 def test_a_calibration_of_another_backbone_is_refused_in_words(stocked: Services, visitor: str) -> None:
