@@ -40,7 +40,7 @@ def new_arm(services: Services, choice: str, label: str, steps: float, guidance:
     short = (found.title if found else "base").partition(",")[0][:LONGEST_LABEL].strip() or kind
     extra = "" if guidance == 1 else f", guidance {guidance:g}"
     made = {
-        "label": own or f"{short}, {int(steps)} steps{extra}",
+        "label": own or f"{short} ({int(steps)} steps{extra})",
         "kind": kind,
         "calibration": found.to_json() if found else None,
         "steps": int(steps),

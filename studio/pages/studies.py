@@ -70,7 +70,8 @@ def card(studies: Studies, study: Study) -> str:
         bar = (
             "<div role='progressbar' aria-label='pictures rendered' aria-valuemin='0' aria-valuemax='100' "
             f"aria-valuenow='{share:.0f}' style='background:var(--well);border-radius:5px;margin-bottom:8px'>"
-            f"<div style='background:{CALIBRATED};width:{share:.1f}%;height:10px;border-radius:5px'></div></div>"
+            f"<div style='background:{CALIBRATED};width:{share:.1f}%;height:10px;border-radius:5px'>"
+            "</div></div>"
         )
     address = html.escape(organise.preview(studies, study.id))
     see = f"<a href='{address}' target='_blank'>See what a rater will see</a>"
@@ -152,8 +153,8 @@ def who_can_come(services: Services) -> str:
         return ""
     return hint(
         "Only this computer can open these links. To let raters on other machines in, start the studio with "
-        "<code>--host 0.0.0.0</code> and <code style='white-space:nowrap'>--auth NAME:PASSWORD</code>: you sign "
-        "in, raters need no account."
+        "<code>--host 0.0.0.0</code> and <code style='white-space:nowrap'>--auth NAME:PASSWORD</code>: you "
+        "sign in, raters need no account."
     )
 
 

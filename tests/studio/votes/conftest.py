@@ -110,7 +110,7 @@ class World:
         return self.studies.set_status(self.draft(*args, **protocol).id, "open")
 
     def rater(self, study: Study, number: int = 0) -> Rater:
-        return Rater(self.studies, study.id, Who("anonymous", f"rater{number:020d}"))
+        return Rater(self.studies, study.id, Who("anonymous", f"rater{number:020d}"), clock=self.clock)
 
 
 @dataclass
@@ -121,6 +121,8 @@ class Rater:
     study: str
     who: Who
     view: View | None = None
+    clock: Clock | None = None
+    looks: float = 1.5  # seconds before each vote
 
     def join(self) -> Rater:
         self.view = self.studies.voting.consent(self.study, self.who)
@@ -132,6 +134,8 @@ class Rater:
 
     def vote(self, side: str = "left", **more: Any) -> View:
         answers = {q["id"]: side for q in self.view.questions}
+        if self.clock is not None:
+            self.clock.move(seconds=self.looks)
         self.view = self.studies.voting.cast(self.study, self.who, self.token, answers, **more)
         return self.view
 

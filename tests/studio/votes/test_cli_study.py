@@ -122,3 +122,30 @@ def test_another_folder_s_key_opens_nothing(world, address, tmp_path):
 def test_no_studio_at_that_address(world):
     with pytest.raises(StudyError, match="no studio answers"):
         through_the_studio(world.folder, "http://127.0.0.1:9", "list", {})
+
+
+def test_arms_may_have_steps_of_their_own(capsys, world, tmp_path):
+    prompts = tmp_path / "p.txt"
+    prompts.write_text("a red cube\n")
+    world.studies.close()
+    asked = ["create", "--name", "steps", "--arm", "many@30", "--arm", "few", "--steps", "8"]
+    code, out, err = call(capsys, world.folder, *asked, "--prompts", str(prompts))
+    assert code == 0, err
+    world.open()
+    arms = {a.label: a.steps for a in world.studies.store.arms(json.loads(out)["id"]) if a.kind != "gold"}
+    assert arms == {"many": 30, "few": 8}
+
+
+def test_a_report_without_flagged_raters_says_so(capsys, world, tmp_path):
+    study = world.study(prompts=14)
+    world.rater(study, 1).join().vote_all("left")
+    world.rater(study, 2).join().vote_all(seed=1)
+    world.studies.set_status(study.id, "closed")
+    world.studies.close()
+    out = tmp_path / "r.md"
+    asked = ["report", study.id, "--format", "md", "--out", str(out), "--without-flagged"]
+    assert call(capsys, world.folder, *asked)[0] == 0
+    assert "14 of 28 (without flagged raters)" in out.read_text()
+    code, _, err = call(capsys, world.folder, "report", study.id, "--category", "none such")
+    assert code == 1
+    assert "No votes on category" in err

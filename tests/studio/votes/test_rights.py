@@ -14,7 +14,13 @@ from studio.services import Services
 from studio.settings import Settings
 from studio.ui import launch_options
 
-OUTSIDE = ({"demo": True}, {"host": "0.0.0.0"}, {"share": True}, {"host": "192.168.1.2"})
+OUTSIDE = (
+    {"demo": True},
+    {"host": "0.0.0.0"},
+    {"share": True},
+    {"host": "192.168.1.2"},
+    {"root_path": "/studio"},
+)
 
 
 def services_of(world, **settings) -> Services:

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from studio import organise
 from studio.planning import NewStudy
+from studio.quickvote import quick_study
 from studio.voteapi import LARGEST_BODY, routes
 from tests.studio.votes.conftest import World, calibration, hang_pictures, rows
 
@@ -200,6 +201,12 @@ def test_the_page_without_gradio_is_one_small_file(client):
     assert "https://" not in answer.text
 
 
+def test_the_page_without_gradio_may_speak_to_this_studio_alone(client):
+    policy = client.get("/ballot").headers["content-security-policy"]
+    for rule in ("default-src 'none'", "img-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"):
+        assert rule in policy
+
+
 def test_a_preview_shows_the_page_and_stores_nothing(client, world):
     study = world.draft(prompts=2)
     code = world.studies.previews.code(study.id)
@@ -259,3 +266,11 @@ def test_a_command_that_does_not_fit(client, world, name, values):
     answer = command(client, world, name, **values)
     assert answer.status_code == 409
     assert answer.json()["text"]
+
+
+def test_the_quick_study_of_the_studio_s_owner_deals_to_nobody_else(client, world):
+    made = quick_study(world.studies, "tabletop")
+    view = client.post("/ballot/consent", json={"study": made.id, "rater": RATER}).json()
+    assert view["stage"] == "end"
+    assert view["showings"] == []
+    assert post(client, "look").json()["stage"] == "choose"  # nor is it offered

@@ -395,6 +395,7 @@ def test_html_in_a_prompt_stays_text(world):
 def test_a_vote_sooner_than_anybody_can_look_is_refused_and_can_be_given_later(world):
     study = world.study(least_view_ms=800)
     rater = world.rater(study).join()
+    rater.looks = 0
     with pytest.raises(Refused) as refusal:
         rater.vote()
     assert refusal.value.code == "early"
@@ -408,6 +409,7 @@ def test_a_vote_sooner_than_anybody_can_look_is_refused_and_can_be_given_later(w
 
 def test_a_clock_set_back_shuts_nobody_out(world):
     rater = world.rater(world.study(least_view_ms=800)).join()
+    rater.looks = 0
     world.clock.move(hours=-1)
     rater.vote()
     assert rows(world)[0]["server_ms"] == 0
@@ -417,6 +419,7 @@ def test_a_clock_set_back_shuts_nobody_out(world):
 def test_who_answers_at_once_and_claims_to_have_looked_is_flagged(world, claimed):
     study = world.study(prompts=8)
     rater = world.rater(study).join()
+    rater.looks = 0.1
     while rater.view.stage == "vote":
         rater.vote("left", response_ms=claimed)
     [report] = world.studies.analysis(study.id).raters
