@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +34,8 @@ def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figu
         if met_only and not table.tally.total:
             continue
         kind = analysis.kind_of(table.arm)
-        rows.append((f"<b>{_safe(table.arm)}</b> over {_safe(table.other)}", table.headline, kind, True))
+        name = f"<b>{_lines(table.arm, 44)}</b><br>over {_lines(table.other, 44)}"
+        rows.append((name, table.headline, kind, True))
         rows += [(f"  {_safe(name)}", rate, kind, False) for name, rate, _ in table.categories]
     names = [_unique(name, i) for i, (name, *_) in enumerate(rows)]
     data = []
@@ -73,7 +75,7 @@ def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figu
         "layout": layout(
             x="win rate, % (ties half)",
             y="",
-            height=110 + 34 * max(1, len(rows)),
+            height=90 + sum(48 if whole else 30 for *_, whole in rows or [(True,)]),
             xaxis={"range": [0, 100], "showgrid": True},
             yaxis={
                 "type": "category",
@@ -82,7 +84,6 @@ def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figu
                 "title": {"text": ""},
             },
             shapes=[EVEN],
-            margin={"l": 170},
         ),
         "words": f"Win rates. {words or 'No data.'}",
     }
@@ -129,7 +130,7 @@ def matrix(analysis: Analysis, question: str) -> Figure:
         z.append([v for v, _, _ in line])
         text.append([t for _, t, _ in line])
         hover.append([h for _, _, h in line])
-    names = [_safe(label) for label in labels]
+    names = [_lines(label) for label in labels]
     return {
         "data": [
             {
@@ -153,8 +154,8 @@ def matrix(analysis: Analysis, question: str) -> Figure:
         "layout": layout(
             x="against",
             y="preferred arm",
-            height=150 + 46 * len(labels),
-            xaxis={"type": "category", "side": "top"},
+            height=170 + 50 * len(labels),
+            xaxis={"type": "category", "side": "top", "tickangle": 0},
             yaxis={"type": "category", "autorange": "reversed"},
             margin={"t": 60},
         ),
@@ -168,41 +169,43 @@ def strengths(analysis: Analysis, question: str) -> Figure | None:
     fit = analysis.strengths.get(question)
     if fit is None or isinstance(fit, NoData):
         return None
-    kinds = [analysis.kind_of(s.arm) for s in fit.arms]
-    return {
-        "data": [
+    data = []
+    for strength in fit.arms:
+        kind = analysis.kind_of(strength.arm)
+        data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [s.value for s in fit.arms],
-                "y": [_safe(s.arm) for s in fit.arms],
+                "x": [strength.value],
+                "y": [_lines(strength.arm)],
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
-                    "array": [s.high - s.value for s in fit.arms],
-                    "arrayminus": [s.value - s.low for s in fit.arms],
-                    "thickness": 2,
+                    "array": [strength.high - strength.value],
+                    "arrayminus": [strength.value - strength.low],
+                    "thickness": 2.5,
                     "width": 6,
                 },
                 "marker": {
                     "size": 12,
-                    "color": [ARM_COLOURS.get(k, CALIBRATED) for k in kinds],
-                    "symbol": [SYMBOLS.get(k, "circle") for k in kinds],
+                    "color": ARM_COLOURS.get(kind, CALIBRATED),
+                    "symbol": SYMBOLS.get(kind, "circle"),
                 },
                 "hovertext": [
-                    f"{_safe(s.arm)}: {s.value:+.2f} [{s.low:+.2f}, {s.high:+.2f}]<br>"
-                    f"{fit.votes} votes; {fit.method}"
-                    for s in fit.arms
+                    f"{_safe(strength.arm)}: {strength.value:+.2f} "
+                    f"[{strength.low:+.2f}, {strength.high:+.2f}]<br>{fit.votes} votes; {fit.method}"
                 ],
                 "hoverinfo": "text",
+                "showlegend": False,
             }
-        ],
+        )
+    return {
+        "data": data,
         "layout": layout(
             x="strength, log odds (mean of arms is 0)",
             y="",
-            height=110 + 34 * len(fit.arms),
+            height=100 + 50 * len(fit.arms),
             yaxis={"type": "category", "autorange": "reversed", "title": {"text": ""}},
-            margin={"l": 120},
             xaxis={"zeroline": True, "showgrid": True},
         ),
         "words": "Strengths: " + ", ".join(f"{s.arm} {s.value:+.2f}" for s in fit.arms),
@@ -298,6 +301,11 @@ def answers(rows: Sequence[dict[str, Any]]) -> Counter[str]:
 def _safe(text: str) -> str:
     """Plotly reads a few tags in its texts: an arm's label is never one."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _lines(label: str, width: int = 18) -> str:
+    """A label on as many lines as it needs: long ones would leave no room for the chart."""
+    return "<br>".join(_safe(line) for line in textwrap.wrap(label, width) or [label])
 
 
 def _unique(name: str, place: int) -> str:

@@ -227,7 +227,7 @@ class Book:
         The checks still to come are counted by their rates, not by what was dealt: a total that grew with a
         check would tell the rater which pair is one.
         """
-        book = self.raters[rater]
+        book = self.raters.get(rater) or RaterBook()  # who only looks leaves nothing behind
         mine = book.counted
         seen = {s.pair.id for s in book.showings}
         wanted = self.protocol.votes_per_pair

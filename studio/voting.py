@@ -133,9 +133,8 @@ class Voting:
             return View("end", study, self._name_of_closed(t, study), text=text, **more)
         if not book.has_consent(rater):
             protocol = book.protocol
-            return View(
-                "welcome", study, book.name, text=protocol.instruction, consent=protocol.consent, **more
-            )
+            more |= {"text": protocol.instruction, "total": book.total_for(rater)}
+            return View("welcome", study, book.name, consent=protocol.consent, **more)
         return self._next(t, book, rater, **more)
 
     def _next(self, t: Transaction, book: Book, rater: str, **more: Any) -> View:

@@ -57,7 +57,9 @@ function show(next) {
   if (view.study) me.study = view.study;
   if (view.stage === 'choose') return card(view.text, ...view.studies.map(s =>
     make('p', {}, make('button', {class: 'go', type: 'button', onclick: () => { me.study = s.id; start(); }}, s.name))));
-  if (view.stage === 'welcome') return card(view.name, ...paragraphs(view.text), make('p', {class: 'quiet'}, view.consent),
+  if (view.stage === 'welcome') return card(view.name, ...paragraphs(view.text),
+    make('p', {class: 'quiet'}, `${view.total ? `At most ${view.total} ${view.total === 1 ? 'pair' : 'pairs'}. ` : ''}Stop whenever you like: come back in this browser and go on. With a keyboard, the keys 1 to 5 answer and U takes your last vote back.`),
+    make('p', {class: 'quiet'}, view.consent),
     make('p', {}, make('button', {class: 'go', type: 'button', id: 'vote-start', onclick: () => step('consent')}, 'I agree, start')), make('p', {class: 'note'}));
   if (view.stage === 'end') return card('Thank you', make('p', {}, view.text),
     view.done ? make('p', {class: 'quiet'}, `You voted on ${view.done} ${view.done === 1 ? 'pair' : 'pairs'}. You can close this page.`) : null,

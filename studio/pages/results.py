@@ -139,10 +139,11 @@ def export(studies: Studies, study: str, format: str, filter: Filter = ALL) -> s
 STYLE = (
     "<style>.tables table{border-collapse:collapse;display:block;overflow-x:auto;margin:6px 0 14px;"
     "font-size:13.5px;border:0!important;max-height:420px}"
+    ".tables thead,.tables tbody,.tables tr{border:0!important;background:none!important}"
     ".tables td,.tables th{border:0!important;border-bottom:1px solid var(--border-color-primary)!important;"
     "padding:4px 14px 4px 2px!important;text-align:left;vertical-align:top;"
     "font-variant-numeric:tabular-nums;color:var(--body-text-color)}"
-    ".tables th{font-weight:650;white-space:nowrap}.tables tr{background:none!important}"
+    ".tables th{font-weight:650;white-space:nowrap}"
     ".tables h4{margin:10px 0 2px;font-weight:650}.tables li{margin:4px 0 4px 18px;list-style:disc}</style>"
 )
 
@@ -159,7 +160,7 @@ def build(services: Services) -> None:
         consensus = gr.Dropdown(
             [("All pairs", 0), ("At least 2 agree", 2), ("At least 3 agree", 3), ("At least 5 agree", 5)],
             value=0,
-            label="Unanimous pairs (inflates)",
+            label="Unanimous pairs",
             filterable=False,
             elem_id="results-consensus",
             scale=1,
@@ -172,16 +173,19 @@ def build(services: Services) -> None:
         refresh = gr.Button("Refresh", size="sm", min_width=90, elem_id="results-refresh")
     words = gr.HTML(empty(NOTHING), elem_id="results-words")
     with gr.Column(visible=False) as body:
+        forest = chart(elem_id="results-forest", height=150)
         with gr.Row():
-            with gr.Column(min_width=340):
-                forest = chart(elem_id="results-forest", height=150)
+            with gr.Column(min_width=320):
                 strengths = chart(elem_id="results-strengths", height=10)
-            with gr.Column(min_width=340):
+            with gr.Column(min_width=320):
                 matrix = chart(elem_id="results-matrix", height=10)
-                time = chart(elem_id="results-time", height=200)
         detail = gr.HTML("", elem_id="results-tables")
         with gr.Accordion("Raters and how to read this", open=False):
-            quality = chart(elem_id="results-raters", height=280)
+            with gr.Row():
+                with gr.Column(min_width=320):
+                    quality = chart(elem_id="results-raters", height=280)
+                with gr.Column(min_width=320):
+                    time = chart(elem_id="results-time", height=200)
             people = gr.HTML("")
     with gr.Row(equal_height=True):
         format = gr.Dropdown(

@@ -424,3 +424,11 @@ def test_who_answers_at_once_and_claims_to_have_looked_is_flagged(world, claimed
         rater.vote("left", response_ms=claimed)
     [report] = world.studies.analysis(study.id).raters
     assert any("median" in flag for flag in report.flags)
+
+
+def test_who_only_looks_is_told_how_much_there_is_and_leaves_nothing_behind(world):
+    study = world.study(prompts=3)
+    view = world.studies.voting.look(study.id, world.rater(study).who)
+    assert (view.stage, view.total) == ("welcome", 3)
+    assert not world.studies.voting._books[study.id].raters
+    assert world.studies.db.read("SELECT count(*) FROM raters") == [(0,)]
