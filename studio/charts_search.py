@@ -70,7 +70,7 @@ def reward_figure(runs: Sequence[Run]) -> Figure:
         colour, steps = _colour(i), kept(run.steps)
         x = [s.images for s in steps]
         numbers = [s.generation for s in steps]
-        group = {"legendgroup": run.id}
+        group = {} if single else {"legendgroup": run.id}  # groups of a legend stand below each other
         first = "" if single else f"{run.title}: "
         if single:
             data += _band(x, steps, colour, group)
@@ -108,7 +108,8 @@ def reward_figure(runs: Sequence[Run]) -> Figure:
         "layout": layout(
             x=IMAGES,
             y=unit,
-            height=340,
+            height=340 if single else 380,
+            margin={"l": 56, "r": 12, "t": 34 if single else 84, "b": 44},
             uirevision="|".join(run.id for run in runs),
             shapes=[_level(base)],
             annotations=[
@@ -205,7 +206,9 @@ def step_figure(runs: Sequence[Run]) -> Figure:
         steps = kept(run.steps)
         x, numbers = [s.images for s in steps], [s.generation for s in steps]
         first = "" if len(runs) == 1 else f"{run.title}: "
-        shared = {"customdata": numbers, "legendgroup": run.id}
+        shared: dict[str, Any] = {"customdata": numbers}
+        if len(runs) > 1:
+            shared["legendgroup"] = run.id
         data.append(
             _curve(
                 x,
@@ -234,7 +237,7 @@ def step_figure(runs: Sequence[Run]) -> Figure:
             x=IMAGES,
             y="sigma, the step size",
             height=280,
-            margin={"l": 56, "r": 56, "t": 10, "b": 44},
+            margin={"l": 56, "r": 56, "t": 34 if len(runs) < 2 else 64, "b": 44},
             uirevision="|".join(run.id for run in runs),
             yaxis={"rangemode": "tozero"},
             yaxis2={
@@ -296,7 +299,12 @@ def spread_figure(run: Run) -> Figure:
     return {
         "data": data,
         "layout": layout(
-            x=IMAGES, y="spread of each scale", height=280, uirevision=run.id, yaxis={"rangemode": "tozero"}
+            x=IMAGES,
+            y="spread of each scale",
+            height=280,
+            margin={"l": 56, "r": 12, "t": 34, "b": 44},
+            uirevision=run.id,
+            yaxis={"rangemode": "tozero"},
         ),
         "words": f"{len(scales)} scales, spread from {min(last):.3g} to {max(last):.3g}."
         if len(last)

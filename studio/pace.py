@@ -62,15 +62,21 @@ class Pace:
         from calibri.sampling.renderer import Renderer, RenderRequest  # torch
         from calibri.search.scoring import score_batch
 
+        def batch(requests: list[RenderRequest]) -> None:
+            if loaded:
+                score_batch(renderer, loaded, requests, list(loaded))
+            else:
+                renderer.render(requests)
+
         try:
             loaded = {name: load() for name, load in rewards.items()}
             size = self._host.batch_size
             with self._host.hold(Priority.SEARCH, "a measurement of its speed") as backbone:
                 renderer = Renderer(backbone, batch_size=size)
                 requests = [RenderRequest(prompt=prompt, seed=seed, steps=steps) for seed in range(size)]
-                score_batch(renderer, loaded, requests[:1], list(loaded))  # the first batch warms up
+                batch(requests[:1])  # the first one warms up
                 began = time.monotonic()
-                score_batch(renderer, loaded, requests, list(loaded))
+                batch(requests)
                 seconds = (time.monotonic() - began) / size
             self.note(backbone.spec.name, steps, seconds)
         except (CalibriError, RuntimeError) as error:

@@ -10,11 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from calibri.calibration.layout import GRANULARITIES
 from calibri.errors import CalibriError, SearchError
-from calibri.search.config import PRESETS, Budget
+from calibri.search.config import Budget
 from studio import charts_search, comparing
-from studio.arms import DESK, LARGEST_SEED, NOTHING, Choice
+from studio.arms import DESK, NOTHING, Choice
 from studio.components import (
     chart,
     empty,
@@ -28,17 +27,16 @@ from studio.components import (
 )
 from studio.deskwork import opened
 from studio.jobs import SearchJobs
+from studio.pages.search_form import form_fields
 from studio.searchwords import card, choice_words, cost_words, settings_table, story, strip_html, table
 from studio.searchwork import (
     IMAGES,
-    MEMBERS,
     Form,
     budget_of,
     chosen,
     config_of,
     cost_of,
     default_form,
-    known_rewards,
     rewards_shown,
     start_file,
     starts,
@@ -200,7 +198,7 @@ def build(services: Services) -> None:
     gr.HTML(f"<div class='lead'>{LEAD}</div>")
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
-            fields = _form(services, usual)
+            fields, upload = form_fields(services, usual)
             told = gr.HTML("", elem_id="estimate")
             begin = gr.Button(
                 "Start search", variant="primary", elem_id="start-search", elem_classes="primary-action"
@@ -402,134 +400,30 @@ def build(services: Services) -> None:
     # the form's own ways
 
     names = [field.name for field in dataclasses.fields(Form)]
-    start_field, upload = fields[names.index("start")], _upload(services, visitor, fields, names, quiet)
-    assert upload is not None
-
-    def on_load(visitor_id: str, kept: Any, request: gr.Request | None = None) -> list[Any]:
-        run, beside = chosen(jobs, kept)
-        return [*picker(services, run, beside), *beats(services, run, beside)]
-
-    when_loaded(visitor, on_load, [looked_at], [*selection, *hidden])
-
-    def on_ready(visitor_id: str, *values: Any) -> list[Any]:
-        return [gr.Dropdown(starts(services)), told_of(visitor_id, *values)]
-
-    when_ready(services.host, visitor, on_ready, fields, [start_field, told])
-
-
-def _form(services: Services, usual: Form) -> list[Any]:
-    """The fields in the order of Form."""
-    made: dict[str, Any] = {}
-    made["title"] = gr.Textbox(
-        label="Title", placeholder="named after its rewards", max_lines=1, elem_id="search-title"
-    )
-    made["granularity"] = gr.Radio(
-        [(g.capitalize(), g) for g in GRANULARITIES],
-        value="layer",
-        label="Granularity",
-        info="How finely the scales are tied together",
-        elem_id="search-granularity",
-    )
-    made["members"] = gr.Dropdown(
-        [(words, key) for key, (words, _) in MEMBERS.items()],
-        value="start",
-        label="What is searched",
-        elem_id="search-members",
-    )
-    made["start"] = gr.Dropdown(
-        starts(services), value=usual.start, label="Start from", elem_id="search-start"
-    )
-    made["rewards"] = gr.Dropdown(
-        known_rewards(),
-        value=list(usual.rewards),
-        multiselect=True,
-        allow_custom_value=True,
-        label="Rewards",
-        info="Type name:2 for a weight of 2, in spreads of the reward over the base",
-        elem_id="search-rewards",
-    )
-    made["steps"] = gr.Slider(1, 50, usual.steps, step=1, label="Steps", elem_id="search-steps")
-    with gr.Row():
-        made["images"] = gr.Number(
-            usual.images,
-            label="Images at most",
-            precision=0,
-            minimum=1,
-            min_width=120,
-            elem_id="search-images",
-        )
-        made["minutes"] = gr.Number(
-            0, label="Minutes at most", info="0: no limit", minimum=0, min_width=120, elem_id="search-minutes"
-        )
-    with gr.Accordion("More settings", open=False, elem_id="search-more"):
-        made["preset"] = gr.Dropdown(
-            list(PRESETS), value=usual.preset, label="Preset", info="Chooses what is left empty below"
-        )
-        made["strength"] = gr.Number(1.5, label="Guidance that a guided pair starts with")
-        with gr.Row():
-            made["seed"] = gr.Number(
-                0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=90
-            )
-            made["sigma0"] = gr.Number(None, label="First step", placeholder="preset's", min_width=90)
-        with gr.Row():
-            made["popsize"] = gr.Number(None, label="Candidates", precision=0, min_width=90)
-            made["bucket"] = gr.Number(None, label="Pairs a generation", precision=0, min_width=90)
-        with gr.Row():
-            made["low"] = gr.Number(None, label="Lowest scale", min_width=90)
-            made["high"] = gr.Number(None, label="Highest scale", min_width=90)
-        made["objective"] = gr.Dropdown(
-            [("Difference of rewards", "difference"), ("Win rate", "win-rate")],
-            value="difference",
-            label="Objective",
-        )
-        made["convergence"] = gr.Dropdown(
-            [
-                ("As the preset", ""),
-                ("When validation stops rising", "validation"),
-                ("By the paper's rule", "paper"),
-                ("Only at its limits", "none"),
-            ],
-            value="",
-            label="Stops by itself",
-        )
-        made["judges"] = gr.Dropdown(
-            known_rewards(),
-            value=list(usual.judges),
-            multiselect=True,
-            label="Judges",
-            info="Measured at the end, never optimised",
-        )
-        made["held_out_pairs"] = gr.Number(128, label="Held-out pairs to judge on", precision=0, minimum=0)
-        made["prompts"] = gr.Textbox(
-            label="Prompts, one a line",
-            lines=4,
-            max_lines=8,
-            placeholder="tabletop has its own; another backbone needs at least 10",
-            elem_id="search-prompts",
-        )
-    return [made[field.name] for field in dataclasses.fields(Form)]
-
-
-def _upload(
-    services: Services, visitor: Any, fields: list[Any], names: list[str], quiet: dict[str, Any]
-) -> gr.UploadButton:
-    """A start from a file: a calibration or a sweep, by way of the visitor's desk."""
-    button = gr.UploadButton(
-        "Start from a calibration or sweep file",
-        file_types=[".json", ".jsonl"],
-        size="sm",
-        elem_id="search-upload",
-    )
+    field = dict(zip(names, fields))
 
     @guard
     def on_upload(visitor_id: object, path: str, granularity: str) -> gr.Dropdown:
         gr.Info(html.escape(start_file(services, visitor_id, Path(path), granularity)), duration=5)
         return gr.Dropdown(value=DESK)
 
-    button.upload(
-        on_upload,
-        [visitor, button, fields[names.index("granularity")]],
-        fields[names.index("start")],
-        **quiet,
-    )
-    return button
+    upload.upload(on_upload, [visitor, upload, field["granularity"]], field["start"], **quiet)
+
+    def on_load(visitor_id: str, kept: Any) -> list[Any]:
+        run, beside = chosen(jobs, kept)
+        return [*picker(services, run, beside), *beats(services, run, beside)]
+
+    when_loaded(visitor, on_load, [looked_at], [*selection, *hidden])
+
+    def on_ready(visitor_id: str, *values: Any) -> list[Any]:
+        """The choices of the loaded backbone; its rewards, where another one's defaults still stand."""
+        form, now = Form(*values), default_form(services.host.status.backbone)
+        other = default_form("" if now.rewards else "tabletop")
+        stale = list(form.rewards or ()) == list(other.rewards)
+        if stale:
+            form = dataclasses.replace(form, rewards=list(now.rewards), judges=list(now.judges))
+        told_now = estimate(services, visitor_id, form)
+        return [gr.Dropdown(starts(services)), form.rewards, form.judges, told_now]
+
+    changed = [field["start"], field["rewards"], field["judges"], told]
+    when_ready(services.host, visitor, on_ready, fields, changed)

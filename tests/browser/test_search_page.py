@@ -1,0 +1,143 @@
+"""A search in a real browser: started, watched, reloaded, paused, resumed, stopped, opened, and killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from calibri.search.journal import read_journal
+from calibri.search.records import GenerationRecord, SessionRecord
+from tests.browser.running import Studio, running_studio
+
+PROMPTS = "\n".join(f"a red cube {number}" for number in range(20))
+POINTS = """() => { const plot = document.querySelector('#chart-reward .chart');
+  const trace = plot && plot.data && plot.data.find(t => t.name === 'mean of candidates');
+  return trace ? trace.x.length : 0; }"""
+
+
+def open_page(page, studio: Studio) -> None:
+    page.goto(studio.url + "/search")
+    page.wait_for_selector("#model-bar .ready")
+    page.wait_for_selector("#estimate .hint")
+
+
+def fill_form(page, images: int) -> None:
+    """Small generations for a tiny backbone."""
+    rewards = page.locator("#search-rewards input")
+    rewards.click()
+    rewards.fill("tabletop-quality")
+    rewards.press("Enter")
+    rewards.press("Escape")
+    page.locator("#search-images input").fill(str(images))
+    page.locator("#search-more button").first.click()
+    page.get_by_label("Candidates").fill("4")
+    page.get_by_label("Pairs a generation").fill("2")
+    page.get_by_label("Held-out pairs to judge on").fill("4")
+    page.locator("#search-prompts textarea").fill(PROMPTS)
+    page.locator("#search-prompts textarea").blur()
+    page.wait_for_selector("#estimate:has-text('generations')")
+
+
+def wait_for_points(page, count: int) -> int:
+    page.wait_for_function(f"({POINTS})() >= {count}")
+    return page.evaluate(POINTS)
+
+
+def state(page, words: str) -> None:
+    page.wait_for_selector(f"#search-state .run-state:has-text('{words}')")
+
+
+def test_a_search_from_start_to_scales(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    page.wait_for_selector("#start-search:not([disabled])")
+    page.click("#start-search")
+    page.wait_for_selector("text=Choose at least one reward")  # a sentence, not a search
+    fill_form(page, 1_000_000)
+    page.fill("#search-title textarea, #search-title input", "From the browser")
+    page.click("#start-search")
+    state(page, "searching")
+    first = wait_for_points(page, 3)
+    page.wait_for_selector("#model-bar:has-text('searching: From the browser')")
+
+    page.reload()
+    page.wait_for_selector("#search-state .run-title:has-text('From the browser')")
+    state(page, "searching")
+    wait_for_points(page, first + 1)
+
+    page.click("#pause")
+    state(page, "paused")
+    page.wait_for_timeout(2500)
+    halted = page.evaluate(POINTS)
+    page.wait_for_timeout(4000)
+    assert page.evaluate(POINTS) == halted
+    page.click("#resume")
+    state(page, "searching")
+    wait_for_points(page, halted + 1)
+    page.wait_for_selector("#search-film img.arm-calibrated")
+    assert page.locator("#search-table tr").count() > 3
+
+    page.click("#stop-search")
+    state(page, "finished")
+    page.wait_for_selector("#search-state .hint:has-text('held-out pairs')")
+    page.click("#save-search")
+    page.wait_for_selector("text=Saved as “From the browser”")
+    page.click("#open-in-scales")
+    page.wait_for_url("**/scales")
+    page.wait_for_selector("#desk input[type=range]")
+    page.wait_for_function("document.querySelector('#vector-text textarea').value.includes('.attn')")
+    assert "Traceback" not in tiny_studio.text() and " ERROR " not in tiny_studio.text()
+
+
+def test_an_idle_page_asks_for_little(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    page.wait_for_timeout(4000)
+    sizes: list[int] = []
+    page.on("response", lambda r: sizes.append(len(r.body())) if "/run/" in r.url else None)
+    page.wait_for_timeout(7000)
+    assert sizes and max(sizes) <= 1024, sizes
+
+
+def test_another_visitor_compares_what_was_found_with_the_base(page, browser, tiny_studio: Studio) -> None:
+    page.goto(tiny_studio.url + "/search")
+    if not page.locator("#search-state .run-title").count():
+        page.wait_for_timeout(8000)
+    if not page.locator("#search-state .run-title").count():
+        pytest.skip("needs the search of the test above")
+    page.wait_for_selector("#compare-with-base:not([disabled])")
+    page.click("#compare-with-base")
+    page.wait_for_url(tiny_studio.url + "/")
+    page.wait_for_selector("#picture-calibrated img, #caption-calibrated")
+    page.wait_for_function("document.querySelectorAll('.stage img').length >= 2")
+
+
+def test_killed_during_a_search_the_studio_resumes_it_with_one_click(page, tmp_path: Path) -> None:
+    from tests.tiny import tiny_flux
+
+    tiny_flux(tmp_path / "tiny", doubles=1, singles=1)
+    with running_studio(tmp_path, "--backbone", str(tmp_path / "tiny")) as studio:
+        open_page(page, studio)
+        fill_form(page, 1_000_000)
+        page.click("#start-search")
+        wait_for_points(page, 2)
+        studio.process.kill()
+        studio.process.wait(20)
+        page.goto("about:blank")
+    runs = tmp_path / "data" / "runs"
+    [folder] = [path for path in runs.iterdir() if path.is_dir()]
+    before = sum(isinstance(r, GenerationRecord) for r in read_journal(folder))
+    assert before >= 2
+    with running_studio(tmp_path, "--backbone", str(tmp_path / "tiny")) as studio:
+        page.goto(studio.url + "/search")
+        state(page, "interrupted")
+        page.wait_for_selector("#model-bar .ready")
+        assert page.evaluate(POINTS) in (0, before) and wait_for_points(page, before) == before
+        page.click("#resume")
+        wait_for_points(page, before + 2)
+        page.click("#stop-search")
+        state(page, "finished")
+        assert "Traceback" not in studio.text() and " ERROR " not in studio.text()
+    records = read_journal(folder)  # every line follows from the one before
+    numbers = [r.generation for r in records if isinstance(r, GenerationRecord)]
+    assert numbers == list(range(len(numbers))) and len(numbers) >= before + 2
+    assert sum(isinstance(r, SessionRecord) for r in records) == 2
