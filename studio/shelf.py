@@ -61,7 +61,12 @@ def facts_line(calibration: Calibration) -> str:
 def date_of(entry: Entry) -> str:
     if entry.built_in:
         return "came with the studio"
-    return "saved " + time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.saved))
+    return f"saved {moment(entry.saved)}"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as a date with its time, of the studio's own clock."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def card(entry: Entry, thumbnails: Thumbnails | None, pressed: bool) -> str:
