@@ -103,8 +103,10 @@ def _word(row: str, word: str, reason: str) -> dict[str, Any]:
     }
 
 
-def matrix(analysis: Analysis, question: str) -> Figure:
-    """How often the arm of a row is preferred to that of a column. Cells without votes say so."""
+def matrix(analysis: Analysis, question: str) -> Figure | None:
+    """How often the arm of a row is preferred to that of a column. Cells without votes say so; None where all
+    are.
+    """
     labels = [arm.label for arm in analysis.arms]
     found: dict[tuple[str, str], PairTable] = {}
     for table in analysis.tables.get(question, ()):
@@ -130,7 +132,15 @@ def matrix(analysis: Analysis, question: str) -> Figure:
         z.append([v for v, _, _ in line])
         text.append([t for _, t, _ in line])
         hover.append([h for _, _, h in line])
+    if not any(value is not None for row_of in z for value in row_of):
+        return None
     names = [_lines(label) for label in labels]
+    blank = [  # a heatmap writes nothing on cells without a value
+        {"x": names[j], "y": names[i], "text": word, "showarrow": False, "font": {"color": BASE}}
+        for i, row_of in enumerate(z)
+        for j, (value, word) in enumerate(zip(row_of, text[i]))
+        if value is None and word
+    ]
     return {
         "data": [
             {
@@ -158,6 +168,7 @@ def matrix(analysis: Analysis, question: str) -> Figure:
             xaxis={"type": "category", "side": "top", "tickangle": 0},
             yaxis={"type": "category", "autorange": "reversed"},
             margin={"t": 60},
+            annotations=blank,
         ),
         "words": "How often each arm is preferred to each other. "
         + "; ".join(h for row in hover for h in row if h),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from calibri.preference import NoData, Rate, SignTest, inflation
 from studio.results import Analysis, headline
 from studio.snapshots import versions
+from studio.stores.studies import StudyArm
 from studio.theme import ARM_COLOURS, BASE
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -55,8 +56,17 @@ def _time(moment: object) -> str:
 
 
 def arms_table(analysis: Analysis) -> Table:
-    rows = [[a.label, a.kind, a.backbone, a.settings, a.calibration_hash or "–"] for a in analysis.arms]
+    rows = [[a.label, a.kind, a.backbone, _settings(a), a.calibration_hash or "–"] for a in analysis.arms]
     return ("arm", "kind", "backbone", "settings", "calibration, sha256"), rows
+
+
+def _settings(arm: StudyArm) -> str:
+    size = (
+        f"{arm.width or 'own'} × {arm.height or 'own'} px"
+        if arm.width or arm.height
+        else "the backbone's size"
+    )
+    return f"{arm.steps} steps, guidance {arm.guidance:g}, {size}"
 
 
 def results_table(analysis: Analysis, question: str) -> Table:
@@ -253,7 +263,7 @@ def table_html(table: Table) -> str:
 def forest_svg(analysis: Analysis, question: str) -> str:
     """Win rates with whiskers, drawn without a script."""
     tables = analysis.tables[question]
-    height, left, width = 34 * len(tables) + 40, 300, 520
+    height, left, width = 44 * len(tables) + 44, 330, 520
 
     def at(share: float) -> float:
         return left + width * share
@@ -266,8 +276,9 @@ def forest_svg(analysis: Analysis, question: str) -> str:
         parts.append(f"<line x1='{at(tick)}' x2='{at(tick)}' y1='6' y2='{height - 26}' {ink}/>")
         parts.append(_words(at(tick), height - 8, f"{100 * tick:.0f} %"))
     for i, table in enumerate(tables):
-        y = 24 + 34 * i
-        parts.append(_words(left - 12, y + 4, f"{table.arm} over {table.other}"[:44], "end"))
+        y = 26 + 44 * i
+        parts.append(_words(left - 12, y - 3, table.arm[:44], "end", "bold"))
+        parts.append(_words(left - 12, y + 13, f"over {table.other}"[:48], "end"))
         rate = table.headline
         if isinstance(rate, NoData):
             parts.append(_words(at(0.5), y + 4, "no data"))
@@ -280,5 +291,6 @@ def forest_svg(analysis: Analysis, question: str) -> str:
     return "".join(parts) + "</svg>"
 
 
-def _words(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f"<text x='{x}' y='{y}' font-size='13' text-anchor='{anchor}'>{html.escape(text)}</text>"
+def _words(x: float, y: float, text: str, anchor: str = "middle", weight: str = "normal") -> str:
+    style = f"font-size='13' font-weight='{weight}' text-anchor='{anchor}'"
+    return f"<text x='{x}' y='{y}' {style}>{html.escape(text)}</text>"

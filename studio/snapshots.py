@@ -156,11 +156,12 @@ def restore(db: Database, folder: Path) -> dict[str, int]:
 
 def versions() -> dict[str, str]:
     """What wrote the data, for reports."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return {
-        "tables": str(len(migrations())),
-        "duckdb": version("duckdb"),
-        "numpy": version("numpy"),
-        "scipy": version("scipy"),
-    }
+    found = {"tables": str(len(migrations()))}
+    for name in ("calibri-studio", "torch", "diffusers", "duckdb", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # the studio run from its folder, without being installed
+            found[name] = "not installed"
+    return found

@@ -12,8 +12,13 @@ let latest = 0;
 
 async function draw() {
   const figure = props.value;
-  if (!figure || !figure.data) { stage.dataset.empty = '1'; return; }
   const turn = ++latest;
+  if (!figure || !figure.data) {           // nothing to tell now: an old chart must not stay
+    stage.dataset.empty = '1';
+    stage.setAttribute('aria-label', '');
+    if (stage.dataset.wired) { delete stage.dataset.wired; window.Plotly.purge(stage); }
+    return;
+  }
   const Plotly = await library();
   if (turn !== latest || !stage.isConnected) return;
   const ink = name => getComputedStyle(stage).getPropertyValue(name).trim();

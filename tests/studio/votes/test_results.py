@@ -228,3 +228,14 @@ def test_no_export_holds_the_key(world, closed):
         data = world.studies.export(closed.id, format).read_bytes()
         assert key not in data
         assert key.hex().encode() not in data
+
+
+def test_arms_that_have_not_met_say_so_in_the_matrix_and_no_votes_draw_none(world):
+    study = world.study(prompts=4, arms=3)
+    assert charts_votes.matrix(world.studies.analysis(study.id), "preference") is None
+    assert charts_votes.strengths(world.studies.analysis(study.id), "preference") is None
+    world.rater(study).join().vote()
+    drawn = charts_votes.matrix(world.studies.analysis(study.id), "preference")
+    values = [v for row in drawn["data"][0]["z"] for v in row]
+    assert sum(v is not None for v in values) == 2  # the pair that met, both ways
+    assert [a["text"] for a in drawn["layout"]["annotations"]] == ["no data"] * 4
