@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from calibri.tabletop.degrade import degrade, severities, to_tensor
-from calibri.tabletop.nets import PreferenceNet
+from calibri.tabletop.nets import QualityNet
 from calibri.tabletop.train.common import (
     BACKBONE_SEED,
     JUDGE_SEED,
@@ -27,8 +27,8 @@ from calibri.tabletop.train.common import (
 )
 
 WIDTHS = {"quality": 20, "judge": 28}
-_BATCH, _RATE = 48, 2e-3
-_RENDERS = {"quality": 1536, "judge": 768}
+_TRUE, _RENDERED, _RATE = 10, 34, 2e-3  # pairs of each true kind and of renders in a step
+_RENDERS = {"quality": 1280, "judge": 768}
 
 
 def spoil(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -110,18 +110,18 @@ def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
 def _pairs(
     x: torch.Tensor, good: torch.Tensor, bad: torch.Tensor, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(better, worse), each (4n, 3, H, W). x: 3n true pictures; good, bad: n renders and their perturbed
-    twins.
+    """(better, worse), each (3n + m, 3, H, W). x: 3n true pictures; good, bad: m ≥ n renders and their
+    perturbed twins, which take the larger part: they are the hardest to tell apart.
     """
-    n = len(good)
-    view, true, plain = x.split(n)
+    view, true, plain = x.chunk(3)
+    n = len(view)
     dull = torch.from_numpy(severities(n, rng, 0.0)).to(x.device)
     # Half of these pairs hold two dull views of one scene, the better one less dull
     less = dull * torch.from_numpy((rng.random(n) < 0.5) * rng.uniform(0, 0.7, n)).float().to(x.device)
     # A true picture is better than a render only where it is not itself the duller of the two
     true = degrade(true, torch.from_numpy(0.3 * severities(n, rng, 0.6)).to(x.device))
     plain = degrade(plain, torch.from_numpy(severities(n, rng)).to(x.device))
-    other = good[torch.from_numpy(rng.permutation(n)).to(x.device)]
+    other = good[torch.from_numpy(rng.permutation(len(good))[:n]).to(x.device)]
     return (
         torch.cat([degrade(view, less), true, good, plain]),
         torch.cat([degrade(view, dull), other, bad, spoil(plain, rng)]),
@@ -136,7 +136,7 @@ def train_preference(place: Place, name: str) -> None:
     rng = np.random.default_rng([seed, 121])
     with torch.random.fork_rng():
         torch.random.manual_seed(131 + seed)
-        net = PreferenceNet(WIDTHS[name]).to(place.device, memory_format=torch.channels_last).train()
+        net = QualityNet(WIDTHS[name]).to(place.device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.05)
     clock = Clock(name, place.minutes)
     checkpoint = place.work / f"{name}.safetensors"
@@ -147,10 +147,9 @@ def train_preference(place: Place, name: str) -> None:
     while clock.progress < 1:
         for group in optimizer.param_groups:
             group["lr"] = _RATE * cosine(clock.progress)
-        n = _BATCH // 3
-        rows = np.sort(rng.integers(len(pictures), size=3 * n))
-        pick = rng.integers(count, size=n)
-        x = to_tensor(pictures[rows])[torch.from_numpy(rng.permutation(3 * n))].to(place.device)
+        rows = np.sort(rng.integers(len(pictures), size=3 * _TRUE))
+        pick = rng.integers(count, size=_RENDERED)
+        x = to_tensor(pictures[rows])[torch.from_numpy(rng.permutation(3 * _TRUE))].to(place.device)
         good, bad = (to_tensor(renders[kind][pick].numpy()).to(place.device) for kind in ("render", "spoilt"))
         better, worse = _pairs(x, good, bad, rng)
         with place.autocast():
@@ -174,7 +173,7 @@ def train_preference(place: Place, name: str) -> None:
         {k: v.contiguous() for k, v in net.state_dict().items()},
         out,
         {
-            "net": "PreferenceNet",
+            "net": "QualityNet",
             "width": str(WIDTHS[name]),
             "scenes_seed": str(seed),
             "samples": str(clock.samples),
