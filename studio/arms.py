@@ -257,6 +257,11 @@ def _combines(calibration: Calibration | None) -> bool:
     return calibration is not None and calibration.is_ensemble
 
 
+def short_title(calibration: Calibration) -> str:
+    """The first part of a title: a search writes its rewards behind a comma."""
+    return calibration.title.partition(",")[0].strip()[:48]
+
+
 def facts(shot: Shot) -> list[str]:
     """What stands under a picture, besides rewards."""
     if shot.image is None:

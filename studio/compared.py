@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import CalibriError, RenderError
-from studio.arms import NOTHING, WORDS, Choice, Comparison, Shot, guidance_of
+from studio.arms import NOTHING, WORDS, Choice, Comparison, Shot, guidance_of, short_title
 from studio.comparing import USUAL, arm_of
 from studio.services import Services
 
@@ -55,7 +55,7 @@ def reference(row: Sequence[Shot]) -> Shot | None:
 def name_of(shot: Shot) -> str:
     """An arm in words: `Base`, `Calibrated: Bent`."""
     title = WORDS[shot.arm.kind] if shot.arm.title != "Nothing" else shot.arm.title
-    named = shot.arm.calibration.title if shot.arm.calibration is not None else ""
+    named = short_title(shot.arm.calibration) if shot.arm.calibration is not None else ""
     return f"{title}: {named}" if named and named != title else title
 
 
@@ -122,7 +122,7 @@ def study_of(services: Services, visitor: object, comparison: Comparison) -> dic
         kind, found = shot.arm.kind, None
         if kind != "base":
             found = calibration_at(services, visitor, shot, choice)
-        short = (found.title if found else "base").partition(",")[0][:40].strip() or WORDS[kind]
+        short = (short_title(found) if found else "base") or WORDS[kind]
         label = f"{short}, {shot.ask.steps} steps"
         taken = [arm["label"] for arm in arms]
         arms.append(

@@ -31,6 +31,7 @@ class Visitor:
     beside: str = ""  # the calibration that the desk is charted against and blended with
     blend: tuple[Any, Any, str] | None = None  # the desk before a blend, after it, and with what
     borrowed: dict[str, Any] = field(default_factory=dict)  # id → a calibration that came inside a PNG
+    carried: Any = None  # the ask of a picture that Compare sent to Scales, until that page has taken it
     study: dict[str, Any] | None = None  # what Compare sent to the page Studies, until that page has taken it
     history: deque[Any] = field(default_factory=lambda: deque(maxlen=MOST_PICTURES))
     _turns: dict[str, int] = field(default_factory=dict)

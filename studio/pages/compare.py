@@ -68,11 +68,13 @@ def form_updates(services: Services, place: Visitor, form: Form) -> list[Any]:
 def view(made: Comparison | None, row: int, *looking: Any) -> list[Any]:
     """Everything that shows one row of a comparison: values of `Page.viewed`."""
     if made is None:
-        return [*parts.shown([]), *parts.laid_over([], *looking), gr.Gallery(visible=False), "", ["", 0]]
+        empty = [gr.Gallery(visible=False), "", ["", 0]]
+        return [*parts.shown([]), *parts.sendable([]), *parts.laid_over([], *looking), *empty]
     row = row if 0 <= row < len(made.rows) else 0
     items = parts.tiles(made)
     return [
         *parts.shown(made.rows[row]),
+        *parts.sendable(made.rows[row]),
         *parts.laid_over(made.rows[row], *looking),
         gr.Gallery(items, columns=parts.width_of(made), visible=bool(items)),
         parts.means_html(made),

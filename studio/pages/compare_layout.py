@@ -95,7 +95,7 @@ class Page:
     @property
     def viewed(self) -> list[Any]:
         """Everything that shows one comparison."""
-        return [*self.pictures, *self.laid, self.grid, self.table, self.now]
+        return [*self.pictures, *self.sends, *self.laid, self.grid, self.table, self.now]
 
 
 def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
@@ -119,7 +119,9 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
             elem_id="seed",
         )
         roll = gr.Button("Roll dice", scale=0, min_width=80, elem_id="dice")
-        steps = gr.Slider(1, 50, start.steps, step=1, label="Steps", scale=2, min_width=170, elem_id="steps")
+        steps = gr.Slider(
+            1, MOST_STEPS, start.steps, step=1, label="Steps", scale=2, min_width=170, elem_id="steps"
+        )
         run = gr.Button(
             "Render",
             variant="primary",
@@ -175,7 +177,14 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
                 captions.append(gr.HTML(words, elem_id=f"caption-{kind}"))
                 with gr.Row(elem_classes="take-row"):
                     gets.append(gr.Button("Download PNG", size="sm", elem_id=f"get-{column + 1}"))
-                    sends.append(gr.Button("Send to scales", size="sm", elem_id=f"send-{column + 1}"))
+                    sends.append(
+                        gr.Button(
+                            "Send to scales",
+                            size="sm",
+                            interactive=image is not None and kind != "base",
+                            elem_id=f"send-{column + 1}",
+                        )
+                    )
             arms.append([what, own_steps])
 
     with gr.Row(equal_height=True, elem_classes="go-on"):
@@ -184,19 +193,22 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
         gr.Button(
             "Vote for the better picture", link="vote", elem_id="go-vote", visible=services.db is not None
         )
-    grid = gr.Gallery(
-        label="Every prompt and seed; choose one to see it large",
-        columns=ARMS,
-        object_fit="contain",
-        format="png",
-        height="auto",
-        allow_preview=False,
-        fit_columns=False,
-        visible=False,
-        buttons=[],
-        elem_id="grid",
-    )
-    table = gr.HTML("", elem_id="means")
+    with gr.Row(elem_id="many"):
+        with gr.Column(min_width=320, scale=2):
+            grid = gr.Gallery(
+                label="Every prompt and seed; choose one to see it large",
+                columns=ARMS,
+                object_fit="contain",
+                format="png",
+                height=460,
+                allow_preview=False,
+                fit_columns=False,
+                visible=False,
+                buttons=[],
+                elem_id="grid",
+            )
+        with gr.Column(min_width=320, scale=3):
+            table = gr.HTML("", elem_id="means")
 
     gr.Examples(
         [[e] for e in firstvisit.examples()], inputs=[prompt], label="Prompts to try", examples_per_page=12
@@ -204,16 +216,23 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
     over = parts.laid_plain(first.shots if first else [])
     with gr.Row():
         with gr.Column(min_width=320):
-            with gr.Row():
+            with gr.Row(elem_id="look-row"):
                 look = gr.Radio(
                     [("Slider", SLIDER), ("Difference map", MAPPED)],
                     value=SLIDER,
                     label="Two pictures",
-                    min_width=240,
+                    show_label=False,
+                    container=False,
+                    scale=0,
+                    min_width=250,
                     elem_id="look",
                 )
-                left = gr.Dropdown(over.names, value="0", label="Left", min_width=130, elem_id="left")
-                right = gr.Dropdown(over.names, value="1", label="Right", min_width=130, elem_id="right")
+                left = gr.Dropdown(
+                    over.names, value="0", label="Left", container=False, min_width=110, elem_id="left"
+                )
+                right = gr.Dropdown(
+                    over.names, value="1", label="Right", container=False, min_width=110, elem_id="right"
+                )
             slider = gr.ImageSlider(
                 over.pair,
                 label="Drag to compare",

@@ -52,11 +52,18 @@ def shown(row: Sequence[Shot]) -> list[Any]:
     """Updates of [image, caption] for each of the three columns."""
     updates: list[Any] = []
     for image, name, kind, words in columns(row):
+        label = name.partition(":")[0]
         updates += [
-            gr.Image(image, label=name, elem_classes=["stage", f"arm-{kind}"], alt_text=name),
+            gr.Image(image, label=label, elem_classes=["stage", f"arm-{kind}"], alt_text=name),
             words,
         ]
     return updates
+
+
+def sendable(row: Sequence[Shot]) -> list[Any]:
+    """Updates of the three buttons that send a picture's scales to the desk: the base has none."""
+    able = [shot.image is not None and shot.arm.kind != "base" for shot in row] or [False] * len(COLUMNS)
+    return [gr.Button(interactive=each) for each in able]
 
 
 def sides(row: Sequence[Shot], left: object, right: object) -> tuple[int, int] | None:
@@ -168,7 +175,8 @@ def means_html(comparison: Comparison) -> str:
             if interval is not None:
                 # A paired interval that holds 0 says that the two are not told apart.
                 told = "" if interval.verdict != "not told apart" else " class='sub'"
-                more = f"<div{told}>{interval.text(2).replace('-', '−')}</div>"
+                distance, _, ends = interval.text(2).replace("-", "−").partition(" ")
+                more = f"<div{told}>{distance}<br>{ends}</div>"
             cells += f"<td>{three_digits(mean)}{more}</td>"
         body += f"<tr>{cells}</tr>"
     count = len(comparison.rows)

@@ -79,6 +79,7 @@ def elsewhere(
             choice = (made.choices or USUAL)[column]
             found = calibration_at(services, visitor_id, made.rows[row][column], choice)
             opened(services, visitor_id, found)
+            services.visitors.of(visitor_id).carried = made.rows[row][column].ask
 
         return on_send
 

@@ -43,6 +43,7 @@ from studio.deskwork import (
 from studio.pages.scales_layout import Page, lay_out
 from studio.pages.scales_parts import SAVE_SCRIPT, beside_choices, drawn, figure_of, saved_choices
 from studio.services import Services
+from studio.visitors import Visitor
 
 TITLE, PATH = "Scales", "/scales"
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -63,6 +64,12 @@ def _entry(services: Services, entry_id: str | None) -> Calibration:
     if not entry_id:
         raise ArtifactError("Choose a saved calibration first.")
     return services.calibrations.get(entry_id).calibration
+
+
+def carried(place: Visitor) -> list[Any]:
+    """Prompt, seed and steps of a picture that was sent here, once; skips otherwise."""
+    ask, place.carried = place.carried, None
+    return [gr.skip()] * 3 if ask is None else [ask.prompt, ask.seed, ask.steps]
 
 
 def seen(base: Shot, mine: Shot) -> list[Any]:
@@ -211,12 +218,11 @@ def build(services: Services) -> None:
         place.beside = place.beside if place.beside in [value for _, value in choices] else ""
         lists = [gr.Dropdown(saved_choices(services)), gr.Dropdown(choices, value=place.beside)]
         arrived = f"load {services.host.status.loads}"  # another one after another backbone: renders anew
-        return [*drawn(services, place), desk.layout.granularity, *lists, arrived]
+        return [*drawn(services, place), desk.layout.granularity, *lists, *carried(place), arrived]
 
     when_loaded(visitor)
-    when_ready(
-        services.host, visitor, ready, [], [*after, page.granularity, page.saved, page.beside, page.arrived]
-    )
+    lists = [page.granularity, page.saved, page.beside]
+    when_ready(services.host, visitor, ready, [], [*after, *lists, *page.asked, page.arrived])
 
 
 def _files(services: Services, page: Page) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from calibri.calibration.layout import GRANULARITIES
-from studio.arms import LARGEST_SEED, Ask
+from studio.arms import LARGEST_SEED, MOST_STEPS, Ask
 from studio.components import caption, chart, picture, script, visitor_state
 from studio.desk import HEAVIEST
 from studio.pages.scales_parts import CONDITIONS, DESK_HTML, TOOLS, summary
@@ -94,7 +94,7 @@ def lay_out(start: Ask) -> Page:
         )
         made["roll"] = gr.Button("Roll dice", min_width=80, scale=0, elem_id="dice")
         made["steps"] = gr.Slider(
-            1, 50, start.steps, step=1, label="Steps", min_width=150, scale=2, elem_id="steps"
+            1, MOST_STEPS, start.steps, step=1, label="Steps", min_width=150, scale=2, elem_id="steps"
         )
         made["run"] = gr.Button(
             "Render",
@@ -160,25 +160,27 @@ def _members() -> dict[str, Any]:
                 label="Member on the sliders",
                 show_label=False,
                 container=False,
-                scale=4,
-                min_width=260,
+                scale=0,
+                min_width=170,
                 elem_id="members",
             ),
             "weight": gr.Number(
                 1.0,
                 label="Weight",
+                visible=False,
                 container=False,
                 minimum=-HEAVIEST,
                 maximum=HEAVIEST,
                 step=0.1,
                 scale=0,
-                min_width=90,
+                min_width=170,
                 elem_id="weight",
             ),
             "condition": gr.Dropdown(
                 CONDITIONS,
                 value="positive",
                 label="What the member sees",
+                visible=False,
                 container=False,
                 filterable=False,
                 scale=0,
@@ -187,9 +189,9 @@ def _members() -> dict[str, Any]:
             ),
             "add": gr.Button("Add member", size="sm", scale=0, min_width=105, elem_id="add-member"),
             "remove": gr.Button(
-                "Remove", size="sm", scale=0, min_width=80, interactive=False, elem_id="remove-member"
+                "Remove", size="sm", scale=0, min_width=80, visible=False, elem_id="remove-member"
             ),
-            "together": gr.HTML("", min_width=200, elem_id="together"),
+            "together": gr.HTML("", scale=1, min_width=220, elem_id="together"),
         }
 
 

@@ -56,7 +56,7 @@ def tab_of(number: int, member: Member) -> str:
 
 def sum_words(desk: Desk) -> str:
     """What the members are together, as HTML; nothing for a single one of weight 1."""
-    if not desk.is_ensemble and desk.member.weight == 1 and desk.member.condition == "positive":
+    if is_plain(desk):
         return "<span class='aside'>One member. Add another to make an ensemble.</span>"
     total = sum(m.weight for m in desk.members)
     told = f"Weights add up to {total:.2f}".replace("-", "−")
@@ -65,15 +65,20 @@ def sum_words(desk: Desk) -> str:
     return f"<span class='aside'>{told}.</span>"
 
 
+def is_plain(desk: Desk) -> bool:
+    """Whether the desk is one vector and nothing else: then weight and condition need not be seen."""
+    return not desk.is_ensemble and desk.member.weight == 1 and desk.member.condition == "positive"
+
+
 def members_of(desk: Desk) -> list[Any]:
     """Updates of: tabs, weight, condition, add, remove, words."""
     tabs = [(tab_of(i + 1, m), i) for i, m in enumerate(desk.members)]
     return [
         gr.Radio(tabs, value=desk.at),
-        desk.member.weight,
-        desk.member.condition,
+        gr.Number(desk.member.weight, visible=not is_plain(desk)),
+        gr.Dropdown(value=desk.member.condition, visible=not is_plain(desk)),
         gr.Button(interactive=len(desk.members) < MOST_MEMBERS),
-        gr.Button(interactive=desk.is_ensemble),
+        gr.Button(interactive=desk.is_ensemble, visible=not is_plain(desk)),
         sum_words(desk),
     ]
 

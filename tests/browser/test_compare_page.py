@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from studio.firstvisit import FOLDER
@@ -9,7 +11,6 @@ from studio.host import Priority
 from tests.browser.running import (
     SharedStudio,
     Studio,
-    Watched,
     picture_bytes,
     wait_for_other_picture,
 )
@@ -51,23 +52,130 @@ def test_control_and_enter_render_from_anywhere(page, tiny_studio: Studio) -> No
     wait_for_other_picture(page, "picture-base", None)
 
 
-def test_an_empty_prompt_is_answered_with_a_sentence(page, watched: Watched, tiny_studio: Studio) -> None:
+def test_an_empty_prompt_is_answered_with_a_sentence_and_its_field_is_marked(
+    page, tiny_studio: Studio
+) -> None:
     open_page(page, tiny_studio)
     shown = page.locator("#picture-base img").count()  # 1 where a prepared picture opens the page
     ask(page, "   ")
-    page.wait_for_selector("text=Type what the picture should show.")
+    page.wait_for_selector("#remark [role=alert] >> text=Type what the picture should show.")
+    page.wait_for_selector("#prompt.wrong")
     assert page.locator("#picture-base img").count() == shown
-    assert watched.problems and all("422" in p for p in watched.problems)  # how Gradio refuses an input
-    watched.problems.clear()
+    ask(page, "a green cone")
+    page.wait_for_selector("#prompt:not(.wrong)")
+    page.wait_for_selector("#remark [role=alert]", state="detached")
 
 
-def test_history_keeps_the_session_also_after_a_reload(page, tiny_studio: Studio) -> None:
+def test_a_reload_brings_back_the_last_pictures_and_all_settings(page, tiny_studio: Studio) -> None:
+    """The prepared pictures that open the page must not win over what the visitor saw last."""
     open_page(page, tiny_studio)
+    prepared = picture_bytes(page, "picture-base") if page.locator("#picture-base img").count() else None
+    page.fill("#steps-1 input", "3")
+    page.fill("#seed input", "11")
     ask(page, "a cone to remember")
-    wait_for_other_picture(page, "picture-base", None)
-    page.reload()
-    page.wait_for_selector("#history img", state="attached")
-    assert page.locator("#history img").count() == 1
+    last = [wait_for_other_picture(page, "picture-base", prepared)]
+    last += [picture_bytes(page, f"picture-{arm}") for arm in ARMS[1:]]
+    words = page.inner_text("#caption-base")
+    for _ in range(2):
+        page.reload()
+        page.wait_for_selector("#history img", state="attached")
+        page.wait_for_function(
+            "document.querySelector('#prompt textarea, #prompt input').value.includes('remember')"
+        )
+        assert [picture_bytes(page, f"picture-{arm}") for arm in ARMS] == last
+        assert page.inner_text("#caption-base") == words and "3 steps" in words
+        assert page.input_value("#seed input") == "11" and page.input_value("#steps-1 input") == "3"
+        assert page.locator("#history img").count() == 1
+
+
+def test_one_click_compares_base_at_many_steps_with_calibrated_at_few(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    page.fill("#prompt textarea, #prompt input", "a blue cube")
+    page.click("#preset-against")
+    page.wait_for_function("document.querySelector('#caption-base').innerText.includes('30 steps · 30 NFE')")
+    assert "8 steps · 8 NFE" in page.inner_text("#caption-calibrated")
+    assert page.input_value("#steps-1 input") == "30" and page.input_value("#arm-3 input") == "Base"
+
+
+def test_a_grid_of_seeds_shows_one_row_large_and_means(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    page.click("#several button")
+    page.fill("#seeds textarea, #seeds input", "21, 22")
+    page.wait_for_selector("#count >> text=1 prompt × 3 seeds × 3 arms = 9 pictures")
+    ask(page, "a grid of cubes")
+    page.wait_for_selector("#grid img")
+    page.wait_for_selector("#means table")
+    assert page.locator("#grid button img, #grid .thumbnail-item img").count() == 9
+    first = picture_bytes(page, "picture-ensemble")
+    page.locator("#grid .thumbnail-item").nth(6).click()
+    assert wait_for_other_picture(page, "picture-ensemble", first) != first
+
+
+def test_the_difference_map_has_a_legend_in_words(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    ask(page, "one small cylinder")
+    page.wait_for_function("document.querySelector('#legend').innerText.includes('Right of it: Calibrated')")
+    page.get_by_label("Difference map").check()
+    page.wait_for_selector("#difference img")
+    assert "Absolute difference" in page.inner_text("#legend")
+    assert "levels" in page.inner_text("#legend") and not page.locator("#slider").is_visible()
+    before = picture_bytes(page, "difference")
+    ask(page, "two large spheres")
+    wait_for_other_picture(page, "difference", before)
+
+
+def test_a_png_goes_out_with_its_settings_and_brings_them_back(
+    page, tiny_studio: Studio, tmp_path: Path
+) -> None:
+    from calibri.sampling.png import read_settings, save_png
+
+    open_page(page, tiny_studio)
+    page.fill("#steps-2 input", "4")
+    page.fill("#seed input", "77")
+    ask(page, "a cube to keep")
+    page.wait_for_function("document.querySelector('#caption-calibrated').innerText.includes('4 steps')")
+    with page.expect_download() as waiting:
+        page.click("#get-2")
+    path = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    settings = read_settings(path)
+    assert (settings["prompt"], settings["seed"], settings["steps"]) == ("a cube to keep", 77, 4)
+    assert str(tiny_studio.log.parent) not in path.read_bytes().decode("latin-1")
+    with page.expect_download() as waiting:
+        page.click("#get-all")
+    assert waiting.value.suggested_filename == "comparison.zip"
+
+    page.fill("#prompt textarea, #prompt input", "something else")
+    page.fill("#seed input", "1")
+    upload = page.locator("#open-png").locator("xpath=..").locator("input[type=file]").first
+    upload.set_input_files(path)
+    page.wait_for_selector("#remark >> text=Settings from")
+    assert page.input_value("#prompt textarea, #prompt input") == "a cube to keep"
+    assert page.input_value("#seed input") == "77" and page.input_value("#arm-2 input") == "Bent (layer)"
+    from PIL import Image
+
+    bare = tmp_path / "bare.png"
+    save_png(Image.new("RGB", (8, 8)), bare, {"prompt": "a", "seed": 1, "steps": 2, "backbone": "SD3-medium"})
+    upload.set_input_files(bare)
+    page.wait_for_selector("text=was made on 'SD3-medium'")
+
+
+def test_a_picture_goes_to_the_desk_and_a_comparison_to_a_study(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    ask(page, "a pair to send")
+    page.wait_for_function("document.querySelector('#caption-ensemble').innerText.includes('NFE')")
+    assert page.locator("#send-1").is_disabled()  # the base has no scales of its own
+    page.click("#to-study")
+    page.wait_for_url("**/studies")
+    page.wait_for_function("document.querySelector('#new-prompts textarea')?.value === 'a pair to send'")
+    assert "Bent, 8 steps" in page.inner_text("#new-arms")
+    page.goto(tiny_studio.url)
+    page.wait_for_function("document.querySelector('#caption-ensemble')?.innerText.includes('NFE')")
+    page.wait_for_selector("#send-3:not([disabled])")
+    page.click("#send-3")
+    page.wait_for_url("**/scales")
+    page.wait_for_function("document.querySelectorAll('#members label').length === 2")
+    assert page.input_value("#prompt textarea, #prompt input") == "a pair to send"
 
 
 def test_a_visitor_waits_for_another_and_is_told_so(page, shared_studio: SharedStudio) -> None:
@@ -87,6 +195,19 @@ def test_stop_ends_the_wait(page, shared_studio: SharedStudio) -> None:
         page.click("#stop")
         page.wait_for_selector("text=Stopped.")
     assert page.locator("#picture-base img").count() == 0
+
+
+def test_stop_ends_a_render_under_way(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    for arm in (1, 2, 3):
+        page.fill(f"#steps-{arm} input", "100")
+    page.click("#several button")
+    page.fill("#seeds textarea, #seeds input", "31-45")
+    ask(page, "a render that is not wanted any more")
+    page.wait_for_selector("#pictures >> text=/step \\d+ of \\d+/")
+    page.click("#stop")
+    page.wait_for_selector("text=Stopped.")
+    assert page.locator("#history img").count() == 0
 
 
 def test_the_page_fits_a_phone(browser, tiny_studio: Studio) -> None:

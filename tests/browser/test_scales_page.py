@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from tests.browser.contrast import TOO_FAINT
 from tests.browser.running import Studio, picture_bytes, wait_for_other_picture
 
 SLIDERS = "#desk input[type=range]"
@@ -153,3 +156,96 @@ def test_bars_show_the_vector(page, tiny_studio: Studio) -> None:
     page.get_by_role("tab", name="Bars").click()
     page.wait_for_selector("#bars .js-plotly-plot .bars path", state="attached")
     assert page.locator("#bars .bars path").count() == 16
+
+
+def test_members_are_tabs_with_weights(page, tiny_studio: Studio) -> None:
+    before = open_page(page, tiny_studio)
+    assert not page.locator("#weight").is_visible()  # one plain vector needs none
+    page.locator(SLIDERS).nth(0).focus()
+    page.keyboard.press("PageUp")
+    before = wait_for_other_picture(page, "picture-calibrated", before)
+    page.click("#add-member")
+    page.wait_for_function("document.querySelectorAll('#members label').length === 2")
+    page.wait_for_selector("#caption-calibrated >> text=16 NFE")
+    page.click("#desk button[data-act=skip][data-group='double.0']")
+    page.fill("#weight input", "-0.5")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#members >> text=2: positive × −0.50")
+    assert values(page)[:3] == ["0.00", "0.00", "1.00"]
+    page.locator("#members input").nth(0).check()
+    page.wait_for_function("document.querySelector('#desk output').textContent === '1.20'")
+    page.fill("#weight input", "1.5")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#together >> text=Weights add up to 1.00")
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('#members label').length === 2")
+    page.click("#remove-member")
+    page.wait_for_function("document.querySelectorAll('#members label').length === 1")
+    page.wait_for_function("document.querySelector('#desk output').textContent === '0.00'")
+
+
+def test_an_ensemble_opens_and_is_saved_with_all_its_members(page, tiny_studio: Studio) -> None:
+    import json
+
+    before = open_page(page, tiny_studio)
+    page.get_by_role("tab", name="Files").click()
+    page.click("#saved input")
+    page.get_by_role("option", name="Pair (2 members)").click()
+    page.click("#open-saved")
+    wait_for_other_picture(page, "picture-calibrated", before)
+    labels = page.locator("#members label").all_inner_texts()
+    assert [t.strip() for t in labels] == ["1: positive × 1.50", "2: negative × −0.50"]
+    page.fill("#title input, #title textarea", "Pair kept whole")
+    page.click("#save")
+    page.wait_for_selector("text=Saved as")
+    path = tiny_studio.log.parent / "data" / "calibrations" / "pair-kept-whole.json"
+    members = json.loads(path.read_text(encoding="utf-8"))["members"]
+    assert [(m["weight"], m["condition"]) for m in members] == [(1.5, "positive"), (-0.5, "negative")]
+
+
+def test_blend_and_comparison_with_another_calibration(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    page.get_by_role("tab", name="Bars").click()
+    page.wait_for_selector("#bars .js-plotly-plot .bars path", state="attached")
+    page.click("#beside input")
+    page.get_by_role("option", name="Bent", exact=True).click()
+    page.wait_for_selector("#bars .scatterlayer path", state="attached")
+    slider = page.locator("#share input[type=range]")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
+    page.wait_for_function("document.querySelector('#desk output').textContent === '0.70'")
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function("document.querySelector('#desk output').textContent === '0.85'")
+    page.click("#undo")
+    page.wait_for_function("document.querySelector('#desk output').textContent === '1.00'")
+
+
+def test_the_keyboard_reaches_every_scale_with_a_ring_one_can_see(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    page.locator(SLIDERS).nth(0).focus()
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_function("document.querySelectorAll('#desk output')[2].textContent === '1.01'")
+    assert page.evaluate("document.activeElement.dataset.i") == "2"
+    ring = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert float(ring.removesuffix("px")) >= 2
+    assert "neighbour" in page.inner_text("#desk .desk-readout")
+    page.keyboard.press("Delete")
+    wait_for_text(page, "# all scales are 1")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/scales", "/"])
+def test_every_word_has_enough_contrast(browser, tiny_studio: Studio, scheme: str, path: str) -> None:
+    """WCAG AA: 4.5 to 1, 3 to 1 for large text."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    made = context.new_page()
+    made.goto(tiny_studio.url + path)
+    made.wait_for_selector("#model-bar .ready")
+    made.wait_for_selector(SLIDERS if path == "/scales" else "#render")
+    made.wait_for_timeout(1500)
+    assert made.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    assert made.evaluate(TOO_FAINT) == []
+    context.close()
