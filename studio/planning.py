@@ -152,7 +152,10 @@ def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
         gold = StudyArm(
             f"{study_id}:gold", study_id, "(plainly worse)", "gold", new.backbone, 1, place=len(arms)
         )
-        wanted = min(50, math.ceil(new.protocol.cap * new.protocol.gold_rate) + 2)
+        real = sum(pair.kind == "real" for pair in pairs)
+        left = max(0.1, 1 - new.protocol.gold_rate - new.protocol.repeat_rate)  # the share of real pairs
+        most = min(new.protocol.cap, math.ceil(real / left))  # pairs that one rater can see
+        wanted = min(50, math.ceil(most * new.protocol.gold_rate) + 2)
         order = random.sample(new.prompts, len(new.prompts))
         for i in range(wanted):
             pixels = random.randrange(FIRST_SEED, LAST_SEED)

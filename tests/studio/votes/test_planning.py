@@ -36,7 +36,7 @@ def test_gold_and_repeat_pairs_are_planned_as_the_protocol_says():
     _, arms, pairs = plan(new(10, protocol=PRESETS["side-by-side"]))
     kinds = [p.kind for p in pairs]
     assert kinds.count("real") == kinds.count("repeat") == 10
-    assert kinds.count("gold") == 6  # 0.1 × 35, and two to spare
+    assert kinds.count("gold") == 4  # of 13 showings a tenth, and two to spare
     assert arms[-1].kind == "gold"
     assert not {p.seed for p in pairs if p.kind == "gold"} & {p.seed for p in pairs if p.kind == "real"}
 
@@ -116,3 +116,11 @@ def test_an_arm_is_what_its_calibration_is():
 def test_two_arms_that_render_the_same():
     with pytest.raises(StudyError, match="the same pictures"):
         plan(new(arms=(*ARMS, NewArm(label="again", kind="calibrated", calibration=calibration()))))
+
+
+def test_a_small_study_gets_few_gold_pairs_and_a_large_one_enough_for_its_cap():
+    def gold(count: int, **protocol) -> int:
+        return sum(p.kind == "gold" for p in plan(new(count, protocol=Protocol(**protocol)))[2])
+
+    assert gold(2, cap=250, gold_rate=0.1, repeat_rate=0.1) == 3
+    assert gold(200, cap=40, gold_rate=0.1) == 6
