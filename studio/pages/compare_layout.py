@@ -191,7 +191,7 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
         try_prompt = gr.Button("Try a prompt of your own", elem_id="go-prompt")
         gr.Button("Move a slider", link="scales", elem_id="go-scales")
         gr.Button(
-            "Vote for the better picture", link="vote", elem_id="go-vote", visible=services.db is not None
+            "Vote for the better picture", link="quick", elem_id="go-vote", visible=services.db is not None
         )
     with gr.Row(elem_id="many"):
         with gr.Column(min_width=320, scale=2):
