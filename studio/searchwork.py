@@ -40,7 +40,7 @@ MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Form:
-    """The settings of a search as they were typed. None or an empty text: as the preset has it.
+    """The settings of a search as they were typed. 0 or an empty text: as the preset has it.
 
     `rewards`, `judges`: names, with a weight behind a colon. `minutes`: 0 is no limit. `prompts`: one a line.
     `strength`: guidance that a guided pair starts with.
@@ -59,11 +59,10 @@ class Form:
     seed: Any = 0
     objective: Any = "difference"
     convergence: Any = ""
-    sigma0: Any = None
-    popsize: Any = None
-    bucket: Any = None
-    low: Any = None
-    high: Any = None
+    sigma0: Any = 0
+    popsize: Any = 0
+    bucket: Any = 0
+    bounds: Any = ""
     judges: Any = JUDGES
     held_out_pairs: Any = 128
     prompts: Any = ""
@@ -143,10 +142,8 @@ def config_of(services: Services, visitor: object, form: Form) -> SearchConfig:
             values[name] = _whole(name, value, low, high)
     if form.sigma0 not in (None, "", 0):
         values["sigma0"] = form.sigma0
-    if form.low not in (None, "") or form.high not in (None, ""):
-        if form.low in (None, "") or form.high in (None, ""):
-            raise SearchError("Give both bounds, or none.")
-        values["bounds"] = (form.low, form.high)
+    if str(form.bounds or "").strip():
+        values["bounds"] = _bounds(str(form.bounds))
     if form.convergence:
         values["convergence"] = form.convergence
     if form.objective != "difference":
@@ -170,6 +167,14 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
     if not is_whole(value, low, high):
         raise SearchError(f"{name}: expected a whole number from {low} to {high}, came {value!r}.")
     return int(value)  # type: ignore[call-overload]
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.replace(";", ",").split(","))
+    except ValueError as error:
+        raise SearchError(f"Bounds: expected two numbers like 0.5, 1.5, came {text[:40]!r}.") from error
+    return low, high
 
 
 def _prompts(backbone: str, text: str) -> dict[str, tuple[str, ...]]:

@@ -73,13 +73,17 @@ def form_fields(services: Services, usual: Form) -> tuple[list[Any], gr.UploadBu
             made["seed"] = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=90
             )
-            made["sigma0"] = gr.Number(None, label="First step", placeholder="preset's", min_width=90)
+            made["sigma0"] = gr.Number(0, label="First step", info="0: the preset's", minimum=0, min_width=90)
         with gr.Row():
-            made["popsize"] = gr.Number(None, label="Candidates", precision=0, min_width=90)
-            made["bucket"] = gr.Number(None, label="Pairs a generation", precision=0, min_width=90)
-        with gr.Row():
-            made["low"] = gr.Number(None, label="Lowest scale", min_width=90)
-            made["high"] = gr.Number(None, label="Highest scale", min_width=90)
+            made["popsize"] = gr.Number(
+                0, label="Candidates", info="0: by the number of scales", precision=0, minimum=0, min_width=90
+            )
+            made["bucket"] = gr.Number(
+                0, label="Pairs a generation", info="0: the preset's", precision=0, minimum=0, min_width=90
+            )
+        made["bounds"] = gr.Textbox(
+            label="Bounds of the scales", placeholder="0.5, 1.5 on tabletop, else -1, 2", max_lines=1
+        )
         made["objective"] = gr.Dropdown(
             [("Difference of rewards", "difference"), ("Win rate", "win-rate")],
             value="difference",
