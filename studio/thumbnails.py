@@ -14,6 +14,7 @@ from studio.stores.calibrations import CalibrationStore
 from studio.stores.renders import Kept, RenderCache
 
 if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
     from calibri.calibration.artifact import Calibration
 
 log = logging.getLogger(__name__)
@@ -99,29 +100,31 @@ class Thumbnails:
             if backbone is None:
                 return
             try:
-                self._make(calibration)
+                self._make(calibration, backbone)
             except CalibriError as error:
                 if self._closed:
                     return
-                log.warning("no picture of “%s”: %s", calibration.title, error)
-                self._failed[calibration.hash, backbone.fingerprint] = str(error)
+                if self._host.backbone is backbone:  # else another one was loaded meanwhile
+                    log.warning("no picture of “%s”: %s", calibration.title, error)
+                    self._failed[calibration.hash, backbone.fingerprint] = str(error)
             except Exception as error:
                 log.exception("no picture of “%s”", calibration.title)
                 self._failed[calibration.hash, backbone.fingerprint] = f"no picture: {type(error).__name__}"
             self.revision += 1
 
-    def _make(self, calibration: Calibration) -> None:
+    def _make(self, calibration: Calibration, backbone: Backbone) -> None:
         from PIL.Image import Resampling
 
         from calibri.sampling.request import RenderRequest
 
-        backbone = self._host.wait_ready()
         steps = backbone.spec.steps
         request = RenderRequest.of(PROMPT, SEED, steps, calibration=calibration)
         label = "a picture for the library"
         rendered = self._host.render(
             [request], priority=Priority.SEARCH, label=label, cancel=lambda: self._closed
         )[0]
+        if self._host.backbone is not backbone:
+            return
         key = RenderCache.key(backbone.fingerprint, PROMPT, SEED, steps, calibration)
         self.renders.put(key, Kept(rendered.image, rendered.nfe, rendered.seconds))
         small = rendered.image.copy()

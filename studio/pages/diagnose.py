@@ -27,6 +27,7 @@ from studio.components import (
     visitor_state,
     waiting,
     was_cancelled,
+    when_loaded,
     when_ready,
 )
 from studio.searchwork import JUDGES, REWARDS, known_rewards
@@ -40,7 +41,7 @@ LEAD = (
     "each block is a start for a search, not a result."
 )
 NO_CELL = (
-    "Click on a cell of the heat map, or choose one in the list: its pictures appear here, beside the base's."
+    "Click on a cell of the heat map, or choose one in the list: its pictures appear here, below the base's."
 )
 NO_COST = "What it costs is said here when the backbone is there."
 NO_SWEEP = "No sweep yet. Press “Start sweep”: the heat map fills block by block."
@@ -136,7 +137,7 @@ def build(services: Services) -> None:
         )  # fmt: skip
         granularity = gr.Radio(
             [(g.capitalize(), g) for g in GRANULARITIES], value="block", label="One scale for each",
-            info="finer means more cells", scale=2, min_width=250, elem_id="sweep-granularity",
+            info="finer means more cells", scale=3, min_width=260, elem_id="sweep-granularity",
         )  # fmt: skip
         pairs = gr.Slider(
             2, 128, 16, step=1, label="Prompts", info="for each cell; more narrow the intervals", scale=2,
@@ -336,4 +337,5 @@ def build(services: Services) -> None:
             gr.Dropdown(listed(services), value=chosen),
         ]
 
+    when_loaded(visitor)
     when_ready(services.host, visitor, ready, form, [steps, guidance, cost, which])

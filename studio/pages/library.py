@@ -376,10 +376,10 @@ def build(services: Services) -> None:
         return drawn(services, "", BASE)
 
     def ready(_: object, now: str) -> list[Any]:
-        """The first calibration of the loaded backbone is chosen, unless one is already."""
+        """The first calibration of the loaded backbone is chosen, unless one of it is already."""
         spec = services.host.wait_ready().spec
-        first = next(iter(store.entries(spec.name)), None)
-        keep = found(services, now) or first
+        entries = store.entries(spec.name)
+        keep = next((e for e in entries if e.id == now), next(iter(entries), None))
         return [gr.Slider(value=spec.steps), keep.id if keep is not None else ""]
 
     when_loaded(visitor, on_load, [], kept)
