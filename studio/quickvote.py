@@ -141,9 +141,12 @@ def standing(studies: Studies, backbone: str) -> Analysis | None:
 
 
 def _label(c: Contender) -> str:
-    """Readable, and different for different calibrations of one title."""
+    """Readable, and different for different calibrations of one title. What a search writes behind the first
+    comma of a title is left out.
+    """
+    name = c.label.partition(",")[0][:40].strip() or c.kind
     mark = f" #{c.calibration_hash[:4]}" if c.calibration_hash else ""
-    return f"{c.label}{mark}, {c.steps} steps" + ("" if c.guidance == 1 else f", guidance {c.guidance:g}")
+    return f"{name}{mark}, {c.steps} steps" + ("" if c.guidance == 1 else f", guidance {c.guidance:g}")
 
 
 def _arm(study: str, backbone: str, c: Contender) -> StudyArm:

@@ -223,7 +223,10 @@ def build(services: Services) -> None:
             on_step=step_words(progress, "Rendering"),
             on_wait=waiting(progress),
         )
-        asked = hint("Which one do you like better? The names follow when you have chosen.")
+        asked = hint(
+            f"<b>{html.escape(' '.join(text.split()))}</b>: which one do you like better? "
+            "The names follow when you have chosen."
+        )
         keep = {"study": made.study, "token": made.token}
         shown = [gr.Button(interactive=True)] * len(buttons)
         return [keep, enlarged(made.left), enlarged(made.right), asked, *shown]
