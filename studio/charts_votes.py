@@ -75,7 +75,7 @@ def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figu
         "layout": layout(
             x="win rate, % (ties half)",
             y="",
-            height=90 + sum(48 if whole else 30 for *_, whole in rows or [(True,)]),
+            height=max(140, 90 + sum(18 + 15 * (1 + name.count("<br>")) for name, *_ in rows)),
             xaxis={"range": [0, 100], "showgrid": True},
             yaxis={
                 "type": "category",
