@@ -58,6 +58,8 @@ def words(services: Services, visitor: object) -> tuple[str, ...]:
         desk = services.visitors.of(visitor).desk
         level = desk.layout.granularity if desk is not None else "layer"
         scales = f"{len(backbone.layout(level).names)} scales, one a {level}"
+    if services.settings.no_search:
+        return scales, loading, "no searches here: nothing runs in the background"
     return scales, loading, services.jobs.busy_words() if services.jobs is not None else ""
 
 
@@ -119,17 +121,17 @@ def model_bar(services: Services) -> None:
     Context.root_block.load(opened, [visitor], [bar, drawn, loads, change], **quiet)
 
     @guard
-    def on_open(request: gr.Request) -> list[Any]:
+    def open_chooser(request: gr.Request) -> list[Any]:
         services.organisers_only(services.username(request))
         names = switching.offered(services)
         now = host.status.backbone
         return [gr.Row(visible=True), gr.Dropdown(names, value=now if now in names else None), ""]
 
     @guard
-    def on_load(name: object, request: gr.Request) -> list[Any]:
+    def load_chosen(name: object, request: gr.Request) -> list[Any]:
         return [gr.Row(visible=False), said(switching.switch(services, name, services.username(request)))]
 
-    change.click(on_open, None, [chooser, which, told], **quiet)
-    load.click(on_load, which, [chooser, told], **quiet)
+    change.click(open_chooser, None, [chooser, which, told], **quiet)
+    load.click(load_chosen, which, [chooser, told], **quiet)
     close.click(lambda: [gr.Row(visible=False), ""], None, [chooser, told], **quiet)
     marker.change(lambda: "", None, told, **quiet)

@@ -36,6 +36,7 @@ from studio.components import (
     visitor_state,
     waiting,
     when_loaded,
+    when_switched,
 )
 from studio.quickvote import Contender, Offer, offer, standing, vote
 from studio.results import headline
@@ -281,3 +282,4 @@ def build(services: Services) -> None:
         return [on_level(level), *score(services), source, text]
 
     when_loaded(visitor, on_load, [granularity], [calibrated, words, forest, whose, prompt])
+    when_switched(on_load, [visitor, granularity], [calibrated, words, forest, whose, prompt])
