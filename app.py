@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{services.host.status.backbone} loads in the background). Ctrl+C ends it.",
         flush=True,
     )
+    if settings.demo and not settings.accounts:
+        print("Nobody can organise this public studio: give accounts in CALIBRI_AUTH.", flush=True)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
