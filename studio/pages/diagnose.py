@@ -204,6 +204,8 @@ def build(services: Services) -> None:
     pulse, grown, paced = (gr.Textbox("", visible="hidden") for _ in range(3))
     form = [rewards, pairs, steps, granularity, guidance, values, prompts]
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    # What may answer with a sentence goes through the queue: elsewhere the browser would log an error too.
+    asking: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     # what it will cost
 
@@ -262,9 +264,9 @@ def build(services: Services) -> None:
         sweepwork.sweeps_of(services).resume(sweep_id)
         return state_of(services, sweep_id)
 
-    start.click(on_start, form, which, **quiet)
-    stop.click(on_stop, which, state, **quiet)
-    resume.click(on_resume, which, state, **quiet)
+    start.click(on_start, form, which, **asking)
+    stop.click(on_stop, which, state, **asking)
+    resume.click(on_resume, which, state, **asking)
 
     # a cell
 
@@ -303,7 +305,7 @@ def build(services: Services) -> None:
             if not was_cancelled(error):
                 raise  # a newer choice took over: its pictures are on the way
 
-    heat.select(on_click, which, [key, cell], **quiet)
+    heat.select(on_click, which, [key, cell], **asking)
     cell.input(lambda chosen: chosen or "", cell, key, **quiet)
     key.change(
         on_key,
@@ -321,7 +323,7 @@ def build(services: Services) -> None:
         made = sweepwork.best_on_desk(services, visitor_id, sweep_id)
         return made.title
 
-    best.click(on_best, [visitor, which], go, **quiet).success(
+    best.click(on_best, [visitor, which], go, **asking).success(
         None, None, None, js=GO_TO_SCALES, api_visibility="private"
     )
 

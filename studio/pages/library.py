@@ -212,6 +212,8 @@ def build(services: Services) -> None:
     selected, gone, pulse = (gr.Textbox("", visible="hidden") for _ in range(3))
     file_name, file_text, go = (gr.Textbox("", visible="hidden") for _ in range(3))
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    # What may answer with a sentence goes through the queue: elsewhere the browser would log an error too.
+    asking: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [visitor, selected, beside, prompt, seed, steps]
     kept, facts_of = [cards, beside, trash], [title, about, bars, note]
 
@@ -259,7 +261,7 @@ def build(services: Services) -> None:
     }
     gr.Timer(1.5).tick(tick, None, pulse, **quiet)
     pulse.change(lambda s, b: drawn(services, s, b), [selected, beside], kept, **quiet)
-    cards.select(on_card, None, selected, **quiet)
+    cards.select(on_card, None, selected, **asking)
     selected.change(lambda s, b: described(services, s, b), [selected, beside], facts_of, **quiet).then(
         **rendering
     )
@@ -323,12 +325,12 @@ def build(services: Services) -> None:
         last = came[-1].id if came else entry_id
         return changed(last, other, shelf.import_words(came, refused))
 
-    gr.on([rename.click, title.submit], on_rename, [selected, beside, title], outputs, **quiet)
-    copy.click(on_copy, [selected, beside], outputs, **quiet)
-    delete.click(on_delete, [selected, beside], outputs, **quiet)
-    undo.click(on_restore, [gone, beside], outputs, **quiet)
-    restore.click(on_restore, [trash, beside], outputs, **quiet)
-    upload.upload(on_import, [upload, selected, beside], outputs, **quiet)
+    gr.on([rename.click, title.submit], on_rename, [selected, beside, title], outputs, **asking)
+    copy.click(on_copy, [selected, beside], outputs, **asking)
+    delete.click(on_delete, [selected, beside], outputs, **asking)
+    undo.click(on_restore, [gone, beside], outputs, **asking)
+    restore.click(on_restore, [trash, beside], outputs, **asking)
+    upload.upload(on_import, [upload, selected, beside], outputs, **asking)
 
     # going on from here
 
@@ -358,10 +360,10 @@ def build(services: Services) -> None:
         return compare(services, visitor_id, order, on_step=on_step, on_wait=on_wait).id
 
     away: dict[str, Any] = {"api_visibility": "private"}
-    export.click(on_export, selected, [file_name, file_text], **quiet).success(
+    export.click(on_export, selected, [file_name, file_text], **asking).success(
         None, [file_name, file_text], js=SAVE_SCRIPT, **away
     )
-    scales.click(on_open, [visitor, selected], go, **quiet).success(None, js=go_to("scales"), **away)
+    scales.click(on_open, [visitor, selected], go, **asking).success(None, js=go_to("scales"), **away)
     against.click(
         on_compare,
         [visitor, selected, prompt, seed, steps],

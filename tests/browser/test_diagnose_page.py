@@ -32,7 +32,7 @@ def fill_form(page, values: str = "0, 1.5") -> None:
     page.wait_for_function("document.querySelector('#sweep-steps input[type=number]').value === '2'")
     choose_rewards(page, "tabletop-quality")
     set_number(page, "sweep-pairs", 2)
-    page.get_by_text("More settings").click()
+    page.get_by_role("button", name="More settings").click()
     page.fill("#sweep-values input, #sweep-values textarea", values)
     page.fill("#sweep-prompts textarea", "a red cube\na blue ball")
     page.wait_for_selector("#sweep-cost >> text=12 scales × 2 values = 24 cells, each on 2 prompts")
@@ -105,14 +105,14 @@ def test_what_does_not_fit_is_a_sentence(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url + "/diagnose")
     page.wait_for_selector("#model-bar .ready")
     page.wait_for_selector("#sweep-cost >> text=Type prompts that suit tiny")
-    page.get_by_text("More settings").click()
+    page.get_by_role("button", name="More settings").click()
     page.fill("#sweep-prompts textarea", "a red cube")
     page.fill("#sweep-values input, #sweep-values textarea", "0, 1")
     page.wait_for_selector("#sweep-cost >> text=leave it out")
     page.fill("#sweep-values input, #sweep-values textarea", "many")
     page.wait_for_selector("#sweep-cost >> text=Values are numbers with commas between")
     page.click("#sweep-start")
-    page.wait_for_selector(".toast-wrap >> text=Values are numbers with commas between")
+    page.locator(".toast-body").filter(has_text="Values are numbers with commas between").wait_for()
 
 
 def test_stopped_and_resumed_after_a_reload(page, tiny_studio: Studio) -> None:

@@ -50,7 +50,7 @@ def test_saved_in_scales_it_is_kept_renamed_copied_deleted_and_back(page, tiny_s
     page.get_by_role("tab", name="Files").click()
     page.fill("#title input, #title textarea", "From the desk")
     page.click("#save")
-    page.wait_for_selector(".toast-wrap >> text=From the desk")
+    page.wait_for_function("document.querySelector('#saved input').value === 'From the desk'")
 
     open_library(page, tiny_studio)
     wait_for_names(page, "From the desk")
@@ -61,7 +61,7 @@ def test_saved_in_scales_it_is_kept_renamed_copied_deleted_and_back(page, tiny_s
     wait_for_names(page, "Kept by the test", absent=("From the desk",))
     title_field(page).fill("Bent")
     page.click("#library-rename")
-    page.wait_for_selector(".toast-wrap >> text=already a calibration called “Bent”")
+    page.locator(".toast-body").filter(has_text="already a calibration called “Bent”").wait_for()
 
     page.click("#library-duplicate")
     wait_for_names(page, "Kept by the test", "Kept by the test copy")
@@ -136,7 +136,7 @@ def test_what_another_visitor_deleted_meanwhile_is_a_sentence(page, tiny_studio:
     folder = tiny_studio.log.parent / "data" / "calibrations"
     (folder / "bent-copy.json").unlink()
     page.click("#library-duplicate")
-    page.wait_for_selector(".toast-wrap >> text=There is no saved calibration")
+    page.locator(".toast-body").filter(has_text="There is no saved calibration").wait_for()
 
 
 def test_the_keyboard_reaches_every_card(page, tiny_studio: Studio) -> None:
