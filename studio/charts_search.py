@@ -69,7 +69,7 @@ def reward_figure(runs: Sequence[Run]) -> Figure:
     for i, run in enumerate(runs):
         colour, steps = _colour(i), kept(run.steps)
         x = [s.images for s in steps]
-        numbers = [s.generation for s in steps]
+        numbers = [s.generation + 1 for s in steps]
         group = {} if single else {"legendgroup": run.id}  # groups of a legend stand below each other
         first = "" if single else f"{run.title}: "
         if single:
@@ -92,7 +92,7 @@ def reward_figure(runs: Sequence[Run]) -> Figure:
                 [short(s.mean_gain) for s in steps],
                 f"{first}mean of candidates",
                 line={"color": colour, "width": 1.5 if single else 2, "dash": DASHES[i % len(DASHES)]},
-                customdata=[[s.generation, short(s.low), short(s.high)] for s in steps],
+                customdata=[[s.generation + 1, short(s.low), short(s.high)] for s in steps],
                 hovertemplate="mean of generation %{customdata[0]}<br><b>%{y}</b> "
                 "[%{customdata[1]}, %{customdata[2]}], 95 % over its pairs<extra></extra>",
                 **group,
@@ -204,7 +204,7 @@ def step_figure(runs: Sequence[Run]) -> Figure:
     data: list[dict[str, Any]] = []
     for i, run in enumerate(runs):
         steps = kept(run.steps)
-        x, numbers = [s.images for s in steps], [s.generation for s in steps]
+        x, numbers = [s.images for s in steps], [s.generation + 1 for s in steps]
         first = "" if len(runs) == 1 else f"{run.title}: "
         shared: dict[str, Any] = {"customdata": numbers}
         if len(runs) > 1:
@@ -277,7 +277,7 @@ def spread_figure(run: Run) -> Figure:
     """The standard deviation of each scale, coloured by its layer."""
     scales = _scales_of(run)
     steps = kept(run.steps, min(MOST, max(64, ALL // max(1, len(scales)))))
-    x, numbers = [s.images for s in steps], [s.generation for s in steps]
+    x, numbers = [s.images for s in steps], [s.generation + 1 for s in steps]
     data, named = [], set()
     for place, label, layer in scales:
         words = LAYERS.get(layer, layer)
@@ -338,7 +338,11 @@ def mean_figure(run: Run) -> Figure:
             y="scale, first block on top",
             height=max(280, min(640, 90 + 14 * len(names))),
             uirevision=run.id,
-            yaxis={"autorange": "reversed", "type": "category"},
+            yaxis={
+                "title": {"text": "scale, first block on top", "standoff": 12},
+                "autorange": "reversed",
+                "type": "category",
+            },
         ),
         "words": f"The mean of {len(names)} scales over {len(run.steps)} generations."
         if steps

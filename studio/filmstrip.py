@@ -115,5 +115,5 @@ class Filmstrip:
 
 
 def fixed_prompts(config: Any) -> tuple[str, ...]:
-    """FRAMES prompts that stay the same over all of a search: those it validates on, or the first ones."""
-    return tuple((config.validation_prompts or config.prompts)[:FRAMES])
+    """FRAMES prompts that stay the same over all of a search: those it validates on first."""
+    return (*config.validation_prompts, *config.prompts)[:FRAMES]

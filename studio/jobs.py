@@ -341,7 +341,7 @@ class SearchJobs:
                     stack.enter_context(
                         self._host.hold(
                             Priority.SEARCH,
-                            f"the search “{job.title}”",
+                            "a search",
                             cancel=lambda: job.leave or job.pause or job.ends,
                         )
                     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from typing import TYPE_CHECKING
 
 from calibri.commands.live import duration
@@ -100,13 +101,19 @@ def _end(status: JobStatus, run: Run) -> str:
     result = run.result
     gains = "".join(
         f"<tr><td>{html.escape(name)}{' (judge)' if name in result.judges else ''}</td>"
-        f"<td class='n'>{html.escape(gain.text().replace('-', '−'))}</td></tr>"
+        f"<td class='n'>{html.escape(_minus(gain.text()))}</td></tr>"
         for name, gain in result.gains.items()
     )
     table = f"<table aria-label='gain over the base on held-out pairs'>{gains}</table>" if gains else ""
     more = f" {NOT_BETTER[result.verdict]}" if result.verdict in NOT_BETTER else ""
-    where = f"Ended: {result.reason}. {result.text.split('; the point')[0].rstrip('.')}.{more}"
-    return f"<div class='hint verdict-{result.verdict.replace(' ', '-')}'>{html.escape(where)}{table}</div>"
+    told = f"Ended: {result.reason}. {result.text.split('; the point')[0].rstrip('.')}.{more}"
+    kind = result.verdict.replace(" ", "-")
+    return f"<div class='hint verdict-{kind}'>{html.escape(_minus(told))}{table}</div>"
+
+
+def _minus(text: str) -> str:
+    """Numbers with a real minus sign."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 
 def table(run: Run) -> str:

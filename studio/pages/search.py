@@ -122,7 +122,7 @@ def buttons(services: Services, main: object) -> list[Any]:
     resume = status.state in ("paused", "interrupted", "failed", "done") and not runs[0].error
     return [
         gr.Button(interactive=on),
-        gr.Button("Go on with more images" if status.state == "done" else "Resume", interactive=resume),
+        gr.Button("Go on" if status.state == "done" else "Resume", interactive=resume),
         gr.Button(interactive=status.state in ("queued", "running", "paused") and not judging),
         gr.Button(visible=judging),
         *[gr.Button(interactive=found)] * 3,

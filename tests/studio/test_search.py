@@ -160,7 +160,7 @@ def test_two_visitors_see_one_search_and_the_parts_that_changed(searching: Servi
     assert one[0] != page.beats(searching, "gone", [])[0]
     [pause, resume, stop, skip, scales, compare, save] = page.buttons(searching, run)
     assert not pause.interactive and not stop.interactive and not skip.visible
-    assert resume.interactive and resume.value == "Go on with more images"
+    assert resume.interactive and resume.value == "Go on"
     assert scales.interactive and compare.interactive and save.interactive
     figures = page.figures(searching, run, [])
     assert len(figures) == 4 and all(figure["data"] for figure in figures)
