@@ -395,7 +395,8 @@ def build(services: Services) -> None:
         entry = services.calibrations.save(jobs.calibration(run))
         gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
 
-    takes[2].click(on_save, main, None, **quiet)
+    spoken = {**quiet, "queue": True}  # outside the queue gr.Info reaches nobody
+    takes[2].click(on_save, main, None, **spoken)
 
     # the form's own ways
 
@@ -407,7 +408,7 @@ def build(services: Services) -> None:
         gr.Info(html.escape(start_file(services, visitor_id, Path(path), granularity)), duration=5)
         return gr.Dropdown(value=DESK)
 
-    upload.upload(on_upload, [visitor, upload, field["granularity"]], field["start"], **quiet)
+    upload.upload(on_upload, [visitor, upload, field["granularity"]], field["start"], **spoken)
 
     def on_load(visitor_id: str, kept: Any) -> list[Any]:
         run, beside = chosen(jobs, kept)
