@@ -140,7 +140,7 @@ def build(services: Services) -> None:
             info="finer means more cells", scale=3, min_width=260, elem_id="sweep-granularity",
         )  # fmt: skip
         pairs = gr.Slider(
-            2, 128, 16, step=1, label="Prompts", info="for each cell; more narrow the intervals", scale=2,
+            2, 128, 16, step=1, label="Prompts", info="for each cell", scale=2,
             min_width=190, elem_id="sweep-pairs",
         )  # fmt: skip
         steps = gr.Slider(
