@@ -19,6 +19,7 @@ from studio.services import Services
 from studio.settings import Settings
 from studio.stores.calibrations import CalibrationStore
 from studio.studies import open_studies
+from studio.sweeps import Sweeps
 from studio.ui import build_app, launch_options
 from tests.browser.running import free_port
 
@@ -71,13 +72,16 @@ def launched(folder: Path, host: ModelHost, **settings: Any) -> Iterator[Launche
         Calibration(
             title=title, backbone="tiny", granularity="layer", names=layout.names, members=members
         ).save(folder / "built-in" / f"{title.lower()}.json")
+    data = folder / "data"
+    jobs = None if settings.get("no_search") else SearchJobs(host, data / "runs", folder)
     services = Services(
-        settings=Settings(backbone="tiny", data=folder / "data", **settings),
+        settings=Settings(backbone="tiny", data=data, **settings),
         host=host,
-        calibrations=CalibrationStore(folder / "built-in", folder / "data" / "calibrations"),
+        calibrations=CalibrationStore(folder / "built-in", data / "calibrations"),
         assets=folder,
-        studies=open_studies(folder / "data", host),
-        jobs=None if settings.get("no_search") else SearchJobs(host, folder / "data" / "runs", folder),
+        studies=open_studies(data, host),
+        jobs=jobs,
+        sweeps=jobs and Sweeps(data / "sweeps", host, pace=jobs.pace, load=jobs.reward),
     )
     app = build_app(services).queue(
         max_size=services.settings.queue, default_concurrency_limit=8, api_open=False
