@@ -75,7 +75,11 @@ def test_saved_in_scales_it_is_kept_renamed_copied_deleted_and_back(page, tiny_s
     page.reload()
     wait_for_names(page, "Kept by the test", "Kept by the test copy")
     page.wait_for_function(
-        "[...document.querySelectorAll('#library-cards .card')].every(c => c.querySelector('img'))"
+        """() => {
+          const tiny = [...document.querySelectorAll('#library-cards .card')]
+            .filter(c => c.textContent.includes('tiny ·'));
+          return tiny.length >= 4 && tiny.every(c => c.querySelector('img'));
+        }"""
     )
 
 
