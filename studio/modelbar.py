@@ -131,7 +131,9 @@ def model_bar(services: Services) -> None:
     def load_chosen(name: object, request: gr.Request) -> list[Any]:
         return [gr.Row(visible=False), said(switching.switch(services, name, services.username(request)))]
 
-    change.click(open_chooser, None, [chooser, which, told], **quiet)
-    load.click(load_chosen, which, [chooser, told], **quiet)
+    # Through the queue: what an event outside of it refuses stands in the console, and nowhere on the page.
+    said_aloud = quiet | {"queue": True, "concurrency_limit": 8, "concurrency_id": "backbone"}
+    change.click(open_chooser, None, [chooser, which, told], **said_aloud)
+    load.click(load_chosen, which, [chooser, told], **said_aloud)
     close.click(lambda: [gr.Row(visible=False), ""], None, [chooser, told], **quiet)
     marker.change(lambda: "", None, told, **quiet)
