@@ -301,7 +301,9 @@ def build(services: Services) -> None:
         **quiet,
     )
 
-    # what people do
+    # what people do: through the queue, where a refusal is a sentence and no error of the server
+
+    spoken = {**quiet, "queue": True}
 
     def after(run: Any, beside: Any) -> list[Any]:
         """What every act sends back: the choices, what this browser looks at, and the changed words."""
@@ -324,7 +326,7 @@ def build(services: Services) -> None:
         services.organisers_only(user)
         return after(start(services, visitor_id, Form(*values), user or ""), [])
 
-    begin.click(on_start, [visitor, *selection, *fields], follows, **quiet)
+    begin.click(on_start, [visitor, *selection, *fields], follows, **spoken)
 
     def acting(do: Any) -> Any:
         @guard
@@ -341,15 +343,15 @@ def build(services: Services) -> None:
         if jobs.status(run).state != "stopping":  # a second press is not meant for the judgement
             jobs.stop(run)
 
-    acts[0].click(acting(lambda run, _: jobs.pause(run)), selection, follows, **quiet)
+    acts[0].click(acting(lambda run, _: jobs.pause(run)), selection, follows, **spoken)
     acts[1].click(
         acting(lambda run, values: more(services, run, Form(*values))),
         [*selection, *fields],
         follows,
-        **quiet,
+        **spoken,
     )
-    acts[2].click(acting(stop), selection, follows, **quiet)
-    skip.click(acting(lambda run, _: jobs.stop(run)), selection, follows, **quiet)
+    acts[2].click(acting(stop), selection, follows, **spoken)
+    skip.click(acting(lambda run, _: jobs.stop(run)), selection, follows, **spoken)
 
     # what was found
 
@@ -357,7 +359,7 @@ def build(services: Services) -> None:
     def on_scales(visitor_id: object, run: Any) -> None:
         opened(services, visitor_id, jobs.calibration(run))
 
-    takes[0].click(on_scales, [visitor, main], None, **quiet).success(None, js=GO % "/scales", **quiet)
+    takes[0].click(on_scales, [visitor, main], None, **spoken).success(None, js=GO % "/scales", **quiet)
 
     @guard
     def on_compare(visitor_id: object, run: Any, progress: gr.Progress = gr.Progress()) -> str:
@@ -395,7 +397,6 @@ def build(services: Services) -> None:
         entry = services.calibrations.save(jobs.calibration(run))
         gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
 
-    spoken = {**quiet, "queue": True}  # outside the queue gr.Info reaches nobody
     takes[2].click(on_save, main, None, **spoken)
 
     # the form's own ways
