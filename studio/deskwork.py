@@ -22,13 +22,14 @@ def desk_of(services: Services, place: Visitor, granularity: str | None = None) 
     """The visitor's desk for the loaded backbone, at this granularity (values are carried over), made when
     there is none."""
     backbone = services.host.wait_ready()
-    desk = place.desk
-    level = granularity or (desk.layout.granularity if desk else "layer")
-    layout = backbone.layout(level)
-    if desk is None or not _same_backbone(desk, backbone.layout(desk.layout.granularity)):
-        desk = Desk.neutral(layout)
-    place.desk = desk.carried_to(layout)
-    return place.desk
+    with place.editing:
+        desk = place.desk
+        level = granularity or (desk.layout.granularity if desk else "layer")
+        layout = backbone.layout(level)
+        if desk is None or not _same_backbone(desk, backbone.layout(desk.layout.granularity)):
+            desk = Desk.neutral(layout)
+        place.desk = desk.carried_to(layout)
+        return place.desk
 
 
 def _same_backbone(desk: Desk, layout: Layout) -> bool:
@@ -38,8 +39,10 @@ def _same_backbone(desk: Desk, layout: Layout) -> bool:
 def change(services: Services, visitor: object, edit: Callable[[Desk], Desk]) -> Desk:
     """Apply one edit to the visitor's desk and keep the result. An error of the edit leaves it as it was."""
     place = services.visitors.of(visitor)
-    place.desk = edit(desk_of(services, place))
-    return place.desk
+    services.host.wait_ready()
+    with place.editing:
+        place.desk = edit(desk_of(services, place))
+        return place.desk
 
 
 def from_text(services: Services, visitor: object, text: str) -> Desk:
@@ -53,7 +56,8 @@ def opened(services: Services, visitor: object, calibration: Calibration) -> tup
     place = services.visitors.of(visitor)
     backbone = services.host.wait_ready()
     fitting = calibration.on_layout(backbone.layout(calibration.granularity))
-    place.desk = desk_of(services, place, calibration.granularity).hold(fitting.members)
+    with place.editing:
+        place.desk = desk_of(services, place, calibration.granularity).hold(fitting.members)
     title = calibration.title or "a calibration"
     members = f", {len(calibration.members)} members" if calibration.is_ensemble else ""
     return place.desk, f"opened “{title}”{members}"
@@ -61,11 +65,11 @@ def opened(services: Services, visitor: object, calibration: Calibration) -> tup
 
 def added(services: Services, visitor: object, calibration: Calibration | None = None) -> Desk:
     """More members on the desk: those of a calibration, or one that starts as the member in hand."""
-    place = services.visitors.of(visitor)
-    desk = desk_of(services, place)
-    more = calibration.on_layout(desk.layout).members if calibration else (desk.member,)
-    place.desk = desk.add(more)
-    return place.desk
+
+    def more(desk: Desk) -> Desk:
+        return desk.add(calibration.on_layout(desk.layout).members if calibration else (desk.member,))
+
+    return change(services, visitor, more)
 
 
 def of_member(services: Services, visitor: object, at: object, edit: Callable[[Desk], Desk]) -> Desk:
@@ -106,16 +110,16 @@ def blended(services: Services, visitor: object, choice: str | None, share: floa
     if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
         raise LayoutError(f"The share is a number from 0 to 1, came {share!r}.")
     place = services.visitors.of(visitor)
-    desk = desk_of(services, place)
-    known = place.blend
-    start = known[0] if known is not None and known[1] is desk and known[2] == choice else desk
-    other = beside(services, start, choice)
-    if other is None:
-        raise LayoutError("Choose the calibration to blend with first.")
-    title, vector = other
-    place.desk = start.blend(vector, float(share))
-    place.blend = (start, place.desk, str(choice))
-    return place.desk, f"{share:.0%} of “{title}”"
+    with place.editing:
+        desk, known = desk_of(services, place), place.blend
+        start = known[0] if known is not None and known[1] is desk and known[2] == choice else desk
+        other = beside(services, start, choice)
+        if other is None:
+            raise LayoutError("Choose the calibration to blend with first.")
+        title, vector = other
+        place.desk = start.blend(vector, float(share))
+        place.blend = (start, place.desk, str(choice))
+        return place.desk, f"{share:.0%} of “{title}”"
 
 
 def preview(

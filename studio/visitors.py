@@ -35,6 +35,9 @@ class Visitor:
     study: dict[str, Any] | None = None  # what Compare sent to the page Studies, until that page has taken it
     history: deque[Any] = field(default_factory=lambda: deque(maxlen=MOST_PICTURES))
     _turns: dict[str, int] = field(default_factory=dict)
+    editing: threading.RLock = field(
+        default_factory=threading.RLock
+    )  # held from reading the desk to keeping it
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, work: str) -> Callable[[], bool]:

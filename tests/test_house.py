@@ -63,6 +63,7 @@ STUDIO_FLOORS = {
     "firstvisit": 10,
     "deskwork": 10,
     "comparing": 10,
+    "served": 10,
     "compared": 11,
     "picturefiles": 11,
     "components": 10,

@@ -127,6 +127,7 @@ def build(services: Services) -> None:
         return [*shown, said_of, parts.thumbnails(services, visitor_id), *marks]
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    queued = {**quiet, "queue": True}  # Gradio shows no message of a handler outside its queue
     rendering: dict[str, Any] = {
         "fn": on_render,
         "inputs": [visitor, page.now, *looking, *page.fields],
@@ -169,7 +170,7 @@ def build(services: Services) -> None:
             raise CalibriError("Those pictures are no longer kept.")
         return view(made, event.index // parts.width_of(made), look, left, right)
 
-    page.grid.select(on_grid, [visitor, page.now, *looking], page.viewed, **quiet)
+    page.grid.select(on_grid, [visitor, page.now, *looking], page.viewed, **queued)
 
     @guard
     def on_history(
@@ -182,17 +183,17 @@ def build(services: Services) -> None:
         chosen = kept[event.index]
         return [*view(chosen, 0, look, left, right), *form_updates(services, place, form_of(chosen))]
 
-    page.history.select(on_history, [visitor, *looking], [*page.viewed, *page.fields], **quiet)
+    page.history.select(on_history, [visitor, *looking], [*page.viewed, *page.fields], **queued)
     gr.on(
-        [page.prompts.input, page.seeds.input, page.prompt.change],
+        [page.prompts.change, page.seeds.change, page.prompt.change],
         count_of,
         [page.prompt, page.prompts, page.seeds, *(column[0] for column in page.arms)],
         page.count,
         trigger_mode="always_last",
         **quiet,
     )
-    takes.files(services, page, at, quiet)
-    takes.elsewhere(services, page, at, quiet)
+    takes.files(services, page, at, queued)
+    takes.elsewhere(services, page, at, queued)
 
     @guard
     def on_png(visitor_id: str | None, path: str) -> list[Any]:
@@ -201,7 +202,7 @@ def build(services: Services) -> None:
         told = " ".join(filter(None, (f"Settings from {Path(path).name}.", word, "Press Render.")))
         return [*form_updates(services, place, form), said(told)]
 
-    page.from_png.upload(on_png, [visitor, page.from_png], [*page.fields, page.remark], **quiet)
+    page.from_png.upload(on_png, [visitor, page.from_png], [*page.fields, page.remark], **queued)
 
     sent = (*page.images, page.slider, page.mapped)
 

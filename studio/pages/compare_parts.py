@@ -13,6 +13,7 @@ import gradio as gr
 from studio.arms import Comparison, Shot, facts
 from studio.compared import BRIGHTEST, MAP, difference, means, name_of, reference
 from studio.components import caption, duration, enlarged, said, three_digits
+from studio.served import served
 from studio.services import Services
 
 SENTENCE = (
@@ -54,7 +55,7 @@ def shown(row: Sequence[Shot]) -> list[Any]:
     for image, name, kind, words in columns(row):
         label = name.partition(":")[0]
         updates += [
-            gr.Image(image, label=label, elem_classes=["stage", f"arm-{kind}"], alt_text=name),
+            gr.Image(served(image), label=label, elem_classes=["stage", f"arm-{kind}"], alt_text=name),
             words,
         ]
     return updates
@@ -104,9 +105,9 @@ def laid_over(row: Sequence[Shot], look: object, left: object, right: object) ->
     ends = [gr.Dropdown(names, value=str(i)) for i in chosen]
     if mapped:
         picture, words = difference(*images)
-        drawn = gr.Image(enlarged(picture), visible=True, alt_text=f"Difference map. {words}")
+        drawn = gr.Image(served(enlarged(picture)), visible=True, alt_text=f"Difference map. {words}")
         return [gr.ImageSlider(visible=False), drawn, legend_html(words), *ends]
-    pair = gr.ImageSlider((enlarged(images[0]), enlarged(images[1])), visible=True)
+    pair = gr.ImageSlider(tuple(served(enlarged(image)) for image in images), visible=True)
     return [pair, gr.Image(visible=False), slider_words(row, chosen), *ends]
 
 
@@ -144,7 +145,7 @@ def tiles(comparison: Comparison) -> list[tuple[Any, str]]:
     if len(comparison.rows) < 2:
         return []
     return [
-        (shot.image, f"{name_of(shot)} · seed {shot.ask.seed} · {shot.ask.prompt}")
+        (served(shot.image), f"{name_of(shot)} · seed {shot.ask.seed} · {shot.ask.prompt}")
         for row in comparison.rows
         for shot in row
         if shot.image is not None
@@ -198,7 +199,7 @@ def thumbnails(services: Services, visitor: object) -> list[tuple[Any, str]]:
             continue
         ask, count = comparison.ask, len(comparison.rows)
         rest = f" and {count - 1} more" if count > 1 else ""
-        made.append((best.image, f"{ask.prompt} · seed {ask.seed}{rest} · {ask.steps} steps"))
+        made.append((served(best.image), f"{ask.prompt} · seed {ask.seed}{rest} · {ask.steps} steps"))
     return made
 
 

@@ -42,11 +42,13 @@ from studio.deskwork import (
 )
 from studio.pages.scales_layout import Page, lay_out
 from studio.pages.scales_parts import SAVE_SCRIPT, beside_choices, drawn, figure_of, saved_choices
+from studio.served import served
 from studio.services import Services
 from studio.visitors import Visitor
 
 TITLE, PATH = "Scales", "/scales"
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Queued: Gradio shows no message of a handler outside its queue.
+QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def open_saved(services: Services, visitor: object, entry_id: str | None) -> tuple[Desk, str]:
@@ -77,9 +79,11 @@ def seen(base: Shot, mine: Shot) -> list[Any]:
     kind = mine.arm.kind
     name = "Your ensemble" if kind == "ensemble" else "Your scales"
     return [
-        enlarged(base.image),  # type: ignore[arg-type]
+        served(enlarged(base.image)),  # type: ignore[arg-type]
         caption("base", "Base", facts(base), base.rewards),
-        gr.Image(enlarged(mine.image), elem_classes=["stage", f"arm-{kind}"], label=name, alt_text=name),  # type: ignore[arg-type]
+        gr.Image(
+            served(enlarged(mine.image)), elem_classes=["stage", f"arm-{kind}"], label=name, alt_text=name
+        ),  # type: ignore[arg-type]
         caption(kind, name, facts(mine), mine.rewards, base.rewards),
     ]
 
@@ -190,7 +194,7 @@ def build(services: Services) -> None:
         place.beside, place.blend = choice or "", None
         return figure_of(services, place), 0
 
-    page.beside.input(on_beside, [visitor, page.beside], [page.bars, page.share], **QUIET)
+    page.beside.input(on_beside, [visitor, page.beside], [page.bars, page.share], **QUEUED)
     on(page.share.release, lambda v, c, x: blended(services, v, c, x), [page.beside, page.share])
     on(page.open_saved.click, lambda v, entry: open_saved(services, v, entry), [page.saved])
     on(page.add_saved.click, lambda v, entry: add_saved(services, v, entry), [page.saved])
@@ -242,7 +246,7 @@ def _files(services: Services, page: Page) -> None:
         return on_save
 
     for button, alone in ((page.save, False), (page.save_one, True)):
-        button.click(saving(alone), [page.visitor, page.title], [page.saved, page.beside], **QUIET)
+        button.click(saving(alone), [page.visitor, page.title], [page.saved, page.beside], **QUEUED)
 
     @guard
     def on_download(visitor_id: object, name: str) -> list[str]:
@@ -250,9 +254,9 @@ def _files(services: Services, page: Page) -> None:
         return list(file_of(desk, services.host.status.backbone, name))
 
     named = [page.file_name, page.file_text]
-    page.as_file.click(
-        on_download, [page.visitor, page.title], named, queue=False, api_visibility="private"
-    ).success(None, named, js=SAVE_SCRIPT, api_visibility="private")
+    page.as_file.click(on_download, [page.visitor, page.title], named, **QUEUED).success(
+        None, named, js=SAVE_SCRIPT, api_visibility="private"
+    )
 
 
 def _plain(services: Services, page: Page, on: Callable[..., None]) -> None:

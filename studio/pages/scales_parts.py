@@ -76,7 +76,7 @@ def members_of(desk: Desk) -> list[Any]:
     return [
         gr.Radio(tabs, value=desk.at),
         gr.Number(desk.member.weight, visible=not is_plain(desk)),
-        gr.Dropdown(value=desk.member.condition, visible=not is_plain(desk)),
+        gr.Dropdown(CONDITIONS, value=desk.member.condition, visible=not is_plain(desk)),
         gr.Button(interactive=len(desk.members) < MOST_MEMBERS),
         gr.Button(interactive=desk.is_ensemble, visible=not is_plain(desk)),
         sum_words(desk),

@@ -17,7 +17,8 @@ TOO_FAINT = r"""() => {
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const node = walk.currentNode.parentElement, words = walk.currentNode.textContent.trim();
-    if (!words || !node.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    if (!/[\p{L}\p{N}]/u.test(words)) continue;  // a lone sign is no text
+    if (!node.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
     if (node.closest('[disabled], script, style, noscript, svg, footer')) continue;
     const box = node.getBoundingClientRect(), style = getComputedStyle(node);
     if (box.width < 2 || box.right < 0) continue;

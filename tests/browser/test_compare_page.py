@@ -175,7 +175,9 @@ def test_a_picture_goes_to_the_desk_and_a_comparison_to_a_study(page, tiny_studi
     page.click("#send-3")
     page.wait_for_url("**/scales")
     page.wait_for_function("document.querySelectorAll('#members label').length === 2")
-    assert page.input_value("#prompt textarea, #prompt input") == "a pair to send"
+    page.wait_for_function(
+        "document.querySelector('#prompt textarea, #prompt input').value === 'a pair to send'"
+    )
 
 
 def test_a_visitor_waits_for_another_and_is_told_so(page, shared_studio: SharedStudio) -> None:

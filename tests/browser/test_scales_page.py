@@ -174,6 +174,7 @@ def test_members_are_tabs_with_weights(page, tiny_studio: Studio) -> None:
     assert values(page)[:3] == ["0.00", "0.00", "1.00"]
     page.locator("#members input").nth(0).check()
     page.wait_for_function("document.querySelector('#desk output').textContent === '1.20'")
+    page.wait_for_function("document.querySelector('#weight input').value === '1'")
     page.fill("#weight input", "1.5")
     page.keyboard.press("Enter")
     page.wait_for_selector("#together >> text=Weights add up to 1.00")
@@ -226,12 +227,12 @@ def test_the_keyboard_reaches_every_scale_with_a_ring_one_can_see(page, tiny_stu
     page.locator(SLIDERS).nth(0).focus()
     page.keyboard.press("Shift+ArrowRight")
     page.keyboard.press("Shift+ArrowRight")
+    assert "neighbour" in page.inner_text("#desk .desk-readout")
     page.keyboard.press("ArrowUp")
     page.wait_for_function("document.querySelectorAll('#desk output')[2].textContent === '1.01'")
     assert page.evaluate("document.activeElement.dataset.i") == "2"
     ring = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert float(ring.removesuffix("px")) >= 2
-    assert "neighbour" in page.inner_text("#desk .desk-readout")
     page.keyboard.press("Delete")
     wait_for_text(page, "# all scales are 1")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +235,24 @@ def test_what_cannot_be_done_to_members_leaves_the_desk(
     assert desk(services, visitor) == before
     with pytest.raises(LayoutError):
         of_member(services, visitor, None, Desk.reset)
+
+
+def test_edits_at_one_time_lose_none(services: Services, visitor: str) -> None:
+    desk(services, visitor)
+
+    def slowly(values: list[float]) -> None:
+        def edit(held: Desk) -> Desk:
+            time.sleep(0.02)
+            return held.add([held.member]).set(values)
+
+        change(services, visitor, edit)
+
+    threads = [threading.Thread(target=slowly, args=([1 + i / 10] * 7,)) for i in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(desk(services, visitor).members) == 6
 
 
 def test_the_members_of_a_saved_calibration_join_those_of_the_desk(stocked: Services, visitor: str) -> None:
