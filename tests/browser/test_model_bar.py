@@ -39,7 +39,7 @@ def wait_for_bar(page, words: str) -> None:
     page.wait_for_selector(f"#model-bar >> text=/{words}/", timeout=PATIENCE * 1000)
 
 
-def test_another_backbone_is_loaded_and_the_open_page_follows(page, studio: Launched, folder: Path) -> None:
+def test_another_backbone_is_loaded_and_the_open_page_follows(studio: Launched, page, folder: Path) -> None:
     other = named(folder, "second", doubles=1, singles=1)
     page.goto(f"{studio.url}/scales")
     wait_for_bar(page, "first.* ready")
@@ -72,7 +72,7 @@ def test_another_backbone_is_loaded_and_the_open_page_follows(page, studio: Laun
     assert studio.services.host.status.backbone == "second"
 
 
-def test_an_idle_page_asks_for_less_than_a_kilobyte_a_tick(page, studio: Launched) -> None:
+def test_an_idle_page_asks_for_less_than_a_kilobyte_a_tick(studio: Launched, page) -> None:
     page.goto(f"{studio.url}/quick")
     wait_for_bar(page, "first.* ready")
     page.wait_for_timeout(8000)  # what comes with the page is there
