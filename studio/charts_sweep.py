@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from calibri.analysis.diagnose import Cell
 from calibri.interval import Interval
 from studio.charts import DIVERGING, Figure, layout, signed
 from studio.desk import group_of, words_for
+from studio.theme import BASE
 
 OBJECTIVE = "objective"  # the choice that means: all rewards together
 FAINT = 0.1  # the map's ends where nothing differs by more, so that noise does not shout
@@ -47,6 +49,13 @@ def tall(rows: int) -> int:
     return max(230, 110 + 30 * rows)
 
 
+def reach(sizes: Sequence[float]) -> float:
+    """Where the map ends: at the largest difference, unless a few would make all others grey."""
+    if not sizes:
+        return FAINT
+    return max(FAINT, min(max(sizes), 4 * median(sizes)))
+
+
 def heat_figure(
     cells: Sequence[Cell], names: Sequence[str], values: Sequence[float], reward: str = OBJECTIVE
 ) -> Figure:
@@ -75,7 +84,8 @@ def heat_figure(
             hover[-1].append(f"{text}<br>{unit(reward)}; 95 %, paired, n = {interval.n} pictures")
             if interval.verdict == "not told apart":
                 marks.append((name, value))
-    far = max([FAINT] + [abs(v) for row in z for v in row if v is not None])
+    far = reach([abs(v) for row in z for v in row if v is not None])
+    cut = any(abs(v) > far for row in z for v in row if v is not None)
     firsts = [i for i, n in enumerate(names) if i == 0 or group_of(n) != group_of(names[i - 1])]
     rows = [row_of(value) for value in values]
     heat = {
@@ -92,7 +102,11 @@ def heat_figure(
         "hoverinfo": "text",
         "customdata": data,
         "colorbar": {
-            "title": {"text": f"minus base,<br>{unit(reward)}", "side": "top", "font": {"size": 11}},
+            "title": {
+                "text": f"minus base,<br>{unit(reward)}" + ("<br>(ends: or more)" if cut else ""),
+                "side": "top",
+                "font": {"size": 11},
+            },
             "thickness": 12,
             "tickformat": "+.2f",
         },
@@ -100,17 +114,26 @@ def heat_figure(
     circles = {
         "type": "scatter",
         "mode": "markers",
-        "name": "not told apart from the base",
         "x": [name for name, _ in marks],
         "y": [row_of(value) for _, value in marks],
         "marker": {"symbol": "circle-open", "size": 9, "color": MARK, "line": {"width": 1.5}},
         "customdata": [[name, value] for name, value in marks],
         "hovertext": [hover[list(values).index(v)][list(names).index(n)] for n, v in marks],
         "hoverinfo": "text",
+        "showlegend": False,
+    }
+    key = {  # the legend lies on the page, whose colour the theme decides
+        **circles,
+        "name": "not told apart from the base",
+        "x": [None],
+        "y": [None],
+        "marker": {**circles["marker"], "color": BASE},
+        "customdata": [],
+        "hovertext": [],
         "showlegend": True,
     }
     return {
-        "data": [heat, circles],
+        "data": [heat, circles, key],
         "layout": layout(
             x="depth, from the first block to the last",
             y="value of this one scale",

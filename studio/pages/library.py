@@ -9,7 +9,7 @@ import gradio as gr
 
 from calibri.errors import ArtifactError
 from studio import shelf
-from studio.arms import LARGEST_SEED, MOST_STEPS, NOTHING, Arm, Ask, Choice, Shot, facts, shoot
+from studio.arms import LARGEST_SEED, MOST_STEPS, NOTHING, WORDS, Arm, Ask, Choice, Shot, facts, shoot
 from studio.comparing import Form, checked, compare
 from studio.components import (
     caption,
@@ -125,7 +125,7 @@ def shown(shots: Sequence[Shot]) -> list[Any]:
         image = enlarged(shot.image) if shot.image is not None else None
         classes = ["stage", f"arm-{shot.arm.kind}"]
         parts += [
-            gr.Image(value=image, label=shot.arm.title, elem_classes=classes),
+            gr.Image(value=image, label=WORDS[shot.arm.kind], elem_classes=classes),
             caption(
                 shot.arm.kind,
                 shot.arm.title,

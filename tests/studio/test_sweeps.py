@@ -191,7 +191,8 @@ CHART = [
 
 def test_the_heat_map_is_centred_on_nothing_and_marks_what_is_not_told_apart() -> None:
     figure = heat_figure(CHART, ("double.0", "single.0"), (0.0, 1.5))
-    heat, marks = figure["data"]
+    heat, marks, key = figure["data"]
+    assert key["name"] == "not told apart from the base" and key["showlegend"]
     assert heat["z"] == [[-0.8, 0.1], [0.4, None]] and heat["zmin"] == -0.8 and heat["zmax"] == 0.8
     assert heat["customdata"][0][0] == ["double.0", 0.0]
     assert "95 %" in heat["hovertext"][0][0] and "n = 8" in heat["hovertext"][0][0]
@@ -199,6 +200,14 @@ def test_the_heat_map_is_centred_on_nothing_and_marks_what_is_not_told_apart() -
     assert marks["customdata"] == [["single.0", 0.0]]
     assert "not measured" in heat["hovertext"][1][1]
     assert "3 of 4 cells" in figure["words"] and tall(2) >= 200
+
+
+def test_one_ruined_picture_does_not_make_all_other_cells_grey() -> None:
+    values = tuple(i / 10 for i in range(7))
+    cells = [cell("double.0", v, mean, 0.01) for v, mean in zip(values, (-9, 0.1, 0.2, -0.2, 0.3, -0.1, 0.2))]
+    heat = heat_figure(cells, ("double.0",), values)["data"][0]
+    assert heat["zmax"] == -heat["zmin"] == pytest.approx(0.8)
+    assert "or more" in heat["colorbar"]["title"]["text"] and "−9.00" in heat["hovertext"][0][0]
 
 
 def test_an_empty_heat_map_keeps_its_place() -> None:
