@@ -46,7 +46,7 @@ def told(interval: Interval) -> str:
 
 def tall(rows: int) -> int:
     """Pixels of a heat map with so many values."""
-    return max(230, 110 + 30 * rows)
+    return max(290, 110 + 30 * rows)
 
 
 def reach(sizes: Sequence[float]) -> float:
@@ -154,8 +154,8 @@ def heat_figure(
                 "range": [-0.5, len(rows) - 0.5],
                 "showgrid": False,
             },
-            legend={"y": 1.16},
-            margin={"t": 30},
+            legend={"y": 1.02, "yanchor": "bottom"},
+            margin={"t": 44},
         ),
         "words": _words(cells, len(names) * len(values), reward),
     }
