@@ -168,6 +168,7 @@ def test_members_are_tabs_with_weights(page, tiny_studio: Studio) -> None:
     page.wait_for_function("document.querySelectorAll('#members label').length === 2")
     page.wait_for_selector("#caption-calibrated >> text=16 NFE")
     page.click("#desk button[data-act=skip][data-group='double.0']")
+    wait_for_text(page, "double.0.attn = 0")  # its answer fills the weight's field anew
     page.fill("#weight input", "-0.5")
     page.keyboard.press("Enter")
     page.wait_for_selector("#members >> text=2: positive × −0.50")
