@@ -44,6 +44,7 @@ from studio.pages.scales_layout import Page, lay_out
 from studio.pages.scales_parts import SAVE_SCRIPT, beside_choices, drawn, figure_of, saved_choices
 from studio.served import served
 from studio.services import Services
+from studio.shelf import read_file
 from studio.visitors import Visitor
 
 TITLE, PATH = "Scales", "/scales"
@@ -198,7 +199,7 @@ def build(services: Services) -> None:
     on(page.share.release, lambda v, c, x: blended(services, v, c, x), [page.beside, page.share])
     on(page.open_saved.click, lambda v, entry: open_saved(services, v, entry), [page.saved])
     on(page.add_saved.click, lambda v, entry: add_saved(services, v, entry), [page.saved])
-    on(page.upload.upload, lambda v, path: opened(services, v, Calibration.load(Path(path))), [page.upload])
+    on(page.upload.upload, lambda v, path: opened(services, v, read_file(Path(path))), [page.upload])
 
     def level_of(visitor_id: object) -> str:
         desk = services.visitors.of(visitor_id).desk
