@@ -27,6 +27,7 @@ from tests.browser.running import (
     PATIENCE,
     Studio,
     chromium,
+    filled,
     picture_bytes,
     running_studio,
     wait_for_other_picture,
@@ -109,6 +110,7 @@ def long_search(studio: Studio, browser, generations: int) -> dict[str, Any]:
         page.on("response", lambda r, s=sizes: s.append(len(r.body())) if "/run/" in r.url else None)
         began = time.perf_counter()
         page.goto(f"{studio.url}/search")
+        filled(page)
         page.wait_for_function(f"Math.max(0, ...{CURVES}) > 1")
         found[name] = {
             "seconds": round(time.perf_counter() - began, 2),
@@ -124,6 +126,7 @@ def slider_while_searching(studio: Studio, browser) -> dict[str, float]:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{studio.url}/search")
+    filled(page)
     page.wait_for_selector("#model-bar .ready")
     page.wait_for_selector("#estimate:has-text('generations')")
     page.locator("#search-images input").fill("1000000")
@@ -133,6 +136,7 @@ def slider_while_searching(studio: Studio, browser) -> dict[str, float]:
     desk = browser.new_page(viewport={"width": 1280, "height": 800})
     desk.set_default_timeout(PATIENCE * 1000)
     desk.goto(f"{studio.url}/scales")
+    filled(desk)
     desk.wait_for_selector(SLIDERS)
     seconds = slider_moves(desk)
     desk.close()
@@ -147,6 +151,7 @@ def measure_wide(studio: Studio, browser) -> dict[str, Any]:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{studio.url}/scales")
+    filled(page)
     page.wait_for_selector(SLIDERS)
     began = time.perf_counter()
     page.get_by_label("Gate").check()

@@ -136,14 +136,21 @@ def when_loaded(
         filled = handler(known, *values)
         return [known, *filled] if outputs else known
 
+    fill(opened, [visitor, *inputs], [visitor, *outputs], queue=False)
+
+
+def fill(handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], **options: Any) -> None:
+    """Call `handler(*inputs) -> values of outputs` when the page opens. Its fields stay closed until the
+    answer is there: it would take the place of what was typed before it came."""
     Context.root_block.load(
-        opened,
-        [visitor, *inputs],
-        [visitor, *outputs],
+        handler,
+        list(inputs),
+        list(outputs),
+        js="(...values) => { calibriFilling.begin(); return values; }",
         show_progress="hidden",
-        queue=False,
         api_visibility="private",
-    )
+        **options,
+    ).then(None, js="() => calibriFilling.end()", show_progress="hidden", api_visibility="private")
 
 
 def when_ready(

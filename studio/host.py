@@ -254,8 +254,7 @@ class ModelHost:
         with self._state_lock:
             if self._reservations:
                 raise HostError(
-                    f"The backbone cannot be changed while {self._reservations[0]} runs. "
-                    "Stop it first."
+                    f"The backbone cannot be changed while {self._reservations[0]} runs. Stop it first."
                 )
             if self._status.phase == "loading":
                 raise HostError(f"{self._status.backbone} is still loading. Wait until it is ready.")

@@ -92,6 +92,6 @@ def css() -> str:
 
 @cache
 def head() -> str:
-    """Hotkeys for all pages: Ctrl+Enter presses the page's primary button."""
-    script = (ASSETS / "web" / "keys.js").read_text(encoding="utf-8")
-    return f"<script>{script}</script>"
+    """Scripts of all pages: Ctrl+Enter presses the primary button; fields wait for their first values."""
+    scripts = [(ASSETS / "web" / name).read_text(encoding="utf-8") for name in ("keys.js", "filling.js")]
+    return "".join(f"<script>{script}</script>" for script in scripts)

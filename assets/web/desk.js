@@ -5,7 +5,7 @@
 // answer on its way may replace props.value before Gradio reads it.
 const root = element.querySelector('.desk');
 const readout = element.querySelector('.desk-readout');
-let drawn = null, strips = [], values = [], inputs = [], low = 0, high = 2, groups = [];
+let drawn = null, layout = null, strips = [], values = [], inputs = [], low = 0, high = 2, groups = [];
 let curve = null, sent = 0, member = 0;
 
 const two = v => v.toFixed(2);
@@ -31,7 +31,7 @@ function paint(i) {
   strip.querySelector('output').textContent = two(v);
 }
 
-function build(layout) {
+function build() {
   strips = layout.strips; low = layout.low; high = layout.high;
   groups = [];
   for (const s of strips) {
@@ -57,7 +57,7 @@ function build(layout) {
 function draw() {
   const v = props.value;
   if (!v || !v.layout) return;
-  if (drawn !== v.layout.id) { build(v.layout); drawn = v.layout.id; }
+  if (drawn !== v.layout.id) { layout = v.layout; build(); drawn = layout.id; }
   if (curve || (v.sent || 0) < sent) return;  // the hand wins over an answer to an earlier move
   member = v.member || 0;
   values = v.values.slice();
@@ -66,7 +66,7 @@ function draw() {
 
 function release() {
   sent = Date.now();
-  props.value = {layout: props.value.layout, values: values.slice(), sent, member};
+  props.value = {layout, values: values.slice(), sent, member};
   trigger('release', {values: values.slice(), sent, member});
 }
 

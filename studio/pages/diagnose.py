@@ -304,6 +304,8 @@ def build(services: Services) -> None:
         except Exception as error:
             if not was_cancelled(error):
                 raise  # a newer choice took over: its pictures are on the way
+            # Gradio sends what came last once more at the end: over the newer choice it must be nothing.
+            yield [gr.skip()] * (1 + len(room) + len(shown([])))
 
     heat.select(on_click, which, [key, cell], **asking)
     cell.input(lambda chosen: chosen or "", cell, key, **quiet)

@@ -249,6 +249,7 @@ def build(services: Services) -> None:
         except Exception as error:
             if not was_cancelled(error):
                 raise  # a newer choice took over: its pictures are on the way
+            yield [gr.skip()] * len(seen)  # without any answer Gradio would empty them
 
     rendering: dict[str, Any] = {
         "fn": on_pair,

@@ -20,6 +20,7 @@ from studio.services import Services
 from studio.stores.studies import Study
 
 NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
+# Through the queue, but for what cannot fail: Gradio shows no message of a handler outside of it.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 LONGEST_LABEL = 40
 
@@ -222,9 +223,9 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
             raise StudyError("There is an arm with this label already. Give this one another label.")
         return [more, arms_words(more), ""]
 
-    add.click(on_add, [arms, choice, label, steps, guidance], [arms, listed, label], queue=False, **QUIET)
+    add.click(on_add, [arms, choice, label, steps, guidance], [arms, listed, label], **QUIET)
     drop.click(lambda kept: [kept[:-1], arms_words(kept[:-1])], arms, [arms, listed], queue=False, **QUIET)
-    fill.click(guard(prompts_of_set), [which, many], prompts, queue=False, **QUIET)
+    fill.click(guard(prompts_of_set), [which, many], prompts, **QUIET)
     file.upload(lambda path: Path(path).read_text("utf-8", errors="replace"), file, prompts, **QUIET)
 
     def on_preset(picked: str) -> list[Any]:
@@ -237,7 +238,6 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
         guard(protocol_text),
         [rules, votes, cap, invited],
         rules,
-        queue=False,
         **QUIET,
     )
 

@@ -96,10 +96,11 @@ def build(services: Services) -> None:
     visitor, after = page.visitor, page.after
 
     def follow(
-        edit: Callable[..., Desk | tuple[Desk, str]], by_event: bool = False
+        edit: Callable[..., Desk | tuple[Desk, str]], by_event: bool = False, members: bool = True
     ) -> Callable[..., Iterator[list[Any]]]:
         """A handler of visitor, prompt, seed, steps, progress, inputs: it edits the desk, then renders.
-        `by_event`: the edit gets what the event itself carried."""
+        `by_event`: the edit gets what the event itself carried. `members`: whether it can change more than
+        the vector in hand."""
 
         @guard
         def on_edit(
@@ -114,26 +115,32 @@ def build(services: Services) -> None:
             made = edit(visitor_id, *more, *([event._data] if by_event else []))
             remark = made[1] if isinstance(made, tuple) else ""
             place = services.visitors.of(visitor_id)
-            yield [*drawn(services, place, remark), *[gr.skip()] * len(page.seen)]
+            yield [*drawn(services, place, remark, members=members), *[gr.skip()] * len(page.seen)]
             calls = {"on_step": step_words(progress, "Rendering"), "on_wait": waiting(progress)}
+            shown: list[Any] = [gr.skip()] * len(page.seen)
             try:
-                shots = preview(services, visitor_id, p, n, s, **calls)
-                # A skipped HTML component in a closed tab would lose its figure: it is sent again.
-                rest = [gr.skip()] * len(after)
-                rest[after.index(page.bars)] = figure_of(services, place)
-                yield [*rest, *seen(*shots)]
+                shown = seen(*preview(services, visitor_id, p, n, s, **calls))
             except Exception as error:
                 if not was_cancelled(error):
                     raise  # a newer move took over: its picture is on the way
+            # Whatever comes last Gradio sends once more at the end: after a newer move's answer it must hold
+            # nothing. A skipped HTML component in a closed tab would lose its figure: it is sent again.
+            rest = [gr.skip()] * len(after)
+            rest[after.index(page.bars)] = figure_of(services, place)
+            yield [*rest, *shown]
 
         return on_edit
 
     def on(
-        triggers: Any, edit: Callable[..., Any], inputs: Sequence[Any] = (), by_event: bool = False
+        triggers: Any,
+        edit: Callable[..., Any],
+        inputs: Sequence[Any] = (),
+        by_event: bool = False,
+        members: bool = True,
     ) -> None:
         listen = functools.partial(gr.on, triggers) if isinstance(triggers, list) else triggers
         listen(
-            follow(edit, by_event),
+            follow(edit, by_event, members),
             [visitor, *page.asked, *inputs],
             [*after, *page.seen],
             trigger_mode="multiple",
@@ -147,23 +154,23 @@ def build(services: Services) -> None:
         return lambda visitor_id: change(services, visitor_id, edit)
 
     tools = page.tools
-    on(page.desk.release, lambda v, payload: moved(services, v, payload), by_event=True)
+    on(page.desk.release, lambda v, payload: moved(services, v, payload), by_event=True, members=False)
     render = [page.run.click, page.prompt.submit, page.seed.submit, page.steps.release, page.arrived.change]
-    on(render, edited(lambda d: d))
+    on(render, edited(lambda d: d), members=False)
     on(tools["undo"].click, edited(Desk.undo))
     on(tools["redo"].click, edited(Desk.redo))
-    on(tools["reset"].click, edited(Desk.reset))
-    on(tools["weaker"].click, edited(lambda d: d.strengthen(0.8)))
-    on(tools["stronger"].click, edited(lambda d: d.strengthen(1.25)))
-    on(tools["mirror"].click, edited(lambda d: d.strengthen(-1.0)))
-    on(page.use_text.click, lambda v, t: from_text(services, v, t), [page.text])
+    on(tools["reset"].click, edited(Desk.reset), members=False)
+    on(tools["weaker"].click, edited(lambda d: d.strengthen(0.8)), members=False)
+    on(tools["stronger"].click, edited(lambda d: d.strengthen(1.25)), members=False)
+    on(tools["mirror"].click, edited(lambda d: d.strengthen(-1.0)), members=False)
+    on(page.use_text.click, lambda v, t: from_text(services, v, t), [page.text], members=False)
     on(
         page.granularity.input,
         lambda v, g: desk_of(services, services.visitors.of(v), g),
         [page.granularity],
     )
     page.roll.click(dice, None, page.seed, queue=False, api_visibility="private").then(
-        follow(edited(lambda d: d)),
+        follow(edited(lambda d: d), members=False),
         [visitor, *page.asked],
         [*after, *page.seen],
         concurrency_id="people",
@@ -196,7 +203,12 @@ def build(services: Services) -> None:
         return figure_of(services, place), 0
 
     page.beside.input(on_beside, [visitor, page.beside], [page.bars, page.share], **QUEUED)
-    on(page.share.release, lambda v, c, x: blended(services, v, c, x), [page.beside, page.share])
+    on(
+        page.share.release,
+        lambda v, c, x: blended(services, v, c, x),
+        [page.beside, page.share],
+        members=False,
+    )
     on(page.open_saved.click, lambda v, entry: open_saved(services, v, entry), [page.saved])
     on(page.add_saved.click, lambda v, entry: add_saved(services, v, entry), [page.saved])
     on(page.upload.upload, lambda v, path: opened(services, v, read_file(Path(path))), [page.upload])
@@ -289,6 +301,7 @@ def _plain(services: Services, page: Page, on: Callable[..., None]) -> None:
             [s.release for s in sliders],
             lambda v, *now: change(services, v, lambda d: d.set(checked(now, d.layout))),
             sliders,
+            members=False,
         )
         page.vector.change(
             lambda now: now,

@@ -93,11 +93,15 @@ def figure_of(services: Services, place: Visitor) -> Any:
     return vector_figure(desk.layout.names, desk.values, vector, title)
 
 
-def drawn(services: Services, place: Visitor, remark: str = "") -> list[Any]:
+def drawn(services: Services, place: Visitor, remark: str = "", *, members: bool = True) -> list[Any]:
     """The outputs that follow every change: desk, text, chart, plain values, summary, undo, redo, and those
-    of the members."""
+    of the members. `members`: False for a change of one vector alone, so that its answer does not take the
+    place of a weight that somebody is typing."""
     desk = place.desk
     assert desk is not None
+    about = members_of(desk)
+    if not members:
+        about = [gr.skip()] * (len(about) - 1) + about[-1:]
     return [
         desk_value(desk, place.sent),
         format_vector(desk.values, desk.layout),
@@ -106,7 +110,7 @@ def drawn(services: Services, place: Visitor, remark: str = "") -> list[Any]:
         summary(desk, remark),
         gr.Button(interactive=bool(desk.past)),
         gr.Button(interactive=bool(desk.future)),
-        *members_of(desk),
+        *about,
     ]
 
 

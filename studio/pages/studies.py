@@ -6,11 +6,10 @@ import html
 from typing import Any
 
 import gradio as gr
-from gradio.context import Context
 
 from calibri.errors import StudyError
 from studio import organise
-from studio.components import duration, empty, guard, hint
+from studio.components import duration, empty, fill, guard, hint
 from studio.pages.newstudy import QUIET, arm_choices, form
 from studio.pages.results import STYLE
 from studio.reports import table_html
@@ -277,7 +276,7 @@ def build(services: Services) -> None:
             return [gr.Dropdown([]), empty(REFUSED), "", "", *possible(studies, None), gr.skip()]
         return [*shown(None, request), gr.Dropdown(arm_choices(services), value="")]
 
-    Context.root_block.load(on_load, None, [*outputs, choice], **QUIET)
+    fill(on_load, [], [*outputs, choice])
 
     last = gr.State("")
 

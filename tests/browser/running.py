@@ -115,6 +115,11 @@ class Watched:
             self.problems.append(f"asked another host: {url}")
 
 
+def filled(page) -> None:
+    """Wait until the page has its first values: until then its fields are closed to people."""
+    page.wait_for_selector("html[data-filled]", state="attached")
+
+
 def picture_bytes(page, elem_id: str) -> bytes:
     """The picture that this component shows, as the server sent it."""
     source = page.locator(f"#{elem_id} img").first.get_attribute("src")

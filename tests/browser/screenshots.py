@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.running import CHROMIUM_ARGUMENTS, ROOT, Studio, chromium, running_studio
+from tests.browser.running import CHROMIUM_ARGUMENTS, ROOT, Studio, chromium, filled, running_studio
 
 PAGES = ("compare", "scales", "search", "diagnose", "library", "quick", "studies", "vote", "results")
 HEIGHTS = {"compare": 1060, "scales": 1000, "search": 1500, "diagnose": 1300, "results": 1400}
@@ -41,6 +41,7 @@ def search(studio: Studio, images: int) -> None:
 def sweep(page, studio: Studio) -> None:
     """A small sweep, finished."""
     page.goto(f"{studio.url}/diagnose")
+    filled(page)
     page.wait_for_selector("#model-bar .ready")
     field = page.locator("#sweep-pairs input[type=number]")
     field.fill("4")
@@ -77,6 +78,7 @@ def study(page, studio: Studio) -> str:
         calibri("render", name)
         open_when_rendered(name)
         page.goto(f"{studio.url}/studies")
+        filled(page)
         page.wait_for_selector("#study-link textarea", state="attached")
         page.wait_for_timeout(2_000)
         link = page.input_value("#study-link textarea").splitlines()[0]
@@ -124,6 +126,7 @@ def main() -> None:
         helper = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
         helper.set_default_timeout(LONG_MS)
         helper.goto(studio.url)
+        filled(helper)
         helper.wait_for_selector("#model-bar .ready")
         if "search" in wanted:
             search(studio, args.images)
@@ -140,6 +143,8 @@ def main() -> None:
                     begin(page, link)
                 else:
                     page.goto(f"{studio.url}/{'' if name == 'compare' else name}", wait_until="load")
+                    if name != "results":
+                        filled(page)
                     page.wait_for_selector("#model-bar .ready")
                 page.wait_for_timeout(SETTLE_MS)
                 page.screenshot(path=str(args.out / f"{name}-{scheme}.png"))

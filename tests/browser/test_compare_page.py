@@ -8,18 +8,14 @@ import pytest
 
 from studio.firstvisit import FOLDER
 from studio.host import Priority
-from tests.browser.running import (
-    SharedStudio,
-    Studio,
-    picture_bytes,
-    wait_for_other_picture,
-)
+from tests.browser.running import SharedStudio, Studio, filled, picture_bytes, wait_for_other_picture
 
 ARMS = ("base", "calibrated", "ensemble")
 
 
 def open_page(page, studio: Studio | SharedStudio) -> None:
     page.goto(studio.url)
+    filled(page)
     page.wait_for_selector("#render")
     page.wait_for_selector("#model-bar .ready")
 
@@ -78,6 +74,7 @@ def test_a_reload_brings_back_the_last_pictures_and_all_settings(page, tiny_stud
     words = page.inner_text("#caption-base")
     for _ in range(2):
         page.reload()
+        filled(page)
         page.wait_for_selector("#history img", state="attached")
         page.wait_for_function(
             "document.querySelector('#prompt textarea, #prompt input').value.includes('remember')"
@@ -116,6 +113,8 @@ def test_the_difference_map_has_a_legend_in_words(page, tiny_studio: Studio) -> 
     ask(page, "one small cylinder")
     page.wait_for_function("document.querySelector('#legend').innerText.includes('Right of it: Calibrated')")
     page.get_by_label("Difference map").check()
+    page.wait_for_selector("#difference img", state="attached")
+    page.locator("#difference").scroll_into_view_if_needed()  # a picture out of sight may not be fetched yet
     page.wait_for_selector("#difference img")
     assert "Absolute difference" in page.inner_text("#legend")
     assert "levels" in page.inner_text("#legend") and not page.locator("#slider").is_visible()
@@ -162,14 +161,17 @@ def test_a_png_goes_out_with_its_settings_and_brings_them_back(
 
 def test_a_picture_goes_to_the_desk_and_a_comparison_to_a_study(page, tiny_studio: Studio) -> None:
     open_page(page, tiny_studio)
+    shown = page.locator("#picture-ensemble img").count()
+    before = picture_bytes(page, "picture-ensemble") if shown else None
     ask(page, "a pair to send")
-    page.wait_for_function("document.querySelector('#caption-ensemble').innerText.includes('NFE')")
+    wait_for_other_picture(page, "picture-ensemble", before)
     assert page.locator("#send-1").is_disabled()  # the base has no scales of its own
     page.click("#to-study")
     page.wait_for_url("**/studies")
     page.wait_for_function("document.querySelector('#new-prompts textarea')?.value === 'a pair to send'")
     assert "Bent, 8 steps" in page.inner_text("#new-arms")
     page.goto(tiny_studio.url)
+    filled(page)
     page.wait_for_function("document.querySelector('#caption-ensemble')?.innerText.includes('NFE')")
     page.wait_for_selector("#send-3:not([disabled])")
     page.click("#send-3")
@@ -219,6 +221,7 @@ def test_the_page_fits_a_phone(browser, tiny_studio: Studio) -> None:
     made = context.new_page()
     for path in ("/", "/scales"):
         made.goto(tiny_studio.url + path)
+        filled(made)
         made.wait_for_selector("#render")
         made.wait_for_timeout(500)
         assert made.evaluate("document.documentElement.scrollWidth") <= 390
@@ -228,6 +231,7 @@ def test_the_page_fits_a_phone(browser, tiny_studio: Studio) -> None:
 @pytest.mark.skipif(not (FOLDER / "visit.json").exists(), reason="not made yet: python -m studio.firstvisit")
 def test_a_newcomer_sees_three_pictures_without_a_click(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url)
+    filled(page)
     for arm in ARMS:
         page.wait_for_selector(f"#picture-{arm} img")
     assert len({picture_bytes(page, f"picture-{arm}") for arm in ARMS}) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.browser.running import PATIENCE, Studio, picture_bytes, wait_for_other_picture
+from tests.browser.running import PATIENCE, Studio, filled, picture_bytes, wait_for_other_picture
 
 MS = PATIENCE * 1000
 WORDS = "#sweep-words [role=status]"
@@ -46,6 +46,7 @@ def cells_shown(page) -> int:
 
 def test_a_sweep_from_start_to_scales(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url + "/diagnose")
+    filled(page)
     page.wait_for_selector("#sweep-words >> text=No sweep yet")
     fill_form(page)
     assert "50 pictures" in page.inner_text("#sweep-cost")
@@ -76,6 +77,7 @@ def test_a_sweep_from_start_to_scales(page, tiny_studio: Studio) -> None:
 
     # the map is there again after a reload
     page.reload()
+    filled(page)
     page.wait_for_selector(f"{WORDS} >> text=Done: 24 cells")
     page.wait_for_function("document.querySelector('#heat .chart').data?.[0].z.flat().every(v => v !== null)")
 
@@ -92,6 +94,7 @@ def test_the_best_of_each_block_goes_to_the_desk(page, tiny_studio: Studio) -> N
         made.append(json.dumps(line))
     path.write_text("\n".join([lines[0], *made]) + "\n", encoding="utf-8")
     page.goto(tiny_studio.url + "/diagnose")
+    filled(page)
     page.wait_for_selector("#sweep-best:not([disabled])")
     page.click("#sweep-best")
     page.wait_for_url("**/scales")
@@ -103,6 +106,7 @@ def test_the_best_of_each_block_goes_to_the_desk(page, tiny_studio: Studio) -> N
 
 def test_what_does_not_fit_is_a_sentence(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url + "/diagnose")
+    filled(page)
     page.wait_for_selector("#model-bar .ready")
     page.wait_for_selector("#sweep-cost >> text=Type prompts that suit tiny")
     page.get_by_role("button", name="More settings").click()
@@ -117,12 +121,14 @@ def test_what_does_not_fit_is_a_sentence(page, tiny_studio: Studio) -> None:
 
 def test_stopped_and_resumed_after_a_reload(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url + "/diagnose")
+    filled(page)
     fill_form(page)
     set_number(page, "sweep-pairs", 64)
     page.wait_for_selector("#sweep-cost >> text=each on 64 prompts")
     page.click("#sweep-start")
     page.wait_for_selector(f"{WORDS} >> text=/Measuring: .* pictures/", timeout=2 * MS)
     page.reload()
+    filled(page)
     page.wait_for_selector(f"{WORDS} >> text=/Measuring/")
     page.click("#sweep-stop")
     page.wait_for_selector(f"{WORDS} >> text=Stopped after", timeout=2 * MS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from studio.host import ModelHost
-from tests.browser.running import PATIENCE
+from tests.browser.running import PATIENCE, filled
 from tests.studio.launched import Launched, launched
 
 
@@ -42,6 +42,7 @@ def wait_for_bar(page, words: str) -> None:
 def test_another_backbone_is_loaded_and_the_open_page_follows(studio: Launched, page, folder: Path) -> None:
     other = named(folder, "second", doubles=1, singles=1)
     page.goto(f"{studio.url}/scales")
+    filled(page)
     wait_for_bar(page, "first.* ready")
     page.wait_for_selector("#desk input[type=range]", timeout=PATIENCE * 1000)
     before = page.locator("#desk input[type=range]").count()
@@ -74,6 +75,7 @@ def test_another_backbone_is_loaded_and_the_open_page_follows(studio: Launched, 
 
 def test_an_idle_page_asks_for_less_than_a_kilobyte_a_tick(studio: Launched, page) -> None:
     page.goto(f"{studio.url}/quick")
+    filled(page)
     wait_for_bar(page, "first.* ready")
     page.wait_for_timeout(8000)  # what comes with the page is there
     sizes = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.contrast import TOO_FAINT
-from tests.browser.running import Studio, picture_bytes, wait_for_other_picture
+from tests.browser.running import Studio, filled, picture_bytes, wait_for_other_picture
 
 SLIDERS = "#desk input[type=range]"
 
@@ -15,6 +15,7 @@ SLIDERS = "#desk input[type=range]"
 def open_page(page, studio: Studio) -> bytes:
     """Open the desk and wait for its first picture."""
     page.goto(studio.url + "/scales")
+    filled(page)
     page.wait_for_selector(SLIDERS)
     return wait_for_other_picture(page, "picture-calibrated", None)
 
@@ -104,6 +105,7 @@ def test_the_desk_outlives_a_reload(page, tiny_studio: Studio) -> None:
     page.keyboard.press("PageDown")
     wait_for_text(page, "double.0.attn = 0.8")
     page.reload()
+    filled(page)
     page.wait_for_function("document.querySelector('#desk output')?.textContent === '0.80'")
 
 
@@ -180,6 +182,7 @@ def test_members_are_tabs_with_weights(page, tiny_studio: Studio) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#together >> text=Weights add up to 1.00")
     page.reload()
+    filled(page)
     page.wait_for_function("document.querySelectorAll('#members label').length === 2")
     page.click("#remove-member")
     page.wait_for_function("document.querySelectorAll('#members label').length === 1")
@@ -245,6 +248,7 @@ def test_every_word_has_enough_contrast(browser, tiny_studio: Studio, scheme: st
     context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
     made = context.new_page()
     made.goto(tiny_studio.url + path)
+    filled(made)
     made.wait_for_selector("#model-bar .ready")
     made.wait_for_selector(SLIDERS if path == "/scales" else "#render")
     made.wait_for_timeout(1500)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calibri.search.journal import read_journal
 from calibri.search.records import GenerationRecord, SessionRecord
-from tests.browser.running import Studio, running_studio
+from tests.browser.running import Studio, filled, running_studio
 
 PROMPTS = "\n".join(f"a red cube {number}" for number in range(20))
 POINTS = """() => { const plot = document.querySelector('#chart-reward .chart');
@@ -16,6 +16,7 @@ POINTS = """() => { const plot = document.querySelector('#chart-reward .chart');
 
 def open_page(page, studio: Studio) -> None:
     page.goto(studio.url + "/search")
+    filled(page)
     page.wait_for_selector("#model-bar .ready")
     page.wait_for_selector("#estimate .hint")
 
@@ -59,6 +60,7 @@ def test_a_search_from_start_to_scales(page, tiny_studio: Studio) -> None:
     page.wait_for_selector("#model-bar:has-text('searching: From the browser')")
 
     page.reload()
+    filled(page)
     page.wait_for_selector("#search-state .run-title:has-text('From the browser')")
     state(page, "searching")
     wait_for_points(page, first + 1)
@@ -86,6 +88,7 @@ def test_a_search_from_start_to_scales(page, tiny_studio: Studio) -> None:
     page.wait_for_function("document.querySelector('#vector-text textarea').value.includes('.attn')")
 
     page.goto(tiny_studio.url + "/search")
+    filled(page)
     page.wait_for_selector("#compare-with-base:not([disabled])")
     page.click("#compare-with-base")
     page.wait_for_url(tiny_studio.url + "/")
@@ -122,6 +125,7 @@ def test_killed_during_a_search_the_studio_resumes_it_with_one_click(page, tmp_p
     assert before >= 2
     with running_studio(tmp_path, "--backbone", str(tmp_path / "tiny")) as studio:
         page.goto(studio.url + "/search")
+        filled(page)
         state(page, "interrupted")
         page.wait_for_selector("#model-bar .ready")
         assert page.evaluate(POINTS) in (0, before) and wait_for_points(page, before) == before

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Error
 
-from tests.browser.running import PATIENCE, Studio, Watched
+from tests.browser.running import PATIENCE, Studio, Watched, filled
 
 ALPHA, BETA = "arm-alpha-secret", "arm-beta-secret"
 PROMPTS = ["a red cube", "a blue ball", "<img src=x onerror=document.title='broken'>", "two green cones"]
@@ -35,10 +35,12 @@ def study(browser, tiny_studio: Studio) -> str:
     page = context.new_page()
     watched.watch(page)
     page.goto(f"{tiny_studio.url}/studies")
+    filled(page)
     page.wait_for_selector("#model-bar .ready")
     page.fill("#new-name input, #new-name textarea", "Whole study")
     add_arm(page, ALPHA)
     page.reload()  # the list of arms is the page's own: nothing half-made is kept
+    filled(page)
     page.wait_for_selector("#new-arms >> text=Add at least two arms.")
     page.fill("#new-name input, #new-name textarea", "Whole study")
     add_arm(page, ALPHA)
@@ -225,7 +227,7 @@ def test_three_raters_vote_and_the_report_says_how(
     link = page.wait_for_selector("#results-file a[href*='.html']")
     report = page.request.get(link.get_attribute("href")).text()
     assert "Which picture do you like better?" in report
-    assert f"{BETA} over {ALPHA}" in report
+    assert f"<td>{BETA}</td><td>{ALPHA}</td><td>" in report and f">over {ALPHA}<" in report
 
     # who comes back finds the door closed, and no vote is lost
     one.reload()

@@ -153,7 +153,9 @@ def test_a_forged_session_is_nobodys(studio: Launched, cookie: str) -> None:
 def test_direct_calls_do_not_skip_the_queue_or_the_rights(studio: Launched, visitor: httpx.Client) -> None:
     number = studio.indices("load_chosen")[0]
     answer = visitor.post("/gradio_api/api/predict", json={"data": ["tabletop"], "fn_index": number})
-    assert answer.status_code != 200 and REFUSED.search(answer.text)
+    assert answer.status_code == 404 and "join the queue" in answer.text
+    worked, answer = studio.call(visitor, number, ["tabletop"])
+    assert not worked and REFUSED.search(str(answer))
     assert studio.services.host.status.backbone == "tiny"
 
 
