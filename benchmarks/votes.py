@@ -8,9 +8,8 @@ Printed as JSON, one object without kills and one with; the exit code is 1 where
 acknowledged and in the file once, nothing lost, and without kills 95 % of them within 500 ms. Further: time
 of a vote as its rater waits for it (ms), acknowledged votes, rows, duplicates,
 losses. Raters fetch both pictures of every pair, think for a random time (exponential, `--think` seconds in
-the mean), vote, and repeat a vote whose answer was lost, as the page does.
-
-
+the mean), vote, and repeat a vote whose answer was lost, as the page does. Without kills they come when the
+studio has loaded its backbone; after a kill they are there while it starts again.
 """
 
 from __future__ import annotations
@@ -217,6 +216,8 @@ async def run(
     study = make_study(data, prompts=max(2 * votes, 40), cap=votes)
     port, tally = free_port(), Tally()
     process = await start_server(server, data, port)
+    if not kills:
+        await settled(process)
     began, worked = time.perf_counter(), cpu_seconds(process)
     generator = np.random.default_rng(seed)
     spread = max(think, 0.5)
@@ -257,6 +258,15 @@ async def run(
         "cores": os.cpu_count(),
         "load average": round(os.getloadavg()[0], 1),
     }
+
+
+async def settled(process: subprocess.Popen[bytes], quiet: float = 0.2) -> None:
+    """Wait until the studio has loaded its backbone: until it takes little of one core for two seconds."""
+    while True:
+        before = cpu_seconds(process)
+        await asyncio.sleep(2)
+        if cpu_seconds(process) - before < 2 * quiet:
+            return
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
