@@ -50,6 +50,7 @@ def summary(seconds: Sequence[float]) -> dict[str, float]:
 def usable(page, address: str, selector: str) -> float:
     began = time.perf_counter()
     page.goto(address)
+    filled(page)
     page.wait_for_selector(selector)
     return time.perf_counter() - began
 

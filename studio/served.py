@@ -9,11 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+KEPT = 24 * 3600.0  # seconds since a page last asked for it: an open page still shows what it was sent
+EVERY = 200  # pictures between two looks for old ones
+_written = count(1)
 
 
 def served(image: Image | None) -> str | None:
@@ -29,10 +36,31 @@ def served(image: Image | None) -> str | None:
     path = (
         Path(get_upload_folder()) / "pictures" / f"{hashlib.sha256(told + image.tobytes()).hexdigest()}.png"
     )
-    if not path.exists():
+    try:
+        os.utime(path)
+    except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             image.save(file, format="PNG", compress_level=1)
         os.replace(temporary, path)
+        if next(_written) % EVERY == 0:
+            tidy(path.parent)
     return str(path)
+
+
+def tidy(folder: Path, kept: float = KEPT) -> int:
+    """Remove pictures that no page has asked for in `kept` seconds, so that a public studio does not fill
+    its disk. Returns how many; a picture that is needed again is written again."""
+    old = [path for path in folder.glob("*.png") if _age(path) > kept]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
+
+
+def _age(path: Path) -> float:
+    """Seconds since the file was last asked for; 0 for one that another thread has just removed."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
