@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import html
 import inspect
+import json
 import logging
 import secrets
+from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -303,11 +305,27 @@ def plotly_path() -> str:
     return str(Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js")
 
 
+def as_json(value: Any) -> str | None:
+    """A value as JSON text; None and texts as they are."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+#: HTML whose script reads its value as JSON text. Gradio's page copies an object piece by piece, again and
+#: again: seconds for the charts of a long search. A text it leaves alone. Made by hand, because a `class`
+#: statement would have Gradio write a stub file beside this module.
+Scripted: type[gr.HTML] = ABCMeta.__new__(
+    type(gr.HTML),
+    "Scripted",
+    (gr.HTML,),
+    {"__module__": __name__, "postprocess": lambda self, value: as_json(value)},
+)
+
+
 def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int = 260) -> gr.HTML:
     """A Plotly chart that keeps zoom and legend when its figure changes. Its value is a figure of
     studio.charts; a click on a point triggers `.select` with an EventData of x, y, curve, point and data."""
-    return gr.HTML(
-        value=dict(figure) if figure else None,
+    return Scripted(
+        value=dict(figure) if figure else None,  # type: ignore[arg-type]
         elem_id=elem_id,
         apply_default_css=False,
         js_on_load=script("chart.js"),

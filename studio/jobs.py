@@ -56,6 +56,8 @@ class SearchJobs:
         self._rewards: dict[tuple[str, str], Reward] = {}
         self._revision = 0
         self._closed = False
+        # Long journals take a second or more: they are read before somebody opens the page.
+        threading.Thread(target=self.store.refresh, name="read-runs", daemon=True).start()
 
     # what there is
 

@@ -1,4 +1,5 @@
-// A chart that keeps its zoom and legend: Plotly.react into one element. props.value = {data, layout, config, words}
+// A chart that keeps its zoom and legend: Plotly.react into one element.
+// props.value: JSON of {data, layout, config, words}
 const stage = element.querySelector('.chart');
 const library = () => window.calibriPlotly ??= new Promise((done, failed) => {
   const script = document.createElement('script');
@@ -11,7 +12,7 @@ const library = () => window.calibriPlotly ??= new Promise((done, failed) => {
 let latest = 0;
 
 async function draw() {
-  const figure = props.value;
+  const figure = props.value ? JSON.parse(props.value) : null;
   const turn = ++latest;
   if (!figure || !figure.data) {           // nothing to tell now: an old chart must not stay
     stage.dataset.empty = '1';
@@ -23,7 +24,7 @@ async function draw() {
   if (turn !== latest || !stage.isConnected) return;
   const ink = name => getComputedStyle(stage).getPropertyValue(name).trim();
   const text = ink('--body-text-color') || '#222', line = ink('--border-color-primary') || '#ccc';
-  const layout = structuredClone(figure.layout);
+  const layout = figure.layout;
   layout.font = {...layout.font, color: text};
   layout.paper_bgcolor = layout.plot_bgcolor = 'rgba(0,0,0,0)';
   layout.hoverlabel = {...layout.hoverlabel, bgcolor: ink('--background-fill-primary'), font: {color: text}};
@@ -41,7 +42,11 @@ async function draw() {
     });
   }
 }
-const seen = new IntersectionObserver(entries => { if (entries.some(e => e.isIntersecting)) { seen.disconnect(); draw(); watch('value', draw); } });
+// The library is fetched as soon as the place of a chart is in sight, while its figure is still on the way.
+const seen = new IntersectionObserver(entries => {
+  if (!entries.some(e => e.isIntersecting)) return;
+  seen.disconnect(); library().catch(() => {}); draw(); watch('value', draw);
+});
 seen.observe(stage);
 new MutationObserver(() => { if (window.calibriPlotly && props.value) draw(); })
   .observe(document.body, {attributes: true, attributeFilter: ['class']});

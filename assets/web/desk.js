@@ -1,5 +1,5 @@
 // The mixing desk: one vertical native range input for each scale, so that keyboards and screen readers work.
-// props.value = {layout: {id, low, high, strips: [{name, group, tag, layer, stream, words}]}, values: [..],
+// props.value: JSON of {layout: {id, low, high, strips: [{name, group, tag, layer, stream, words}]}, values: [..],
 //   sent, member}: `member` is the one whose values these are.
 // It triggers "release" with {values, sent, member} when a person has changed the value: the event carries the move, because an
 // answer on its way may replace props.value before Gradio reads it.
@@ -55,7 +55,7 @@ function build() {
 }
 
 function draw() {
-  const v = props.value;
+  const v = props.value ? JSON.parse(props.value) : null;
   if (!v || !v.layout) return;
   if (drawn !== v.layout.id) { layout = v.layout; build(); drawn = layout.id; }
   if (curve || (v.sent || 0) < sent) return;  // the hand wins over an answer to an earlier move
@@ -66,7 +66,7 @@ function draw() {
 
 function release() {
   sent = Date.now();
-  props.value = {layout, values: values.slice(), sent, member};
+  props.value = JSON.stringify({layout, values, sent, member});
   trigger('release', {values: values.slice(), sent, member});
 }
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from calibri.calibration.layout import GRANULARITIES
 from studio.arms import LARGEST_SEED, MOST_STEPS, Ask
-from studio.components import caption, chart, picture, script, visitor_state
+from studio.components import Scripted, caption, chart, picture, script, visitor_state
 from studio.desk import HEAVIEST
 from studio.pages.scales_parts import CONDITIONS, DESK_HTML, TOOLS, summary
 
@@ -105,7 +105,7 @@ def lay_out(start: Ask) -> Page:
             elem_classes="primary-action",
         )
     made |= _members()
-    made["desk"] = gr.HTML(
+    made["desk"] = Scripted(
         None,
         html_template=DESK_HTML,
         js_on_load=script("desk.js"),
