@@ -123,7 +123,7 @@ def main() -> None:
         report["contact_sheet"] = str(sheet)
         out["searches"][search] = report
         if args.ship and result.verdict == "better":
-            ship(found, args.ship / f"tabletop-{search}.json", out["command"])
+            ship(found, search, args.ship, out["command"])
         (args.work / "gain.json").write_text(json.dumps(out, indent=1), encoding="utf-8")
     print(json.dumps(out, indent=1))
 
@@ -233,10 +233,22 @@ def contact_sheet(found: Calibration, renderer: Renderer, pairs: list[Pair], ste
     return sheet
 
 
-def ship(found: Calibration, path: Path, command: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found.model_copy(update={"found": {**found.found, "command": command}}).save(path)
-    say(f"shipped {path}")
+TITLES = {
+    "block": "Tabletop by block",
+    "layer": "Tabletop by layer",
+    "gate": "Tabletop by gate",
+    "ensemble": "Tabletop ensemble",
+    "ensemble-guided": "Tabletop guided ensemble",
+}
+
+
+def ship(found: Calibration, search: str, folder: Path, command: str) -> None:
+    """Save it as the studio offers it: a short title, and the command that found it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"tabletop-{search}.json"
+    told = {"title": TITLES[search], "found": {**found.found, "command": command}}
+    found.model_copy(update=told).save(path)
+    say(f"shipped {path.name}")
 
 
 if __name__ == "__main__":
