@@ -246,6 +246,8 @@ def step_figure(runs: Sequence[Run]) -> Figure:
                 "side": "right",
                 "showgrid": False,
                 "automargin": True,
+                "tickformat": ".3~g",
+                "nticks": 5,
             },
         ),
         "words": f"Sigma {last.sigma:.3g}, axis ratio {last.axis_ratio:.3g}."

@@ -146,6 +146,8 @@ def main() -> None:
                     if name != "results":
                         filled(page)
                     page.wait_for_selector("#model-bar .ready")
+                if name == "library":
+                    page.wait_for_function("!document.body.innerText.includes('is being rendered')")
                 page.wait_for_timeout(SETTLE_MS)
                 page.screenshot(path=str(args.out / f"{name}-{scheme}.png"))
                 context.close()
