@@ -143,9 +143,11 @@ def main() -> None:
                     begin(page, link)
                 else:
                     page.goto(f"{studio.url}/{'' if name == 'compare' else name}", wait_until="load")
-                    if name != "results":
+                    if name == "results":
+                        page.wait_for_selector("#results-forest .main-svg")
+                    else:
                         filled(page)
-                    page.wait_for_selector("#model-bar .ready")
+                        page.wait_for_selector("#model-bar .ready")
                 if name == "library":
                     page.wait_for_function("!document.body.innerText.includes('is being rendered')")
                 page.wait_for_timeout(SETTLE_MS)
