@@ -57,7 +57,7 @@ class SearchJobs:
         self._revision = 0
         self._closed = False
         # Long journals take a second or more: they are read before somebody opens the page.
-        threading.Thread(target=self.store.refresh, name="read-runs", daemon=True).start()
+        threading.Thread(target=lambda: self.store.refresh(ahead=True), name="read-runs", daemon=True).start()
 
     # what there is
 

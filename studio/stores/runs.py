@@ -292,10 +292,10 @@ class RunStore:
         self.refresh()
         return self._revision
 
-    def refresh(self, *, now: bool = False) -> None:
-        """Read what was added to the folders."""
+    def refresh(self, *, now: bool = False, ahead: bool = False) -> None:
+        """Read what was added to the folders. `ahead`: nobody has asked yet, so whoever asks looks again."""
         with self._lock:
-            if not now and time.monotonic() - self._looked < EVERY:
+            if not (now or ahead) and time.monotonic() - self._looked < EVERY:
                 return
             found: dict[str, Path] = {}
             for place in (self._shelf, self.folder):
@@ -311,7 +311,8 @@ class RunStore:
                     run.owner = owner
                     grown.append(run)
             self._revision += bool(changed or grown)
-            self._looked = time.monotonic()
+            if not ahead:
+                self._looked = time.monotonic()
 
     def _known(self, name: str, path: Path) -> Run | None:
         if name not in self._runs and name not in self._broken:

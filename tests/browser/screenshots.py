@@ -51,8 +51,9 @@ def sweep(page, studio: Studio) -> None:
     page.wait_for_selector("#sweep-words >> text=/Done:/", timeout=LONG_MS)
 
 
-def study(page, studio: Studio) -> str:
-    """A study with one rater's votes, closed, and a second one that is open; the address of the open one."""
+def study(page, studio: Studio) -> tuple[str, str]:
+    """A study with one rater's votes, closed, and a second one that is open; the address of the open one and
+    the id of the closed one."""
 
     def calibri(*words: str) -> str:
         program = str(Path(sys.executable).with_name("calibri"))
@@ -71,7 +72,7 @@ def study(page, studio: Studio) -> str:
                     raise
                 time.sleep(2)
 
-    link = ""
+    link = closed = ""
     for name in ("First round", "Second round"):
         arms = ("--arm", "base", "--arm", f"layer scales={ROOT / 'assets/calibrations/tabletop-layer.json'}")
         calibri("create", "--name", name, *arms, "--prompts", "held-out:8", "--preset", "side-by-side")
@@ -85,7 +86,8 @@ def study(page, studio: Studio) -> str:
         if name == "First round":
             vote(page, link)
             calibri("close", name)
-    return link
+            closed = link.partition("study=")[2].strip()
+    return link, closed
 
 
 def begin(page, link: str) -> None:
@@ -132,7 +134,8 @@ def main() -> None:
             search(studio, args.images)
         if "diagnose" in wanted:
             sweep(helper, studio)
-        link = study(helper, studio) if {"vote", "results", "studies"} & set(wanted) else ""
+        asked = {"vote", "results", "studies"} & set(wanted)
+        link, closed = study(helper, studio) if asked else ("", "")
         for scheme in ("light", "dark"):
             for name in wanted:
                 size = {"width": 1280, "height": HEIGHTS.get(name, 1000)}
@@ -141,13 +144,13 @@ def main() -> None:
                 page.set_default_timeout(120_000)
                 if name == "vote":
                     begin(page, link)
+                elif name == "results":
+                    page.goto(f"{studio.url}/results?study={closed}")
+                    page.wait_for_selector("#results-forest .main-svg")
                 else:
                     page.goto(f"{studio.url}/{'' if name == 'compare' else name}", wait_until="load")
-                    if name == "results":
-                        page.wait_for_selector("#results-forest .main-svg")
-                    else:
-                        filled(page)
-                        page.wait_for_selector("#model-bar .ready")
+                    filled(page)
+                    page.wait_for_selector("#model-bar .ready")
                 if name == "library":
                     page.wait_for_function("!document.body.innerText.includes('is being rendered')")
                 page.wait_for_timeout(SETTLE_MS)
