@@ -164,6 +164,11 @@ def _chosen(votes: Sequence[Vote], reports: Sequence[RaterReport], filter: Filte
     return [v for v in chosen if v.kind != "real" or ((v.pair, v.question) in agreed and v.score is not None)]
 
 
+def people(count: int) -> str:
+    """`1 rater`, `3 raters`."""
+    return f"{count} rater{'s' * (count != 1)}"
+
+
 def headline(table: PairTable) -> str:
     """One sentence that can be quoted."""
     rate = table.headline

@@ -27,7 +27,7 @@ from studio.reports import (
     strengths_table,
     table_html,
 )
-from studio.results import ALL, Analysis, Filter, headline
+from studio.results import ALL, Analysis, Filter, headline, people
 from studio.services import Services
 from studio.studies import Studies
 
@@ -90,7 +90,7 @@ def summary(analysis: Analysis) -> str:
     kept = (
         "No votes yet." if share is None else f"{analysis.kept} of {analysis.total} votes read ({share:.0%})"
     )
-    counted = f"{kept}; {len(analysis.raters)} raters, {len(analysis.flagged)} flagged"
+    counted = f"{kept}; {people(len(analysis.raters))}, {len(analysis.flagged)} flagged"
     if analysis.filter.words:
         counted += f". Filter: {analysis.filter.words}"
     return "".join(parts) + hint(html.escape(counted))
@@ -224,7 +224,7 @@ def build(services: Services) -> None:
         if analysis is None:
             progress = studies.store.progress(known)
             wanted = f" of {progress.wanted} wanted" if progress.wanted else ""
-            told = f"{progress.showings} pairs{wanted} voted on by {progress.raters} raters so far. {HIDDEN}"
+            told = f"{progress.showings} pairs{wanted} voted on by {people(progress.raters)} so far. {HIDDEN}"
             return [pick, gr.skip(), hint(html.escape(told)), *[None] * 5, "", "", gr.Column(visible=False)]
         if only and only not in analysis.categories:
             only, analysis = "", read(studies, chosen, "", "", clean, agreed, early) or analysis

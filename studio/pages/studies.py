@@ -13,6 +13,7 @@ from studio.components import duration, empty, fill, guard, hint
 from studio.pages.newstudy import QUIET, arm_choices, form
 from studio.pages.results import STYLE
 from studio.reports import table_html
+from studio.results import people
 from studio.services import Services
 from studio.stores.studies import NEXT, Study, now
 from studio.studies import Studies
@@ -60,7 +61,7 @@ def card(studies: Studies, study: Study) -> str:
         ("Arms", " · ".join(a.label for a in studies.store.arms(study.id) if a.kind != "gold")),
         ("Protocol", f"{study.protocol.preset}, sha256 {study.protocol.hash[:12]}…"),
         ("Pictures", pictures),
-        ("Votes", f"{progress.showings}{wanted} pairs voted on, {progress.raters} raters"),
+        ("Votes", f"{progress.showings}{wanted} pairs voted on, {people(progress.raters)}"),
     ]
     lines = "".join(f"<tr><td><b>{k}</b></td><td>{html.escape(v)}</td></tr>" for k, v in rows)
     bar = ""
