@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.processes import settle
 from tests.browser.running import (
     CHROMIUM_ARGUMENTS,
     PATIENCE,
@@ -105,7 +104,7 @@ def measure(studio: Studio, browser, *, ready_selector: str = "#model-bar .ready
 
 def opened_search(studio: Studio, browser, generations: int) -> dict[str, Any]:
     """Open the page Search on the one run there is: `generations` long."""
-    settle(studio)
+    settle(studio.process.pid)
     found: dict[str, Any] = {"generations": generations}
     for name in ("first", "again"):
         page = browser.new_page(viewport={"width": 1280, "height": 800})
@@ -117,7 +116,7 @@ def opened_search(studio: Studio, browser, generations: int) -> dict[str, Any]:
         filled(page)
         page.wait_for_function(f"Math.max(0, ...{CURVES}) > 1")
         seconds = time.perf_counter() - began
-        settle(studio)
+        settle(studio.process.pid)
         found[name] = {
             "seconds": round(seconds, 2),
             "bytes": sum(len(answer.body()) for answer in answers),
@@ -125,15 +124,6 @@ def opened_search(studio: Studio, browser, generations: int) -> dict[str, Any]:
         }
         page.close()
     return found
-
-
-def settle(studio: Studio) -> None:
-    """Wait until the studio has nothing more to do by itself: it takes little of one core for two seconds."""
-    process = psutil.Process(studio.process.pid)
-    before, now = -10.0, sum(process.cpu_times()[:2])
-    while now - before > 0.4:
-        time.sleep(2)
-        before, now = now, sum(process.cpu_times()[:2])
 
 
 def slider_while_searching(studio: Studio, browser) -> dict[str, float]:

@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from PIL import Image
+
+from benchmarks.processes import cpu_seconds, settle
 
 ROOT = Path(__file__).resolve().parent.parent
 P95 = 500.0  # ms
@@ -217,8 +218,8 @@ async def run(
     port, tally = free_port(), Tally()
     process = await start_server(server, data, port)
     if not kills:
-        await settled(process)
-    began, worked = time.perf_counter(), cpu_seconds(process)
+        settle(process.pid)  # the raters come when the backbone is loaded
+    began, worked = time.perf_counter(), cpu_seconds(process.pid)
     generator = np.random.default_rng(seed)
     spread = max(think, 0.5)
     people = [
@@ -233,7 +234,7 @@ async def run(
         process.wait()
         process = await start_server(server, data, port)
     await asyncio.gather(*people)
-    seconds, worked = time.perf_counter() - began, cpu_seconds(process) - worked
+    seconds, worked = time.perf_counter() - began, cpu_seconds(process.pid) - worked
     process.send_signal(signal.SIGTERM)
     process.wait(60)
     waits = 1000 * np.array(tally.waits)
@@ -258,21 +259,6 @@ async def run(
         "cores": os.cpu_count(),
         "load average": round(os.getloadavg()[0], 1),
     }
-
-
-async def settled(process: subprocess.Popen[bytes], quiet: float = 0.2) -> None:
-    """Wait until the studio has loaded its backbone: until it takes little of one core for two seconds."""
-    while True:
-        before = cpu_seconds(process)
-        await asyncio.sleep(2)
-        if cpu_seconds(process) - before < 2 * quiet:
-            return
-
-
-def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """Processor time of a server so far: what a vote costs, however busy the machine is with other work."""
-    times = psutil.Process(process.pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def check(data: Path, tally: Tally) -> dict[str, int]:

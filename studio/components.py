@@ -26,6 +26,14 @@ from studio.visitors import Visitors
 
 log = logging.getLogger(__name__)
 
+#: Options of an event that may answer with a sentence: through the queue, because outside of it Gradio shows
+#: no message, and the browser logs an error.
+QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+#: Of one that follows what somebody types or picks: one at a time, or an older answer could come last.
+IN_ORDER: dict[str, Any] = {**QUEUED, "concurrency_limit": 1}
+#: Of one that cannot fail: straight to its handler.
+DIRECT: dict[str, Any] = {**QUEUED, "queue": False}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -118,9 +126,7 @@ def when_switched(handler: Callable[..., Any], inputs: Sequence[Any], outputs: S
         guard(handler),
         list(inputs),
         list(outputs),
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
+        **DIRECT,
     )
 
 
@@ -141,7 +147,9 @@ def when_loaded(
     fill(opened, [visitor, *inputs], [visitor, *outputs], queue=False)
 
 
-def fill(handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], **options: Any) -> None:
+def fill(
+    handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], *, queue: bool = True
+) -> None:
     """Call `handler(*inputs) -> values of outputs` when the page opens. Its fields stay closed until the
     answer is there: it would take the place of what was typed before it came."""
     Context.root_block.load(
@@ -149,10 +157,9 @@ def fill(handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[A
         list(inputs),
         list(outputs),
         js="(...values) => { calibriFilling.begin(); return values; }",
-        show_progress="hidden",
-        api_visibility="private",
-        **options,
-    ).then(None, js="() => calibriFilling.end()", show_progress="hidden", api_visibility="private")
+        queue=queue,
+        **QUEUED,
+    ).then(None, js="() => calibriFilling.end()", **QUEUED)
 
 
 def when_ready(
@@ -175,9 +182,7 @@ def when_ready(
         looked,
         [visitor, *inputs],
         [timer, *outputs],
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
+        **DIRECT,
     )
     when_switched(handler, [visitor, *inputs], outputs)
 

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.context import Context
 
 from studio import switching
-from studio.components import duration, guard, said, switched, visitor_state
+from studio.components import DIRECT, QUEUED, duration, guard, said, switched, visitor_state
 from studio.host import HostStatus
 from studio.services import Services
 
@@ -116,9 +116,8 @@ def model_bar(services: Services) -> None:
         now = draw(visitor_id, request)
         return [now, now, host.status.loads, gr.Button(visible=not demo or bool(services.username(request)))]
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    timer.tick(look, [drawn, loads, visitor], [bar, drawn, loads, marker], **quiet)
-    Context.root_block.load(opened, [visitor], [bar, drawn, loads, change], **quiet)
+    timer.tick(look, [drawn, loads, visitor], [bar, drawn, loads, marker], **DIRECT)
+    Context.root_block.load(opened, [visitor], [bar, drawn, loads, change], **DIRECT)
 
     @guard
     def open_chooser(request: gr.Request) -> list[Any]:
@@ -131,9 +130,8 @@ def model_bar(services: Services) -> None:
     def load_chosen(name: object, request: gr.Request) -> list[Any]:
         return [gr.Row(visible=False), said(switching.switch(services, name, services.username(request)))]
 
-    # Through the queue: what an event outside of it refuses stands in the console, and nowhere on the page.
-    said_aloud = quiet | {"queue": True, "concurrency_limit": 8, "concurrency_id": "backbone"}
-    change.click(open_chooser, None, [chooser, which, told], **said_aloud)
-    load.click(load_chosen, which, [chooser, told], **said_aloud)
-    close.click(lambda: [gr.Row(visible=False), ""], None, [chooser, told], **quiet)
-    marker.change(lambda: "", None, told, **quiet)
+    shared = {**QUEUED, "concurrency_limit": 8, "concurrency_id": "backbone"}
+    change.click(open_chooser, None, [chooser, which, told], **shared)
+    load.click(load_chosen, which, [chooser, told], **shared)
+    close.click(lambda: [gr.Row(visible=False), ""], None, [chooser, told], **DIRECT)
+    marker.change(lambda: "", None, told, **DIRECT)

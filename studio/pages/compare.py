@@ -12,7 +12,17 @@ from calibri.errors import CalibriError, RenderError
 from studio import comparing, firstvisit, picturefiles
 from studio.arms import NOTHING, Ask, Choice, Comparison, dice, word_hint
 from studio.comparing import AGAINST, ARMS, USUAL, Form, checked, find, form_of, offered
-from studio.components import guard, said, step_words, waiting, when_loaded, when_switched
+from studio.components import (
+    DIRECT,
+    IN_ORDER,
+    QUEUED,
+    guard,
+    said,
+    step_words,
+    waiting,
+    when_loaded,
+    when_switched,
+)
 from studio.pages import compare_parts as parts
 from studio.pages import compare_takes as takes
 from studio.pages.compare_layout import lay_out
@@ -65,21 +75,24 @@ def form_updates(services: Services, place: Visitor, form: Form) -> list[Any]:
     return values
 
 
-def view(made: Comparison | None, row: int, *looking: Any) -> list[Any]:
-    """Everything that shows one row of a comparison: values of `Page.viewed`."""
+def painted(made: Comparison | None, row: int) -> list[Any]:
+    """One row of a comparison: values of `Page.painted`."""
     if made is None:
-        empty = [gr.Gallery(visible=False), "", ["", 0]]
-        return [*parts.shown([]), *parts.sendable([]), *parts.laid_over([], *looking), *empty]
-    row = row if 0 <= row < len(made.rows) else 0
+        return [*parts.shown([]), *parts.sendable([]), gr.Gallery(visible=False), "", ["", 0]]
     items = parts.tiles(made)
     return [
         *parts.shown(made.rows[row]),
         *parts.sendable(made.rows[row]),
-        *parts.laid_over(made.rows[row], *looking),
         gr.Gallery(items, columns=parts.width_of(made), visible=bool(items)),
         parts.means_html(made),
         [made.id, row],
     ]
+
+
+def view(made: Comparison | None, row: int, *looking: Any) -> list[Any]:
+    """Everything that shows one row of a comparison: values of `Page.viewed`."""
+    row = row if made and 0 <= row < len(made.rows) else 0
+    return [*painted(made, row), *parts.laid_over(made.rows[row] if made else [], *looking)]
 
 
 def count_of(text: str, more: str, numbers: str, *whats: str) -> str:
@@ -110,10 +123,10 @@ def build(services: Services) -> None:
     def on_render(
         visitor_id: str | None, key: Any, progress: gr.Progress = gr.Progress(), *values: Any
     ) -> list[Any]:
-        chosen, order = values[:3], checked(services, form_from(values[3:]))
+        order = checked(services, form_from(values))
         marks = [gr.update(elem_classes=["wrong"] if name in order.problems else []) for name in marked]
         if order.problems:
-            shown, said_of = view(*at(visitor_id, key), *chosen), parts.problem_html(order.problems)
+            shown, said_of = painted(*at(visitor_id, key)), parts.problem_html(order.problems)
         else:
             made = comparing.compare(
                 services,
@@ -123,29 +136,27 @@ def build(services: Services) -> None:
                 on_wait=waiting(progress),
             )
             hints = [word_hint(services, prompt) for prompt in dict.fromkeys(a.prompt for a in order.asks)]
-            shown, said_of = view(made, 0, *chosen), said(" ".join(filter(None, hints)))
+            shown, said_of = painted(made, 0), said(" ".join(filter(None, hints)))
         return [*shown, said_of, parts.thumbnails(services, visitor_id), *marks]
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    queued = {**quiet, "queue": True}  # Gradio shows no message of a handler outside its queue
     rendering: dict[str, Any] = {
         "fn": on_render,
-        "inputs": [visitor, page.now, *looking, *page.fields],
-        "outputs": [*page.viewed, page.remark, page.history, *marked.values()],
+        "inputs": [visitor, page.now, *page.fields],
+        "outputs": [*page.painted, page.remark, page.history, *marked.values()],
         "concurrency_limit": 8,
         "concurrency_id": "people",
         "show_progress_on": page.images,
         "api_visibility": "private",
     }
-    gr.on([page.run.click, page.prompt.submit], **rendering)
 
     def setting(arms: tuple[Choice, ...]) -> Any:
         values = form_values(Form("", 0, 1, arms=arms))[TYPED:]
         return lambda: values
 
+    rendered = [gr.on([page.run.click, page.prompt.submit], **rendering)]
     for button, preset in ((page.usual, USUAL), (page.against, AGAINST)):
-        button.click(setting(preset), None, page.choosing, **quiet).then(**rendering)
-    page.stop.click(lambda v: services.visitors.of(v).stop("compare"), visitor, None, **quiet)
+        rendered.append(button.click(setting(preset), None, page.choosing, **DIRECT).then(**rendering))
+    page.stop.click(lambda v: services.visitors.of(v).stop("compare"), visitor, None, **DIRECT)
     page.roll.click(dice, None, page.seed, queue=False, api_visibility="private")
     page.try_prompt.click(None, js=FOCUS)
 
@@ -153,13 +164,11 @@ def build(services: Services) -> None:
         made, row = at(visitor_id, key)
         return parts.laid_over(made.rows[row] if made else [], *chosen)
 
-    gr.on(
-        [page.look.input, page.left.input, page.right.input],
-        on_look,
-        [visitor, page.now, *looking],
-        page.laid,
-        **quiet,
-    )
+    overlay = {**IN_ORDER, "fn": on_look, "inputs": [visitor, page.now, *looking], "outputs": page.laid}
+    overlay["concurrency_id"] = "overlay"
+    gr.on([page.look.input, page.left.input, page.right.input], **overlay)
+    for done in rendered:  # as an event of its own: how to look may have been chosen anew while it rendered
+        done.success(**overlay)
 
     @guard
     def on_grid(
@@ -170,7 +179,7 @@ def build(services: Services) -> None:
             raise CalibriError("Those pictures are no longer kept.")
         return view(made, event.index // parts.width_of(made), look, left, right)
 
-    page.grid.select(on_grid, [visitor, page.now, *looking], page.viewed, **queued)
+    page.grid.select(on_grid, [visitor, page.now, *looking], page.viewed, **QUEUED)
 
     @guard
     def on_history(
@@ -183,17 +192,17 @@ def build(services: Services) -> None:
         chosen = kept[event.index]
         return [*view(chosen, 0, look, left, right), *form_updates(services, place, form_of(chosen))]
 
-    page.history.select(on_history, [visitor, *looking], [*page.viewed, *page.fields], **queued)
+    page.history.select(on_history, [visitor, *looking], [*page.viewed, *page.fields], **QUEUED)
     gr.on(
         [page.prompts.change, page.seeds.change, page.prompt.change],
         count_of,
         [page.prompt, page.prompts, page.seeds, *(column[0] for column in page.arms)],
         page.count,
         trigger_mode="always_last",
-        **quiet,
+        **IN_ORDER,
     )
-    takes.files(services, page, at, queued)
-    takes.elsewhere(services, page, at, queued)
+    takes.files(services, page, at)
+    takes.elsewhere(services, page, at)
 
     @guard
     def on_png(visitor_id: str | None, path: str) -> list[Any]:
@@ -202,7 +211,7 @@ def build(services: Services) -> None:
         told = " ".join(filter(None, (f"Settings from {Path(path).name}.", word, "Press Render.")))
         return [*form_updates(services, place, form), said(told)]
 
-    page.from_png.upload(on_png, [visitor, page.from_png], [*page.fields, page.remark], **queued)
+    page.from_png.upload(on_png, [visitor, page.from_png], [*page.fields, page.remark], **QUEUED)
 
     sent = (*page.images, page.slider, page.mapped)
 

@@ -93,9 +93,14 @@ class Page:
         return [self.slider, self.mapped, self.legend, self.left, self.right]
 
     @property
+    def painted(self) -> list[Any]:
+        """One comparison, but for the two pictures over one another."""
+        return [*self.pictures, *self.sends, self.grid, self.table, self.now]
+
+    @property
     def viewed(self) -> list[Any]:
         """Everything that shows one comparison."""
-        return [*self.pictures, *self.sends, *self.laid, self.grid, self.table, self.now]
+        return [*self.painted, *self.laid]
 
 
 def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:

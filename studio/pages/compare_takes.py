@@ -13,7 +13,7 @@ from studio import picturefiles
 from studio.arms import Comparison
 from studio.compared import calibration_at, study_of
 from studio.comparing import USUAL
-from studio.components import guard
+from studio.components import QUEUED, guard
 from studio.deskwork import opened
 from studio.pages.compare_layout import Page
 from studio.services import Services
@@ -27,7 +27,6 @@ def files(
     services: Services,
     page: Page,
     at: At,
-    queued: dict[str, Any],
 ) -> None:
     """Downloads: a file is made by the click and taken by the browser."""
 
@@ -46,7 +45,7 @@ def files(
         return on_get
 
     for column, button in enumerate(page.gets):
-        button.click(one(column), [page.visitor, page.now], page.file, **queued).success(
+        button.click(one(column), [page.visitor, page.now], page.file, **QUEUED).success(
             None, page.file, js=DOWNLOAD, api_visibility="private"
         )
 
@@ -57,7 +56,7 @@ def files(
             raise CalibriError("There is no picture to save yet. Render one first.")
         return saved("comparison.zip", picturefiles.zip_of(made))
 
-    page.get_all.click(on_all, [page.visitor, page.now], page.file, **queued).success(
+    page.get_all.click(on_all, [page.visitor, page.now], page.file, **QUEUED).success(
         None, page.file, js=DOWNLOAD, api_visibility="private"
     )
 
@@ -66,7 +65,6 @@ def elsewhere(
     services: Services,
     page: Page,
     at: At,
-    queued: dict[str, Any],
 ) -> None:
     """To the mixing desk, and to a vote study."""
 
@@ -84,7 +82,7 @@ def elsewhere(
         return on_send
 
     for column, button in enumerate(page.sends):
-        button.click(one(column), [page.visitor, page.now], None, **queued).success(
+        button.click(one(column), [page.visitor, page.now], None, **QUEUED).success(
             None, js="() => { window.location.href = 'scales'; }", api_visibility="private"
         )
 
@@ -96,6 +94,6 @@ def elsewhere(
             raise CalibriError("There is nothing to send yet. Render first.")
         services.visitors.of(visitor_id).study = study_of(services, visitor_id, made)
 
-    page.to_study.click(on_study, [page.visitor, page.now], None, **queued).success(
+    page.to_study.click(on_study, [page.visitor, page.now], None, **QUEUED).success(
         None, js="() => { window.location.href = 'studies'; }", api_visibility="private"
     )

@@ -15,6 +15,9 @@ from studio.arms import MOST_STEPS, Shot, facts
 from studio.charts import Figure
 from studio.charts_sweep import OBJECTIVE, cell_words, cells_by_gain, heat_figure, key_of
 from studio.components import (
+    DIRECT,
+    IN_ORDER,
+    QUEUED,
     caption,
     chart,
     empty,
@@ -31,6 +34,7 @@ from studio.components import (
     when_ready,
 )
 from studio.searchwork import JUDGES, REWARDS, known_rewards
+from studio.served import served
 from studio.services import Services
 from studio.stores.sweeps import ALIVE, Sweep
 
@@ -85,9 +89,9 @@ def shown(shots: list[Shot]) -> list[Any]:
     parts: list[Any] = []
     for base, mine in zip(shots[::2], shots[1::2]):
         facts_of = [f"“{mine.ask.prompt}”", f"seed {mine.ask.seed}", *facts(mine)]
-        changed = gr.Image(value=enlarged(mine.image), label=mine.arm.title)  # type: ignore[arg-type]
+        changed = gr.Image(value=served(enlarged(mine.image)), label=mine.arm.title)  # type: ignore[arg-type]
         words = caption("calibrated", mine.arm.title, facts_of, mine.rewards, base.rewards)
-        parts += [enlarged(base.image), changed, words]  # type: ignore[arg-type]
+        parts += [served(enlarged(base.image)), changed, words]  # type: ignore[arg-type]
     return parts + [None, None, ""] * (sweepwork.SHOWN - len(shots) // 2)
 
 
@@ -203,9 +207,6 @@ def build(services: Services) -> None:
     key, go = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
     pulse, grown, paced = (gr.Textbox("", visible="hidden") for _ in range(3))
     form = [rewards, pairs, steps, granularity, guidance, values, prompts]
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    # What may answer with a sentence goes through the queue: elsewhere the browser would log an error too.
-    asking: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     # what it will cost
 
@@ -221,7 +222,7 @@ def build(services: Services) -> None:
             return said(str(error))
 
     changed = [rewards.change, pairs.release, steps.release, granularity.input, guidance.release]
-    gr.on([*changed, values.change, prompts.change, paced.change], on_form, form, cost, **quiet)
+    gr.on([*changed, values.change, prompts.change, paced.change], on_form, form, cost, **IN_ORDER)
 
     # the sweep
 
@@ -233,18 +234,18 @@ def build(services: Services) -> None:
         return [str(sweeps.revision), f"{done}:{len(sweeps.all())}", str(sweeps.pace.revision)]
 
     state, charted = [words, stop, resume], [heat, view, cell, best]
-    gr.Timer(1.5).tick(tick, which, [pulse, grown, paced], **quiet)
-    pulse.change(lambda s: state_of(services, s), which, state, **quiet)
-    grown.change(lambda s, v: map_of(services, s, v), [which, view], charted, **quiet)
-    grown.change(lambda: gr.Dropdown(listed(services)), None, which, **quiet)
+    gr.Timer(1.5).tick(tick, which, [pulse, grown, paced], **DIRECT)
+    pulse.change(lambda s: state_of(services, s), which, state, **DIRECT)
+    grown.change(lambda s, v: map_of(services, s, v), [which, view], charted, **DIRECT)
+    grown.change(lambda: gr.Dropdown(listed(services)), None, which, **DIRECT)
     which.change(
         lambda s, v: [*state_of(services, s), *map_of(services, s, v), ""],
         [which, view],
         [*state, *charted, key],
-        **quiet,
+        **DIRECT,
     )
-    view.input(lambda s, v: map_of(services, s, v)[0], [which, view], heat, **quiet)
-    view.input(lambda s, v: map_of(services, s, v)[2], [which, view], cell, **quiet)
+    view.input(lambda s, v: map_of(services, s, v)[0], [which, view], heat, **DIRECT)
+    view.input(lambda s, v: map_of(services, s, v)[2], [which, view], cell, **DIRECT)
 
     @guard
     def on_start(request: gr.Request, *asked: Any) -> Any:
@@ -264,9 +265,9 @@ def build(services: Services) -> None:
         sweepwork.sweeps_of(services).resume(sweep_id)
         return state_of(services, sweep_id)
 
-    start.click(on_start, form, which, **asking)
-    stop.click(on_stop, which, state, **asking)
-    resume.click(on_resume, which, state, **asking)
+    start.click(on_start, form, which, **QUEUED)
+    stop.click(on_stop, which, state, **QUEUED)
+    resume.click(on_resume, which, state, **QUEUED)
 
     # a cell
 
@@ -307,8 +308,8 @@ def build(services: Services) -> None:
             # Gradio sends what came last once more at the end: over the newer choice it must be nothing.
             yield [gr.skip()] * (1 + len(room) + len(shown([])))
 
-    heat.select(on_click, which, [key, cell], **asking)
-    cell.input(lambda chosen: chosen or "", cell, key, **quiet)
+    heat.select(on_click, which, [key, cell], **QUEUED)
+    cell.input(lambda chosen: chosen or "", cell, key, **DIRECT)
     key.change(
         on_key,
         [visitor, which, key],
@@ -325,7 +326,7 @@ def build(services: Services) -> None:
         made = sweepwork.best_on_desk(services, visitor_id, sweep_id)
         return made.title
 
-    best.click(on_best, [visitor, which], go, **asking).success(
+    best.click(on_best, [visitor, which], go, **QUEUED).success(
         None, None, None, js=GO_TO_SCALES, api_visibility="private"
     )
 

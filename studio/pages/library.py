@@ -12,6 +12,8 @@ from studio import shelf
 from studio.arms import LARGEST_SEED, MOST_STEPS, NOTHING, WORDS, Arm, Ask, Choice, Shot, facts, shoot
 from studio.comparing import Form, checked, compare
 from studio.components import (
+    DIRECT,
+    QUEUED,
     caption,
     chart,
     enlarged,
@@ -29,6 +31,7 @@ from studio.components import (
 from studio.deskwork import opened
 from studio.keeping import kept_shots
 from studio.pages.scales import SAVE_SCRIPT
+from studio.served import served
 from studio.services import Services
 from studio.stores.calibrations import Entry
 from studio.thumbnails import PROMPT, SEED
@@ -122,7 +125,7 @@ def shown(shots: Sequence[Shot]) -> list[Any]:
     parts: list[Any] = []
     base = next((s for s in shots if s.arm.kind == "base"), None)
     for shot in shots:
-        image = enlarged(shot.image) if shot.image is not None else None
+        image = served(enlarged(shot.image)) if shot.image is not None else None
         classes = ["stage", f"arm-{shot.arm.kind}"]
         parts += [
             gr.Image(value=image, label=WORDS[shot.arm.kind], elem_classes=classes),
@@ -211,9 +214,6 @@ def build(services: Services) -> None:
 
     selected, gone, pulse = (gr.Textbox("", visible="hidden") for _ in range(3))
     file_name, file_text, go = (gr.Textbox("", visible="hidden") for _ in range(3))
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    # What may answer with a sentence goes through the queue: elsewhere the browser would log an error too.
-    asking: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     asked = [visitor, selected, beside, prompt, seed, steps]
     kept, facts_of = [cards, beside, trash], [title, about, bars, note]
 
@@ -260,13 +260,13 @@ def build(services: Services) -> None:
         "show_progress_on": [seen[0]],
         "api_visibility": "private",
     }
-    gr.Timer(1.5).tick(tick, None, pulse, **quiet)
-    pulse.change(lambda s, b: drawn(services, s, b), [selected, beside], kept, **quiet)
-    cards.select(on_card, None, selected, **asking)
-    selected.change(lambda s, b: described(services, s, b), [selected, beside], facts_of, **quiet).then(
+    gr.Timer(1.5).tick(tick, None, pulse, **DIRECT)
+    pulse.change(lambda s, b: drawn(services, s, b), [selected, beside], kept, **DIRECT)
+    cards.select(on_card, None, selected, **QUEUED)
+    selected.change(lambda s, b: described(services, s, b), [selected, beside], facts_of, **DIRECT).then(
         **rendering
     )
-    beside.input(lambda s, b: described(services, s, b), [selected, beside], facts_of, **quiet).then(
+    beside.input(lambda s, b: described(services, s, b), [selected, beside], facts_of, **DIRECT).then(
         **rendering
     )
     gr.on([run.click, prompt.submit, seed.submit, steps.release], **rendering)
@@ -326,12 +326,12 @@ def build(services: Services) -> None:
         last = came[-1].id if came else entry_id
         return changed(last, other, shelf.import_words(came, refused))
 
-    gr.on([rename.click, title.submit], on_rename, [selected, beside, title], outputs, **asking)
-    copy.click(on_copy, [selected, beside], outputs, **asking)
-    delete.click(on_delete, [selected, beside], outputs, **asking)
-    undo.click(on_restore, [gone, beside], outputs, **asking)
-    restore.click(on_restore, [trash, beside], outputs, **asking)
-    upload.upload(on_import, [upload, selected, beside], outputs, **asking)
+    gr.on([rename.click, title.submit], on_rename, [selected, beside, title], outputs, **QUEUED)
+    copy.click(on_copy, [selected, beside], outputs, **QUEUED)
+    delete.click(on_delete, [selected, beside], outputs, **QUEUED)
+    undo.click(on_restore, [gone, beside], outputs, **QUEUED)
+    restore.click(on_restore, [trash, beside], outputs, **QUEUED)
+    upload.upload(on_import, [upload, selected, beside], outputs, **QUEUED)
 
     # going on from here
 
@@ -361,10 +361,10 @@ def build(services: Services) -> None:
         return compare(services, visitor_id, order, on_step=on_step, on_wait=on_wait).id
 
     away: dict[str, Any] = {"api_visibility": "private"}
-    export.click(on_export, selected, [file_name, file_text], **asking).success(
+    export.click(on_export, selected, [file_name, file_text], **QUEUED).success(
         None, [file_name, file_text], js=SAVE_SCRIPT, **away
     )
-    scales.click(on_open, [visitor, selected], go, **asking).success(None, js=go_to("scales"), **away)
+    scales.click(on_open, [visitor, selected], go, **QUEUED).success(None, js=go_to("scales"), **away)
     against.click(
         on_compare,
         [visitor, selected, prompt, seed, steps],

@@ -13,15 +13,13 @@ from pydantic import ValidationError
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError
-from studio.components import empty, guard, visitor_state, when_loaded
+from studio.components import DIRECT, QUEUED, empty, guard, visitor_state, when_loaded
 from studio.planning import NewArm, NewStudy, read_prompts
 from studio.protocol import PRESETS, Protocol
 from studio.services import Services
 from studio.stores.studies import Study
 
 NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
-# Through the queue, but for what cannot fail: Gradio shows no message of a handler outside of it.
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 LONGEST_LABEL = 40
 
 
@@ -223,22 +221,22 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
             raise StudyError("There is an arm with this label already. Give this one another label.")
         return [more, arms_words(more), ""]
 
-    add.click(on_add, [arms, choice, label, steps, guidance], [arms, listed, label], **QUIET)
-    drop.click(lambda kept: [kept[:-1], arms_words(kept[:-1])], arms, [arms, listed], queue=False, **QUIET)
-    fill.click(guard(prompts_of_set), [which, many], prompts, **QUIET)
-    file.upload(lambda path: Path(path).read_text("utf-8", errors="replace"), file, prompts, **QUIET)
+    add.click(on_add, [arms, choice, label, steps, guidance], [arms, listed, label], **QUEUED)
+    drop.click(lambda kept: [kept[:-1], arms_words(kept[:-1])], arms, [arms, listed], **DIRECT)
+    fill.click(guard(prompts_of_set), [which, many], prompts, **QUEUED)
+    file.upload(lambda path: Path(path).read_text("utf-8", errors="replace"), file, prompts, **QUEUED)
 
     def on_preset(picked: str) -> list[Any]:
         chosen = PRESETS[picked]
         return [written(chosen), chosen.votes_per_pair or 0, chosen.cap, chosen.access == "invite"]
 
-    preset.input(on_preset, preset, [rules, votes, cap, invited], queue=False, **QUIET)
+    preset.input(on_preset, preset, [rules, votes, cap, invited], **DIRECT)
     gr.on(
         [votes.input, cap.input, invited.input],
         guard(protocol_text),
         [rules, votes, cap, invited],
         rules,
-        **QUIET,
+        **QUEUED,
     )
 
     @guard
@@ -255,7 +253,7 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
         made = create(services, title or "", kept or [], text or "", n, protocol or "", number or "")
         return [*shown(made.id, request), "", [], arms_words([])]
 
-    make.click(on_make, [name, arms, prompts, seeds, rules, seed], [*outputs, name, arms, listed], **QUIET)
+    make.click(on_make, [name, arms, prompts, seeds, rules, seed], [*outputs, name, arms, listed], **QUEUED)
     when_loaded(
         visitor_state(), lambda visitor_id: sent(services, visitor_id), [], [arms, listed, prompts, seeds]
     )

@@ -25,6 +25,7 @@ from studio.arms import (
     shoot_all,
 )
 from studio.components import (
+    DIRECT,
     SHOWN,
     chart,
     empty,
@@ -40,6 +41,7 @@ from studio.components import (
 )
 from studio.quickvote import Contender, Offer, offer, standing, vote
 from studio.results import headline
+from studio.served import served
 from studio.services import Services
 
 TITLE, PATH = "Quick vote", "/quick"
@@ -230,7 +232,7 @@ def build(services: Services) -> None:
         )
         keep = {"study": made.study, "token": made.token}
         shown = [gr.Button(interactive=True)] * len(buttons)
-        return [keep, enlarged(made.left), enlarged(made.right), asked, *shown]
+        return [keep, served(enlarged(made.left)), served(enlarged(made.right)), asked, *shown]
 
     gr.on(
         [run.click, prompt.submit],
@@ -271,9 +273,7 @@ def build(services: Services) -> None:
         offered = [("The studio's first", ""), *choices(services, "calibrated", level), ("Your desk", DESK)]
         return gr.Dropdown(offered, value="")
 
-    granularity.input(
-        on_level, granularity, calibrated, queue=False, show_progress="hidden", api_visibility="private"
-    )
+    granularity.input(on_level, granularity, calibrated, **DIRECT)
 
     def on_load(visitor_id: str, level: str) -> list[Any]:
         last = last_compared(services, visitor_id)

@@ -16,6 +16,8 @@ from calibri.errors import ArtifactError
 from studio import firstvisit
 from studio.arms import Ask, Shot, dice, facts
 from studio.components import (
+    DIRECT,
+    QUEUED,
     caption,
     enlarged,
     guard,
@@ -48,8 +50,6 @@ from studio.shelf import read_file
 from studio.visitors import Visitor
 
 TITLE, PATH = "Scales", "/scales"
-# Queued: Gradio shows no message of a handler outside its queue.
-QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def open_saved(services: Services, visitor: object, entry_id: str | None) -> tuple[Desk, str]:
@@ -221,9 +221,7 @@ def build(services: Services) -> None:
         level_of,
         visitor,
         page.granularity,
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
+        **DIRECT,
     )
     _files(services, page)
     _plain(services, page, on)
@@ -307,7 +305,5 @@ def _plain(services: Services, page: Page, on: Callable[..., None]) -> None:
             lambda now: now,
             page.vector,
             sliders,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
+            **DIRECT,
         )

@@ -15,6 +15,9 @@ from calibri.search.config import Budget
 from studio import charts_search, comparing
 from studio.arms import DESK, NOTHING, Choice
 from studio.components import (
+    DIRECT,
+    IN_ORDER,
+    QUEUED,
     chart,
     empty,
     guard,
@@ -248,7 +251,6 @@ def build(services: Services) -> None:
                 with gr.Tab("Its settings"):
                     settings = gr.HTML("", elem_id="search-settings")
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     selection = [main, others]
 
     # what changes by itself
@@ -259,7 +261,7 @@ def build(services: Services) -> None:
         now = beats(services, run, beside)
         return [new if new != old else gr.skip() for new, old in zip(now, seen)]
 
-    gr.Timer(1.5).tick(look, [*selection, *hidden], hidden, **quiet)
+    gr.Timer(1.5).tick(look, [*selection, *hidden], hidden, **DIRECT)
     on = dict(zip(BEATS, hidden))
 
     @guard
@@ -278,16 +280,18 @@ def build(services: Services) -> None:
         runs = jobs.store.several([run])
         return strip_html(jobs.film.of(run), runs[0]) if runs else ""
 
-    on["card"].change(on_card, main, [state, *acts, skip, *takes], **quiet)
-    on["log"].change(on_log, main, [rows, log, settings], **quiet)
+    on["card"].change(on_card, main, [state, *acts, skip, *takes], **DIRECT)
+    on["log"].change(on_log, main, [rows, log, settings], **DIRECT)
     on["charts"].change(
         guard(lambda run, beside: figures(services, run, beside)),
         selection,
         [reward, steps_chart, spread, mean],
-        **quiet,
+        **DIRECT,
     )
-    on["runs"].change(guard(lambda run, beside: picker(services, run, beside)), selection, selection, **quiet)
-    on["film"].change(on_film, main, film, **quiet)
+    on["runs"].change(
+        guard(lambda run, beside: picker(services, run, beside)), selection, selection, **DIRECT
+    )
+    on["film"].change(on_film, main, film, **DIRECT)
 
     def told_of(visitor_id: object, *values: Any) -> str:
         return estimate(services, visitor_id, Form(*values))
@@ -298,12 +302,10 @@ def build(services: Services) -> None:
         [visitor, *fields],
         told,
         trigger_mode="always_last",
-        **quiet,
+        **IN_ORDER,
     )
 
-    # what people do: through the queue, where a refusal is a sentence and no error of the server
-
-    spoken = {**quiet, "queue": True}
+    # what people do
 
     def after(run: Any, beside: Any) -> list[Any]:
         """What every act sends back: the choices, what this browser looks at, and the changed words."""
@@ -317,7 +319,7 @@ def build(services: Services) -> None:
         guard(lambda run, beside: [[run, *(beside or [])], *beats(services, run, beside)]),
         selection,
         [looked_at, *hidden],
-        **quiet,
+        **DIRECT,
     )
 
     @guard
@@ -326,7 +328,7 @@ def build(services: Services) -> None:
         services.organisers_only(user)
         return after(start(services, visitor_id, Form(*values), user or ""), [])
 
-    begin.click(on_start, [visitor, *selection, *fields], follows, **spoken)
+    begin.click(on_start, [visitor, *selection, *fields], follows, **QUEUED)
 
     def acting(do: Any) -> Any:
         @guard
@@ -343,15 +345,15 @@ def build(services: Services) -> None:
         if jobs.status(run).state != "stopping":  # a second press is not meant for the judgement
             jobs.stop(run)
 
-    acts[0].click(acting(lambda run, _: jobs.pause(run)), selection, follows, **spoken)
+    acts[0].click(acting(lambda run, _: jobs.pause(run)), selection, follows, **QUEUED)
     acts[1].click(
         acting(lambda run, values: more(services, run, Form(*values))),
         [*selection, *fields],
         follows,
-        **spoken,
+        **QUEUED,
     )
-    acts[2].click(acting(stop), selection, follows, **spoken)
-    skip.click(acting(lambda run, _: jobs.stop(run)), selection, follows, **spoken)
+    acts[2].click(acting(stop), selection, follows, **QUEUED)
+    skip.click(acting(lambda run, _: jobs.stop(run)), selection, follows, **QUEUED)
 
     # what was found
 
@@ -359,7 +361,7 @@ def build(services: Services) -> None:
     def on_scales(visitor_id: object, run: Any) -> None:
         opened(services, visitor_id, jobs.calibration(run))
 
-    takes[0].click(on_scales, [visitor, main], None, **spoken).success(None, js=GO % "/scales", **quiet)
+    takes[0].click(on_scales, [visitor, main], None, **QUEUED).success(None, js=GO % "/scales", **DIRECT)
 
     @guard
     def on_compare(visitor_id: object, run: Any, progress: gr.Progress = gr.Progress()) -> str:
@@ -389,7 +391,7 @@ def build(services: Services) -> None:
         concurrency_id="people",
         show_progress_on=[film],
         api_visibility="private",
-    ).success(None, js=GO % "/", **quiet)
+    ).success(None, js=GO % "/", **DIRECT)
 
     @guard
     def on_save(run: Any, request: gr.Request) -> None:
@@ -397,7 +399,7 @@ def build(services: Services) -> None:
         entry = services.calibrations.save(jobs.calibration(run))
         gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
 
-    takes[2].click(on_save, main, None, **spoken)
+    takes[2].click(on_save, main, None, **QUEUED)
 
     # the form's own ways
 
@@ -409,7 +411,7 @@ def build(services: Services) -> None:
         gr.Info(html.escape(start_file(services, visitor_id, Path(path), granularity)), duration=5)
         return gr.Dropdown(value=DESK)
 
-    upload.upload(on_upload, [visitor, upload, field["granularity"]], field["start"], **spoken)
+    upload.upload(on_upload, [visitor, upload, field["granularity"]], field["start"], **QUEUED)
 
     def on_load(visitor_id: str, kept: Any) -> list[Any]:
         run, beside = chosen(jobs, kept)

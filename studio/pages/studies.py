@@ -9,8 +9,8 @@ import gradio as gr
 
 from calibri.errors import StudyError
 from studio import organise
-from studio.components import duration, empty, fill, guard, hint
-from studio.pages.newstudy import QUIET, arm_choices, form
+from studio.components import DIRECT, QUEUED, duration, empty, fill, guard, hint
+from studio.pages.newstudy import arm_choices, form
 from studio.pages.results import STYLE
 from studio.reports import table_html
 from studio.results import people
@@ -269,7 +269,7 @@ def build(services: Services) -> None:
         (more.expand, ""),
         *zip((b.click for b in buttons), ("render", "stop", "open", "close", "archive")),
     ):
-        trigger(acting(what), study, outputs, **QUIET)
+        trigger(acting(what), study, outputs, **QUEUED)
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:
@@ -289,7 +289,7 @@ def build(services: Services) -> None:
                 return [drawn, drawn, progress_tables(studies, known), *possible(studies, known)]
         return [gr.skip()] * (3 + len(buttons))
 
-    gr.Timer(1.5).tick(on_tick, [study, last], [state, last, progress, *buttons], queue=False, **QUIET)
+    gr.Timer(1.5).tick(on_tick, [study, last], [state, last, progress, *buttons], **DIRECT)
 
     @guard
     def on_invite(chosen: str | None, number: float, request: gr.Request) -> str:
@@ -298,4 +298,4 @@ def build(services: Services) -> None:
             raise StudyError("Choose a study first.")
         return invites(services, chosen, number, address_of(services, request))
 
-    invite.click(on_invite, [study, count], sent, **QUIET)
+    invite.click(on_invite, [study, count], sent, **QUEUED)

@@ -120,6 +120,14 @@ def filled(page) -> None:
     page.wait_for_selector("html[data-filled]", state="attached")
 
 
+def unfold(page, opener, field: str) -> None:
+    """Click `opener` (a selector or a locator) and wait until `field` may be typed in: what unfolds for the
+    first time gets its values a moment after it is there, in place of what a machine has typed by then."""
+    page.locator(opener).first.click() if isinstance(opener, str) else opener.click()
+    page.wait_for_selector(field)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def picture_bytes(page, elem_id: str) -> bytes:
     """The picture that this component shows, as the server sent it."""
     source = page.locator(f"#{elem_id} img").first.get_attribute("src")

@@ -28,8 +28,7 @@ def search(studio: Studio, images: int) -> None:
     from gradio_client import Client
 
     client = Client(studio.url, verbose=False)
-    run = client.predict(images=images, title="First search", api_name="/start_search")
-    run_id = run["id"] if isinstance(run, dict) else run
+    run_id = client.predict(images=images, title="First search", api_name="/start_search")
     while True:
         status = client.predict(run_id, api_name="/search_status")
         if status["state"] in ("done", "failed"):

@@ -8,8 +8,9 @@ import pytest
 
 from studio.firstvisit import FOLDER
 from studio.host import Priority
-from tests.browser.running import SharedStudio, Studio, filled, picture_bytes, wait_for_other_picture
+from tests.browser.running import SharedStudio, Studio, filled, picture_bytes, unfold, wait_for_other_picture
 
+SEEDS = "#seeds textarea, #seeds input"
 ARMS = ("base", "calibrated", "ensemble")
 
 
@@ -96,8 +97,8 @@ def test_one_click_compares_base_at_many_steps_with_calibrated_at_few(page, tiny
 
 def test_a_grid_of_seeds_shows_one_row_large_and_means(page, tiny_studio: Studio) -> None:
     open_page(page, tiny_studio)
-    page.click("#several button")
-    page.fill("#seeds textarea, #seeds input", "21, 22")
+    unfold(page, "#several button", SEEDS)
+    page.fill(SEEDS, "21, 22")
     page.wait_for_selector("#count >> text=1 prompt × 3 seeds × 3 arms = 9 pictures")
     ask(page, "a grid of cubes")
     page.wait_for_selector("#grid img")
@@ -182,6 +183,19 @@ def test_a_picture_goes_to_the_desk_and_a_comparison_to_a_study(page, tiny_studi
     )
 
 
+def test_a_map_chosen_while_it_renders_stays(page, shared_studio: SharedStudio) -> None:
+    with shared_studio.host.hold(Priority.INTERACTIVE, "the test"):
+        open_page(page, shared_studio)
+        ask(page, "a map, please")
+        page.wait_for_selector("#pictures >> text=/you are next/")
+        page.get_by_label("Difference map").check()
+        page.wait_for_selector("#slider", state="hidden")
+    wait_for_other_picture(page, "picture-base", None)
+    page.wait_for_timeout(500)
+    assert page.get_by_label("Difference map").is_checked()
+    assert page.locator("#difference").count() and not page.locator("#slider").is_visible()
+
+
 def test_a_visitor_waits_for_another_and_is_told_so(page, shared_studio: SharedStudio) -> None:
     with shared_studio.host.hold(Priority.INTERACTIVE, "3 pictures"):
         open_page(page, shared_studio)
@@ -205,8 +219,8 @@ def test_stop_ends_a_render_under_way(page, tiny_studio: Studio) -> None:
     open_page(page, tiny_studio)
     for arm in (1, 2, 3):
         page.fill(f"#steps-{arm} input", "100")
-    page.click("#several button")
-    page.fill("#seeds textarea, #seeds input", "31-45")
+    unfold(page, "#several button", SEEDS)
+    page.fill(SEEDS, "31-45")
     ask(page, "a render that is not wanted any more")
     page.wait_for_selector("#pictures >> text=/step \\d+ of \\d+/")
     page.click("#stop")

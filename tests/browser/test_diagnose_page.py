@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.browser.running import PATIENCE, Studio, filled, picture_bytes, wait_for_other_picture
+from tests.browser.running import PATIENCE, Studio, filled, picture_bytes, unfold, wait_for_other_picture
 
 MS = PATIENCE * 1000
 WORDS = "#sweep-words [role=status]"
@@ -32,7 +32,7 @@ def fill_form(page, values: str = "0, 1.5") -> None:
     page.wait_for_function("document.querySelector('#sweep-steps input[type=number]').value === '2'")
     choose_rewards(page, "tabletop-quality")
     set_number(page, "sweep-pairs", 2)
-    page.get_by_role("button", name="More settings").click()
+    unfold(page, page.get_by_role("button", name="More settings"), "#sweep-prompts textarea")
     page.fill("#sweep-values input, #sweep-values textarea", values)
     page.fill("#sweep-prompts textarea", "a red cube\na blue ball")
     page.wait_for_selector("#sweep-cost >> text=12 scales × 2 values = 24 cells, each on 2 prompts")
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_a_sentence(page, tiny_studio: Studio) -> None:
     filled(page)
     page.wait_for_selector("#model-bar .ready")
     page.wait_for_selector("#sweep-cost >> text=Type prompts that suit tiny")
-    page.get_by_role("button", name="More settings").click()
+    unfold(page, page.get_by_role("button", name="More settings"), "#sweep-prompts textarea")
     page.fill("#sweep-prompts textarea", "a red cube")
     page.fill("#sweep-values input, #sweep-values textarea", "0, 1")
     page.wait_for_selector("#sweep-cost >> text=leave it out")

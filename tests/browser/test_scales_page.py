@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.contrast import TOO_FAINT
-from tests.browser.running import Studio, filled, picture_bytes, wait_for_other_picture
+from tests.browser.running import Studio, filled, picture_bytes, unfold, wait_for_other_picture
 
 SLIDERS = "#desk input[type=range]"
 
@@ -140,7 +140,7 @@ def test_a_file_goes_out_and_comes_back(page, tiny_studio: Studio, tmp_path: Pat
     page.locator(SLIDERS).nth(1).focus()
     page.keyboard.press("PageUp")
     wait_for_text(page, "double.0.mlp = 1.2")
-    page.get_by_role("tab", name="Files").click()
+    unfold(page, page.get_by_role("tab", name="Files"), "#title input, #title textarea")
     page.fill("#title input, #title textarea", "From the test")
     with page.expect_download() as waiting:
         page.click("#download")
@@ -193,7 +193,7 @@ def test_an_ensemble_opens_and_is_saved_with_all_its_members(page, tiny_studio: 
     import json
 
     before = open_page(page, tiny_studio)
-    page.get_by_role("tab", name="Files").click()
+    unfold(page, page.get_by_role("tab", name="Files"), "#title input, #title textarea")
     page.click("#saved input")
     page.get_by_role("option", name="Pair (2 members)").click()
     page.click("#open-saved")

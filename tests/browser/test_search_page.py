@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calibri.search.journal import read_journal
 from calibri.search.records import GenerationRecord, SessionRecord
-from tests.browser.running import Studio, Watched, filled, running_studio
+from tests.browser.running import Studio, Watched, filled, running_studio, unfold
 
 PROMPTS = "\n".join(f"a red cube {number}" for number in range(20))
 POINTS = """() => { const plot = document.querySelector('#chart-reward .chart');
@@ -29,7 +29,7 @@ def fill_form(page, images: int) -> None:
     rewards.press("Enter")
     rewards.press("Escape")
     page.locator("#search-images input").fill(str(images))
-    page.locator("#search-more button").first.click()
+    unfold(page, "#search-more button", "#search-prompts textarea")
     page.get_by_label("Candidates").fill("4")
     page.get_by_label("Pairs a generation").fill("2")
     page.get_by_label("Held-out pairs to judge on").fill("4")

@@ -27,7 +27,7 @@ from studio.comparing import (
 from studio.components import was_cancelled
 from studio.deskwork import added, change, opened
 from studio.host import HostStatus
-from studio.pages.compare import compare, count_of, form_from, form_values, latest, view
+from studio.pages.compare import compare, count_of, form_from, form_values, latest, painted
 from studio.pages.compare_layout import AGAINST_WORDS
 from studio.pages.compare_parts import (
     MAPPED,
@@ -378,7 +378,7 @@ def test_an_arm_of_nothing_is_not_rendered(stocked: Services, visitor: str) -> N
 
 def test_the_page_shows_empty_places_before_anything_is_made() -> None:
     assert [image for image, *_ in columns([])] == [None] * 3
-    assert view(None, 0, "Slider", "0", "1")[-1] == ["", 0]
+    assert painted(None, 0)[-1] == ["", 0]
 
 
 def test_a_studio_that_still_loads_says_how_far_it_is() -> None:
