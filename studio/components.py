@@ -296,6 +296,16 @@ def empty(text: str) -> str:
     return f"<div class='empty'>{html.escape(text)}</div>"
 
 
+def offers(
+    choices: Sequence[tuple[str, Any]], value: Any, fallback: Any = None, kind: type = gr.Dropdown
+) -> Any:
+    """New choices of a field that holds `value`, which is sent only where it is no longer among them: what
+    was picked while the answer was on its way is not taken back."""
+    known = [choice for _, choice in choices]
+    gone = [v for v in (value if isinstance(value, list) else [value]) if v not in (None, "", *known)]
+    return kind(choices, value=fallback) if gone else kind(choices)
+
+
 # charts
 
 

@@ -23,6 +23,7 @@ from studio.components import (
     empty,
     enlarged,
     guard,
+    offers,
     picture,
     said,
     script,
@@ -114,11 +115,11 @@ def map_of(services: Services, sweep_id: object, view: str) -> list[Any]:
     """Heat map, views, cells to choose, and whether the best can be used."""
     sweep = current(services, sweep_id)
     offered = sweepwork.views(sweep)
-    view = view if view in [choice for _, choice in offered] else OBJECTIVE
+    asked, view = view, view if view in [choice for _, choice in offered] else OBJECTIVE
     cells = sweepwork.sweeps_of(services).cells(sweep.id) if sweep is not None else []
     return [
         figure_of(services, sweep, view),
-        gr.Radio(offered, value=view),
+        offers(offered, asked, view, gr.Radio),
         gr.Dropdown(cells_by_gain(cells, view)),
         gr.Button(interactive=bool(cells)),
     ]

@@ -18,6 +18,7 @@ from studio.components import (
     chart,
     enlarged,
     guard,
+    offers,
     picture,
     said,
     script,
@@ -71,6 +72,12 @@ def drawn(services: Services, selected: object, beside: object) -> list[Any]:
         gr.Dropdown(others, value=other),
         gr.Dropdown(trash, value=None),
     ]
+
+
+def redrawn(services: Services, selected: object, beside: object, deleted: object) -> list[Any]:
+    """The same while people look and choose."""
+    cards, others, trash = drawn(services, selected, beside)
+    return [cards, offers(others.choices, beside, BASE), offers(trash.choices, deleted)]
 
 
 def described(services: Services, selected: object, beside: object) -> list[Any]:
@@ -261,7 +268,7 @@ def build(services: Services) -> None:
         "api_visibility": "private",
     }
     gr.Timer(1.5).tick(tick, None, pulse, **DIRECT)
-    pulse.change(lambda s, b: drawn(services, s, b), [selected, beside], kept, **DIRECT)
+    pulse.change(lambda *now: redrawn(services, *now), [selected, beside, trash], kept, **DIRECT)
     cards.select(on_card, None, selected, **QUEUED)
     selected.change(lambda s, b: described(services, s, b), [selected, beside], facts_of, **DIRECT).then(
         **rendering

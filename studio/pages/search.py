@@ -21,6 +21,7 @@ from studio.components import (
     chart,
     empty,
     guard,
+    offers,
     said,
     step_words,
     visitor_state,
@@ -162,11 +163,13 @@ def more(services: Services, run_id: str, form: Form) -> None:
     jobs.resume(run_id, budget)
 
 
-def picker(services: Services, main: object, others: object = ()) -> list[Any]:
-    """The two choices of searches."""
+def picker(services: Services, main: object, others: object = (), *, acted: bool = True) -> list[Any]:
+    """The two choices of searches. `acted`: this browser did something that chooses."""
     choices = [(choice_words(status), status.id) for status in jobs_of(services).all()]
     known = [run_id for _, run_id in choices]
     beside = [i for i in (others if isinstance(others, list) else []) if i in known and i != main]
+    if not acted:
+        return [offers(choices, main), offers(choices, others, beside)]
     return [
         gr.Dropdown(choices, value=main if main in known else None),
         gr.Dropdown(choices, value=beside),
@@ -289,7 +292,7 @@ def build(services: Services) -> None:
         **DIRECT,
     )
     on["runs"].change(
-        guard(lambda run, beside: picker(services, run, beside)), selection, selection, **DIRECT
+        guard(lambda *chosen: picker(services, *chosen, acted=False)), selection, selection, **DIRECT
     )
     on["film"].change(on_film, main, film, **DIRECT)
 

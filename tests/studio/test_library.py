@@ -14,7 +14,7 @@ from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import ArtifactError, RenderError
 from studio import shelf
 from studio.keeping import kept_shots
-from studio.pages.library import BASE, arm_of, described, drawn, pair, shown
+from studio.pages.library import BASE, arm_of, described, drawn, pair, redrawn, shown
 from studio.services import Services
 from studio.stores.renders import RenderCache
 from studio.thumbnails import PROMPT, SEED, Thumbnails
@@ -52,6 +52,20 @@ def test_a_thumbnail_is_rendered_once_and_kept(library: Services) -> None:
     assert again.revision == 0
     markup = drawn(library, "studio/bent", BASE)[0]
     assert markup.count("data:image/webp;base64,") == 2 and "aria-pressed='true'" in markup
+
+
+def test_drawing_the_cards_anew_takes_no_choice_back(library: Services) -> None:
+    """What a page picked after it had asked would be overwritten by the answer."""
+
+    def values(beside: object, deleted: object) -> list[object]:
+        _, others, trash = redrawn(library, "", beside, deleted)
+        return [field.constructor_args.get("value", "not sent") for field in (others, trash)]
+
+    own = library.calibrations.duplicate("studio/bent")
+    gone = library.calibrations.delete(own.id)
+    assert values(BASE, None) == values("studio/bent", gone) == ["not sent", "not sent"]
+    library.calibrations.restore(gone)
+    assert values("studio/none", gone) == [BASE, None]
 
 
 def test_what_cannot_be_painted_says_why(library: Services) -> None:

@@ -16,6 +16,7 @@ MINUTES = {
     "vae": 16.0,
     "keep": 3.0,
     "flow": 90.0,
+    "guide": 40.0,
     "decoder": 8.0,
     "align": 6.0,
     "facts": 4.0,
@@ -38,6 +39,10 @@ def _stage(name: str) -> Callable[[Place], None]:
         from calibri.tabletop.train.flow import train_flow
 
         return train_flow
+    if name == "guide":
+        from calibri.tabletop.train.guide import train_guide
+
+        return train_guide
     if name == "align":
         from calibri.tabletop.train.align import train_align
 
@@ -58,19 +63,19 @@ def main() -> None:
     )
     parser.add_argument("--assets", type=Path, default=Path("assets"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, help="pictures in a step of the flow stage")
+    parser.add_argument("--batch", type=int, help="pictures in a step of flow and guide")
     parser.add_argument(
         "--fresh", action="store_true", help="start the stage anew instead of resuming its checkpoint"
     )
     parser.add_argument(
         "--published",
         action="store_true",
-        help="flow, align: start from the published weights where no checkpoint is",
+        help="flow, guide, align: start from the published weights where no checkpoint is",
     )
     parser.add_argument(
         "--processes",
         type=int,
-        help="flow: processes that share each batch; default: one a core on a CPU, up to 4",
+        help="flow, guide: processes that share each batch; default: one a core on a CPU, up to 4",
     )
     a = parser.parse_args()
     processes = a.processes or (min(os.cpu_count() or 1, 4) if a.device == "cpu" else 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ from calibri.tabletop.train.facts import WIDTHS
 from calibri.tabletop.train.muon import Muon
 from calibri.tabletop.train.team import Team, run_team
 
-_BATCH, _EMA, _EMPTY = 64, 0.999, 0.1
+BATCH = 64  # pictures in a step
+_EMA, _EMPTY = 0.999, 0.1
 _ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT = 1.2e-3, 0.012, 0.5
 _DECAY_FROM = 0.6
 
@@ -45,7 +47,7 @@ def _rate(progress: float, step: int) -> float:
     return min(1.0, (step + 1) / 100) * decay
 
 
-def _encoded(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
+def encoded(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
     """Packed latents of mixed pictures (n, 64, 32) and standardised feature maps of the clear ones (n, 64,
     c), float16.
     """
@@ -83,7 +85,7 @@ def _encoded(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
     return z, f
 
 
-class _Student(nn.Module):
+class Student(nn.Module):
     """All that is trained: transformer, text encoders and the alignment head."""
 
     def __init__(self, features: int, heads: int) -> None:
@@ -127,7 +129,7 @@ class _Student(nn.Module):
         return velocity, self.head(self._middle)
 
 
-def _optimizers(student: _Student) -> list[torch.optim.Optimizer]:
+def optimizers_of(student: Student) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks other than the modulation layers, AdamW for the rest."""
     muon, adam = [], []
     for name, p in student.named_parameters():
@@ -139,11 +141,11 @@ def _optimizers(student: _Student) -> list[torch.optim.Optimizer]:
     ]
 
 
-def _prompts(rows: np.ndarray, scenes: list, rng: np.random.Generator) -> list[str]:
+def prompts_of(rows: np.ndarray, scenes: list, rng: np.random.Generator) -> list[str]:
     return ["" if rng.random() < _EMPTY else caption(scenes[i], rng) for i in rows]
 
 
-def _published(place: Place, student: _Student) -> None:
+def from_published(place: Place, student: Student) -> None:
     """Starts from the published backbone: its transformer and text encoders; the head starts anew."""
     pipe = FluxPipeline.from_pretrained(place.assets / "tabletop")
     student.transformer.load_state_dict(pipe.transformer.state_dict())
@@ -153,18 +155,15 @@ def _published(place: Place, student: _Student) -> None:
         own.copy_(trained[name][: len(own)])  # rows past the vocabulary of training are copies, for capitals
 
 
-def _start(place: Place, student: _Student, clock: Clock) -> dict[str, torch.Tensor]:
-    """The weight average, and the student's weights: of the checkpoint, or published, or as they are."""
-    state = None if place.fresh else load_state(place.work / "flow.safetensors", clock)
-    if not state and place.published:
-        _published(place, student)
+def resumed(place: Place, student: Student, state: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+    """The weight average; it and the student's weights are those of a checkpoint, where there is one."""
     if state:
         student.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("raw.")})
         return {k[4:]: v.to(place.device) for k, v in state.items() if k.startswith("ema.")}
     return {k: v.detach().clone() for k, v in student.state_dict().items()}
 
 
-def _export(place: Place, student: _Student, ema: dict[str, torch.Tensor]) -> None:
+def _export(place: Place, student: Student, ema: dict[str, torch.Tensor]) -> None:
     """Writes the averaged weights as a FluxPipeline directory, half precision, with the VAE beside them."""
     raw = {k: v.detach().clone() for k, v in student.state_dict().items()}
     student.load_state_dict(ema)
@@ -174,25 +173,58 @@ def _export(place: Place, student: _Student, ema: dict[str, torch.Tensor]) -> No
     student.load_state_dict(raw)
 
 
-def train_flow(place: Place, heads: int = 4) -> None:
-    """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
+def improve(loss: torch.Tensor, student: Student, optimizers: list, team: Team) -> None:
+    """One step of the optimisers, by the mean gradient of the team."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    team.average(student.parameters())
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def follow(ema: dict[str, torch.Tensor], student: Student, keep: float) -> None:
+    """Moves the weight average towards the student's weights."""
+    state = student.state_dict()
+    torch._foreach_lerp_([ema[k] for k in state], list(state.values()), 1 - keep)
+
+
+def save(place: Place, path: Path, student: Student, ema: dict[str, torch.Tensor], clock: Clock) -> None:
+    """The checkpoint at `path`, and the pipeline of the averaged weights in `work/tabletop`."""
+    raw = {f"raw.{k}": v for k, v in student.state_dict().items()}
+    save_state(path, raw | {f"ema.{k}": v for k, v in ema.items()}, clock)
+    _export(place, student, ema)
+    clock.pause()
+
+
+def prepare(place: Place) -> None:
+    """Makes what the processes of a team read: the VAE of this work folder, and the latents."""
     if place.published and not (place.work / "vae").exists():
         shutil.copytree(place.assets / "tabletop" / "vae", place.work / "vae")
-    _encoded(place)
+    encoded(place)
+
+
+def train_flow(place: Place, heads: int = 4) -> None:
+    """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
+    prepare(place)
     run_team(_train, place.processes, place, heads)
 
 
 def _train(team: Team, place: Place, heads: int) -> None:
     """One process of the team; all hold the same weights."""
-    latents, features = _encoded(place)
-    size = (place.batch or _BATCH) // team.size
+    latents, features = encoded(place)
+    size = (place.batch or BATCH) // team.size
     scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(latents))]
     with torch.random.fork_rng():
         torch.random.manual_seed(51)
-        student = _Student(features.shape[-1], heads).to(place.device).train()
+        student = Student(features.shape[-1], heads).to(place.device).train()
     clock = Clock("flow", place.minutes, every=30)
-    ema = _start(place, student, clock)
-    optimizers = _optimizers(student)
+    state = None if place.fresh else load_state(place.work / "flow.safetensors", clock)
+    if not state and place.published:
+        from_published(place, student)
+    ema = resumed(place, student, state)
+    optimizers = optimizers_of(student)
     rates = [o.param_groups[0]["lr"] for o in optimizers]
     rng = np.random.default_rng([BACKBONE_SEED, 61, clock.steps, team.rank])
     noise = torch.Generator(place.device).manual_seed(71 + clock.steps + 1_000_003 * team.rank)
@@ -212,26 +244,13 @@ def _train(team: Team, place: Place, heads: int) -> None:
         t = torch.sigmoid(0.2 + torch.randn(size, generator=noise, device=z.device))
         x = torch.lerp(z, eps, t[:, None, None])
         with place.autocast():
-            velocity, seen = student(x, t, _prompts(rows, scenes, rng), text_ids, image_ids)
+            velocity, seen = student(x, t, prompts_of(rows, scenes, rng), text_ids, image_ids)
         flow = F.mse_loss(velocity.float(), eps - z)
         loss = flow + _ALIGN_WEIGHT * (1 - F.cosine_similarity(seen.float(), f, dim=-1).mean())
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        team.average(student.parameters())
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
+        improve(loss, student, optimizers, team)
         if team.leads:
-            keep = min(_EMA, (1 + clock.steps) / (10 + clock.steps))
-            state = student.state_dict()
-            torch._foreach_lerp_([ema[k] for k in state], list(state.values()), 1 - keep)
+            follow(ema, student, min(_EMA, (1 + clock.steps) / (10 + clock.steps)))
         running = bool(team.agree(clock.step(flow.item(), size * team.size, shown=team.leads)))
         if team.leads and (not running or clock.used - saved > 300):
             saved = clock.used
-            tensors = {f"raw.{k}": v for k, v in student.state_dict().items()} | {
-                f"ema.{k}": v for k, v in ema.items()
-            }
-            save_state(place.work / "flow.safetensors", tensors, clock)
-            _export(place, student, ema)
-            clock.pause()
+            save(place, place.work / "flow.safetensors", student, ema, clock)
