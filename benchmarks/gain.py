@@ -112,7 +112,7 @@ def main() -> None:
             raw = arm_scores(Arm(f"{search} at {steps}", steps, found), pairs, scorer, names)
             against = {s: differences(raw, base[s], names) for s in BASE_STEPS}
             report["at"][steps] = {"means": row(raw, names), "minus_base_at": against}
-            for s in (steps, 30):
+            for s in sorted({steps, 15, 30}):
                 text = ", ".join(
                     f"{n} {v['mean']:+.3f} [{v['low']:+.3f}, {v['high']:+.3f}]" for n, v in against[s].items()
                 )

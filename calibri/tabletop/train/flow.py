@@ -37,7 +37,7 @@ _ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT = 1.2e-3, 0.012, 0.5
 _DECAY_FROM = 0.6
 
 
-def _rate(progress: float, step: int) -> float:
+def rate_at(progress: float, step: int) -> float:
     """Warm-up over 100 steps (also after a resume), constant, then linear to 2 % over the last 40 % of the
     time.
     """
@@ -235,7 +235,7 @@ def _train(team: Team, place: Place, heads: int) -> None:
     saved = clock.used
     clock.pause()
     while running:
-        factor = team.agree(_rate(clock.progress, clock.steps - started))
+        factor = team.agree(rate_at(clock.progress, clock.steps - started))
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
         rows = next(supply)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from calibri.tabletop import backbone as b
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.train import flow
-from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state
+from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, load_state
 from calibri.tabletop.train.team import Team, run_team
 
 GUIDANCE = 2.0
@@ -65,10 +65,10 @@ def _train(team: Team, place: Place, heads: int) -> None:
     noise = torch.Generator(place.device).manual_seed(73 + clock.steps + 1_000_003 * team.rank)
     text_ids, image_ids = torch.zeros(b.TEXT_TOKENS, 3, device=place.device), b.image_ids().to(place.device)
     supply = b.batches(len(latents), size, rng)
-    running, saved = True, clock.used
+    running, saved, started = True, clock.used, clock.steps
     clock.pause()
     while running:
-        factor = team.agree(cosine(clock.progress))
+        factor = team.agree(flow.rate_at(clock.progress, clock.steps - started))
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
         rows = next(supply)
