@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 #: Options of an event that may answer with a sentence: through the queue, because outside of it Gradio shows
 #: no message, and the browser logs an error.
 QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-#: Of one that follows what somebody types or picks: one at a time, or an older answer could come last.
-IN_ORDER: dict[str, Any] = {**QUEUED, "concurrency_limit": 1}
+#: Of one that follows what somebody types or picks: one at a time, or an older answer could come last; and
+#: what comes meanwhile is not dropped, as Gradio does by default.
+IN_ORDER: dict[str, Any] = {**QUEUED, "concurrency_limit": 1, "trigger_mode": "always_last"}
 #: Of one that cannot fail: straight to its handler.
 DIRECT: dict[str, Any] = {**QUEUED, "queue": False}
 

@@ -198,7 +198,6 @@ def build(services: Services) -> None:
         count_of,
         [page.prompt, page.prompts, page.seeds, *(column[0] for column in page.arms)],
         page.count,
-        trigger_mode="always_last",
         **IN_ORDER,
     )
     takes.files(services, page, at)

@@ -245,8 +245,8 @@ def build(services: Services) -> None:
         [*state, *charted, key],
         **DIRECT,
     )
-    view.input(lambda s, v: map_of(services, s, v)[0], [which, view], heat, **DIRECT)
-    view.input(lambda s, v: map_of(services, s, v)[2], [which, view], cell, **DIRECT)
+    view.input(lambda s, v: map_of(services, s, v)[0], [which, view], heat, **IN_ORDER)
+    view.input(lambda s, v: map_of(services, s, v)[2], [which, view], cell, **IN_ORDER)
 
     @guard
     def on_start(request: gr.Request, *asked: Any) -> Any:
@@ -310,7 +310,7 @@ def build(services: Services) -> None:
             yield [gr.skip()] * (1 + len(room) + len(shown([])))
 
     heat.select(on_click, which, [key, cell], **QUEUED)
-    cell.input(lambda chosen: chosen or "", cell, key, **DIRECT)
+    cell.input(lambda chosen: chosen or "", cell, key, **IN_ORDER)
     key.change(
         on_key,
         [visitor, which, key],

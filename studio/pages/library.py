@@ -13,6 +13,7 @@ from studio.arms import LARGEST_SEED, MOST_STEPS, NOTHING, WORDS, Arm, Ask, Choi
 from studio.comparing import Form, checked, compare
 from studio.components import (
     DIRECT,
+    IN_ORDER,
     QUEUED,
     caption,
     chart,
@@ -262,6 +263,7 @@ def build(services: Services) -> None:
         "fn": on_pair,
         "inputs": asked,
         "outputs": seen,
+        "trigger_mode": "multiple",  # the newest takes over
         "concurrency_limit": 8,
         "concurrency_id": "people",
         "show_progress_on": [seen[0]],
@@ -269,13 +271,12 @@ def build(services: Services) -> None:
     }
     gr.Timer(1.5).tick(tick, None, pulse, **DIRECT)
     pulse.change(lambda *now: redrawn(services, *now), [selected, beside, trash], kept, **DIRECT)
-    cards.select(on_card, None, selected, **QUEUED)
-    selected.change(lambda s, b: described(services, s, b), [selected, beside], facts_of, **DIRECT).then(
-        **rendering
-    )
-    beside.input(lambda s, b: described(services, s, b), [selected, beside], facts_of, **DIRECT).then(
-        **rendering
-    )
+    # a click brings its card with it: none may be dropped, and `always_last` would bring the first one twice
+    cards.select(on_card, None, selected, **{**IN_ORDER, "trigger_mode": "multiple"})
+    for chosen in (selected.change, beside.input):
+        chosen(lambda s, b: described(services, s, b), [selected, beside], facts_of, **IN_ORDER).then(
+            **rendering
+        )
     gr.on([run.click, prompt.submit, seed.submit, steps.release], **rendering)
 
     # changing

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError
-from studio.components import DIRECT, QUEUED, empty, guard, visitor_state, when_loaded
+from studio.components import DIRECT, IN_ORDER, QUEUED, empty, guard, visitor_state, when_loaded
 from studio.planning import NewArm, NewStudy, read_prompts
 from studio.protocol import PRESETS, Protocol
 from studio.services import Services
@@ -230,13 +230,13 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
         chosen = PRESETS[picked]
         return [written(chosen), chosen.votes_per_pair or 0, chosen.cap, chosen.access == "invite"]
 
-    preset.input(on_preset, preset, [rules, votes, cap, invited], **DIRECT)
+    preset.input(on_preset, preset, [rules, votes, cap, invited], **IN_ORDER)
     gr.on(
         [votes.input, cap.input, invited.input],
         guard(protocol_text),
         [rules, votes, cap, invited],
         rules,
-        **QUEUED,
+        **IN_ORDER,
     )
 
     @guard

@@ -25,7 +25,7 @@ from studio.arms import (
     shoot_all,
 )
 from studio.components import (
-    DIRECT,
+    IN_ORDER,
     SHOWN,
     chart,
     empty,
@@ -273,7 +273,7 @@ def build(services: Services) -> None:
         offered = [("The studio's first", ""), *choices(services, "calibrated", level), ("Your desk", DESK)]
         return gr.Dropdown(offered, value="")
 
-    granularity.input(on_level, granularity, calibrated, **DIRECT)
+    granularity.input(on_level, granularity, calibrated, **IN_ORDER)
 
     def on_load(visitor_id: str, level: str) -> list[Any]:
         last = last_compared(services, visitor_id)

@@ -15,7 +15,7 @@ from gradio.context import Context
 
 from calibri.errors import StudyError
 from studio import charts_votes
-from studio.components import chart, empty, guard, hint
+from studio.components import IN_ORDER, chart, empty, guard, hint, offers
 from studio.exports import FORMATS
 from studio.reports import (
     categories_table,
@@ -218,17 +218,18 @@ def build(services: Services) -> None:
             return [gr.skip(), gr.skip(), empty(NOTHING), *[None] * 5, "", "", gr.Column(visible=False)]
         known = studies.store.get(chosen)
         ids = [q.id for q in known.protocol.questions]
-        asked = asked if asked in ids else ids[0]
-        pick = gr.Dropdown([(q.text, q.id) for q in known.protocol.questions], value=asked)
+        wanted, asked = asked or "?", asked if asked in ids else ids[0]
+        pick = offers([(q.text, q.id) for q in known.protocol.questions], wanted, asked)
         analysis = read(studies, chosen, "", only or "", clean, agreed, early)
         if analysis is None:
             progress = studies.store.progress(known)
             wanted = f" of {progress.wanted} wanted" if progress.wanted else ""
             told = f"{progress.showings} pairs{wanted} voted on by {people(progress.raters)} so far. {HIDDEN}"
             return [pick, gr.skip(), hint(html.escape(told)), *[None] * 5, "", "", gr.Column(visible=False)]
+        kept = only
         if only and only not in analysis.categories:
             only, analysis = "", read(studies, chosen, "", "", clean, agreed, early) or analysis
-        categories = gr.Dropdown([("All", ""), *((c, c) for c in analysis.categories)], value=only or "")
+        categories = offers([("All", ""), *((c, c) for c in analysis.categories)], kept, "")
         shown = [
             summary(analysis),
             *figures(studies, analysis, asked),
@@ -251,8 +252,7 @@ def build(services: Services) -> None:
         on_show,
         inputs,
         outputs,
-        show_progress="hidden",
-        api_visibility="private",
+        **IN_ORDER,
     )
 
     @guard

@@ -17,6 +17,7 @@ from studio import firstvisit
 from studio.arms import Ask, Shot, dice, facts
 from studio.components import (
     DIRECT,
+    IN_ORDER,
     QUEUED,
     caption,
     enlarged,
@@ -202,7 +203,7 @@ def build(services: Services) -> None:
         place.beside, place.blend = choice or "", None
         return figure_of(services, place), 0
 
-    page.beside.input(on_beside, [visitor, page.beside], [page.bars, page.share], **QUEUED)
+    page.beside.input(on_beside, [visitor, page.beside], [page.bars, page.share], **IN_ORDER)
     on(
         page.share.release,
         lambda v, c, x: blended(services, v, c, x),

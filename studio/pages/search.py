@@ -304,7 +304,6 @@ def build(services: Services) -> None:
         guard(told_of),
         [visitor, *fields],
         told,
-        trigger_mode="always_last",
         **IN_ORDER,
     )
 
@@ -322,7 +321,7 @@ def build(services: Services) -> None:
         guard(lambda run, beside: [[run, *(beside or [])], *beats(services, run, beside)]),
         selection,
         [looked_at, *hidden],
-        **DIRECT,
+        **IN_ORDER,
     )
 
     @guard

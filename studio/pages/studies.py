@@ -9,7 +9,7 @@ import gradio as gr
 
 from calibri.errors import StudyError
 from studio import organise
-from studio.components import DIRECT, QUEUED, duration, empty, fill, guard, hint
+from studio.components import DIRECT, IN_ORDER, QUEUED, duration, empty, fill, guard, hint, offers
 from studio.pages.newstudy import arm_choices, form
 from studio.pages.results import STYLE
 from studio.reports import table_html
@@ -260,16 +260,14 @@ def build(services: Services) -> None:
                 studies.renders.stop(chosen)
             elif what:
                 organise.run(studies, what, {"study": chosen})
-            return shown(chosen, request)
+            listed, *rest = shown(chosen, request)
+            return [offers(listed.choices, chosen, listed.value), *rest]
 
         return act
 
-    for trigger, what in (
-        (study.input, ""),
-        (more.expand, ""),
-        *zip((b.click for b in buttons), ("render", "stop", "open", "close", "archive")),
-    ):
-        trigger(acting(what), study, outputs, **QUEUED)
+    gr.on([study.input, more.expand], acting(""), study, outputs, **IN_ORDER)
+    for button, what in zip(buttons, ("render", "stop", "open", "close", "archive")):
+        button.click(acting(what), study, outputs, **QUEUED)
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:

@@ -51,3 +51,19 @@ def test_the_end_of_an_overtaken_move_takes_nothing_back(studio: Launched) -> No
             assert len(told) == 1 and json.loads(told[0])["data"][0]["type"] == "bar", told
         worked, answer = newer.result(PATIENCE)
         assert worked and any("path" in str(value) for value in answer)  # its pictures
+
+
+def test_no_page_drops_what_is_typed_or_picked_while_it_answers(studio: Launched) -> None:
+    """Gradio's default for everything but `change` is `once`: what comes during an answer is lost."""
+    follows = {"input", "change", "release"}
+    lost = [
+        (getattr(studio.app.blocks[component], "label", ""), event, fn.name)
+        for fn in studio.app.fns.values()
+        for component, event in fn.targets
+        if event in follows and fn.trigger_mode == "once"
+    ]
+    assert lost == []
+    painting = {
+        fn.name: fn.trigger_mode for fn in studio.app.fns.values() if fn.name in ("on_pair", "on_key")
+    }
+    assert painting == {"on_pair": "multiple", "on_key": "multiple"}  # the newest takes over
