@@ -1,0 +1,126 @@
+"""Which settings of a search gain most with few images.
+
+    python -m benchmarks.settings --images 620 --seeds 2
+
+Each variant differs from the preset `default` in what its name says. Reported for each seed: the held-out
+gain, as in `benchmarks/efficiency.py`, of the point that the search would have shipped after so many images,
+for tail averages over the last half and the last quarter of the images, and of the newest mean alone. JSON on
+stdout, progress on stderr; searches are kept under --work and go on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.efficiency import Ruler, say
+from calibri.backbones.loading import Backbone, load_backbone
+from calibri.rewards.base import load_reward
+from calibri.sampling.renderer import Renderer
+from calibri.search.config import PUBLISHED_BOUNDS, Budget, RewardTerm, SearchConfig
+from calibri.search.journal import read_journal
+from calibri.search.records import GenerationRecord
+from calibri.search.run import run_search
+from calibri.search.scoring import LocalScorer
+from calibri.search.stopping import tail_average
+from calibri.tabletop.prompts import prompt_set
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "sigma 0.1, bucket 8": {"sigma0": 0.1, "bucket": 8},
+    "sigma 0.1, bucket 4": {"sigma0": 0.1, "bucket": 4},
+    "sigma 0.2, bucket 8": {"sigma0": 0.2, "bucket": 8},
+    "sigma 0.2, bucket 4": {"sigma0": 0.2, "bucket": 4},
+    "sigma 0.3, bucket 8": {"sigma0": 0.3, "bucket": 8},
+    "sigma 0.3, bucket 4": {"sigma0": 0.3, "bucket": 4},
+    "sigma 0.2, published bounds": {"sigma0": 0.2, "bounds": PUBLISHED_BOUNDS},
+    "sigma 0.2, constant rate": {"sigma0": 0.2, "mean_rate": "constant"},
+    "sigma 0.2, no mirrors": {"sigma0": 0.2, "mirrors": 0.0},
+    "mirrored adam": {
+        "optimizer": "mirrored-adam",
+        "popsize": 16,
+        "mirrors": 0.0,
+        "bucket": 2,
+        "sigma0": 0.2,
+    },
+}
+TAILS = (0.5, 0.25)
+SPACING = 1.6  # between the points that are judged, in images
+
+
+def one_search(
+    args: argparse.Namespace, name: str, seed: int, backbone: Backbone, rewards, terms, ruler: Ruler
+) -> list[dict[str, float]]:
+    """A search and the gains along its way: images, gain of each tail average, gain of the mean."""
+    config = SearchConfig.make(
+        "default",
+        granularity=args.granularity,
+        rewards=terms,
+        steps=args.steps,
+        seed=seed,
+        prompts=tuple(prompt_set("search", 512, seed=0)),
+        validation_pairs=0,
+        held_out_pairs=0,
+        convergence="none",
+        batch_size=args.batch_size,
+        **VARIANTS[name],
+    )
+    folder = args.work / f"{name.replace(' ', '-').replace(',', '')}-{args.images}-{seed}"
+    list(run_search(config, folder, backbone=backbone, rewards=rewards, budget=Budget(images=args.images)))
+    generations = [r for r in read_journal(folder) if isinstance(r, GenerationRecord)]
+    rows: list[dict[str, float]] = []
+    for place, record in enumerate(generations, 1):
+        due = record.images >= max(150, SPACING * (rows[-1]["images"] if rows else 0))
+        if not due and place < len(generations):
+            continue
+        so_far = generations[:place]
+        row = {f"tail {tail:g}": ruler.gain(tail_average(so_far, tail)) for tail in TAILS}
+        row["mean"] = ruler.gain(np.array(record.mean))
+        rows.append({"images": record.images} | {k: round(v, 3) for k, v in row.items()})
+    say(f"{name}, seed {seed}: {rows[-1]}")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--variant", action="append", choices=tuple(VARIANTS), help="repeatable; default: all"
+    )
+    parser.add_argument("--images", type=int, default=620, help="of each search")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--granularity", default="layer", choices=("block", "layer", "gate"))
+    parser.add_argument("--reward", default="tabletop-align,tabletop-quality")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--prompts", type=int, default=64, help="held-out prompts")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--work", type=Path, default=Path("runs/settings"))
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    backbone = load_backbone("tabletop")
+    terms = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
+    rewards = {term.name: load_reward(term.name, backbone.device.type) for term in terms}
+    scorer = LocalScorer(Renderer(backbone, batch_size=args.batch_size), rewards, args.batch_size)
+    ruler = Ruler(args, scorer, backbone.layout(args.granularity), terms, np.ones(len(terms)))
+    ruler.spread = ruler.base.std(axis=0, ddof=1)
+    out = {
+        "command": "python -m benchmarks.settings " + " ".join(sys.argv[1:]),
+        "backbone": backbone.fingerprint,
+        "variants": {
+            name: [
+                one_search(args, name, seed, backbone, rewards, terms, ruler) for seed in range(args.seeds)
+            ]
+            for name in args.variant or VARIANTS
+        },
+    }
+    print(json.dumps(out, indent=1))
+
+
+if __name__ == "__main__":
+    main()
