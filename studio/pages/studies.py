@@ -233,10 +233,13 @@ def build(services: Services) -> None:
 
     outputs = [study, state, address, progress, *buttons]
 
-    def shown(chosen: str | None, request: gr.Request) -> list[Any]:
+    def listing(chosen: str | None) -> tuple[list[tuple[str, str]], str | None]:
+        """All studies, and the chosen one, or else the first."""
         choices = offered(studies)
-        if chosen not in [c[1] for c in choices]:
-            chosen = choices[0][1] if choices else None
+        return choices, chosen if chosen in [c[1] for c in choices] else choices[0][1] if choices else None
+
+    def shown(chosen: str | None, request: gr.Request) -> list[Any]:
+        choices, chosen = listing(chosen)
         known = studies.store.get(chosen) if chosen else None
         if known is None:
             return [gr.Dropdown(choices, value=None), empty(NOTHING), "", "", *possible(studies, None)]
@@ -260,8 +263,8 @@ def build(services: Services) -> None:
                 studies.renders.stop(chosen)
             elif what:
                 organise.run(studies, what, {"study": chosen})
-            listed, *rest = shown(chosen, request)
-            return [offers(listed.choices, chosen, listed.value), *rest]
+            choices, first = listing(chosen)
+            return [offers(choices, chosen, first), *shown(chosen, request)[1:]]
 
         return act
 
