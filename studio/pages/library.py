@@ -62,23 +62,25 @@ def needed(services: Services, entry_id: object) -> Entry:
     return services.calibrations.get(str(entry_id))
 
 
-def drawn(services: Services, selected: object, beside: object) -> list[Any]:
-    """Cards, what can stand beside, and the trash."""
+def listed(services: Services, selected: object) -> tuple[Any, list[tuple[str, str]], list[tuple[str, str]]]:
+    """Cards, and as (words, id) what can stand beside and what lies in the trash."""
     entries = services.calibrations.entries()
     others = [("Base: all scales 1.00", BASE), *((e.title, e.id) for e in entries)]
-    other = beside if beside in [choice for _, choice in others] else BASE
     trash = [(f"{e.title} ({shelf.moment(e.saved)})", e.id) for e in services.calibrations.trash()]
-    return [
-        shelf.cards(entries, services.thumbnails, selected),
-        gr.Dropdown(others, value=other),
-        gr.Dropdown(trash, value=None),
-    ]
+    return shelf.cards(entries, services.thumbnails, selected), others, trash
+
+
+def drawn(services: Services, selected: object, beside: object) -> list[Any]:
+    """Cards, what can stand beside, and the trash."""
+    cards, others, trash = listed(services, selected)
+    other = beside if beside in [choice for _, choice in others] else BASE
+    return [cards, gr.Dropdown(others, value=other), gr.Dropdown(trash, value=None)]
 
 
 def redrawn(services: Services, selected: object, beside: object, deleted: object) -> list[Any]:
     """The same while people look and choose."""
-    cards, others, trash = drawn(services, selected, beside)
-    return [cards, offers(others.choices, beside, BASE), offers(trash.choices, deleted)]
+    cards, others, trash = listed(services, selected)
+    return [cards, offers(others, beside, BASE), offers(trash, deleted)]
 
 
 def described(services: Services, selected: object, beside: object) -> list[Any]:

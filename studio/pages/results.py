@@ -218,8 +218,8 @@ def build(services: Services) -> None:
             return [gr.skip(), gr.skip(), empty(NOTHING), *[None] * 5, "", "", gr.Column(visible=False)]
         known = studies.store.get(chosen)
         ids = [q.id for q in known.protocol.questions]
-        wanted, asked = asked or "?", asked if asked in ids else ids[0]
-        pick = offers([(q.text, q.id) for q in known.protocol.questions], wanted, asked)
+        picked, asked = asked or "?", asked if asked in ids else ids[0]  # "?": nothing yet, so one is sent
+        pick = offers([(q.text, q.id) for q in known.protocol.questions], picked, asked)
         analysis = read(studies, chosen, "", only or "", clean, agreed, early)
         if analysis is None:
             progress = studies.store.progress(known)
