@@ -1,12 +1,13 @@
 """Images and seconds: our search against a plain loop that does what the paper's code does.
 
-    python benchmarks/efficiency.py --images 4000 --seeds 5
-    python benchmarks/efficiency.py --quick
+    python -m benchmarks.efficiency --images 2000 --seeds 5
+    python -m benchmarks.efficiency --quick
 
 The plain loop (SEARCH.md): pycma's default population, sigma0 0.25, start at ones, a fresh bucket of 16
 prompts for each generation, shared prompts and seeds for its candidates, bounds [-1, 2], one candidate
-after the other in batches of 4 through the pipeline itself, and it returns the best candidate ever seen.
-Both loops get the same number of images and the same rewards, each divided by its spread on the base.
+after the other in batches of 4 through the pipeline as diffusers loads it, and it returns the best candidate
+ever seen. Both loops get the same number of images and the same rewards, each divided by its spread on the
+base. With --processes, several seeds at once: each loop then has its share of the processor.
 
 Reported: images after which our shipped point (the tail average) reaches the plain loop's final held-out
 gain and stays there at the next checkpoint too, and rendered images per second. JSON on stdout, progress on
@@ -18,6 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -26,27 +29,18 @@ from pathlib import Path
 import cma
 import numpy as np
 import torch
+from diffusers import FluxPipeline
 
-from calibri.analysis.evaluate import pairs_of
-from calibri.backbones.loading import Backbone, load_backbone
-from calibri.calibration.artifact import Member
-from calibri.calibration.layout import Layout
-from calibri.rewards.base import load_reward
+from benchmarks.ruler import Ruler, add_options, say
 from calibri.sampling.hooks import ScaleHooks
-from calibri.sampling.renderer import Renderer, RenderRequest
-from calibri.search.config import Budget, RewardTerm, SearchConfig
+from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import read_journal
-from calibri.search.records import BaseRecord, GenerationRecord
+from calibri.search.records import GenerationRecord
 from calibri.search.run import run_search
-from calibri.search.scoring import LocalScorer
 from calibri.search.stopping import tail_average
 from calibri.tabletop.prompts import prompt_set
 
-CHECKPOINTS = 24
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+SPACING = 1.15  # between the points of our search that are judged, in images
 
 
 class Normal:
@@ -59,42 +53,9 @@ class Normal:
         return self.generator.standard_normal(shape)
 
 
-class Ruler:
-    """Held-out gain of a vector: Σ w · (R − R(base)) / spread over the held-out pairs."""
-
-    def __init__(
-        self, args: argparse.Namespace, scorer: LocalScorer, layout: Layout, terms, spread: np.ndarray
-    ) -> None:
-        self.pairs = pairs_of(prompt_set("held-out", args.prompts, seed=0), seed=1)
-        self.scorer, self.layout, self.steps = scorer, layout, args.steps
-        self.names = [term.name for term in terms]
-        self.weights = np.array([term.weight for term in terms])
-        self.spread = spread
-        self.base = self._scores(None)
-
-    def _scores(self, vector: np.ndarray | None) -> np.ndarray:
-        members = None if vector is None else (Member(scales=tuple(float(v) for v in vector)),)
-        requests = [
-            RenderRequest(
-                prompt=pair.prompt,
-                seed=pair.seed,
-                steps=self.steps,
-                members=members,
-                layout=None if members is None else self.layout,
-            )
-            for pair in self.pairs
-        ]
-        return self.scorer(requests, self.names)
-
-    def gain(self, vector: np.ndarray) -> float:
-        return float((((self._scores(vector) - self.base) / self.spread) @ self.weights).mean())
-
-
-def plain_loop(
-    args, backbone: Backbone, rewards, terms, spread: np.ndarray, seed: int, prompts: list[str]
-) -> dict:
-    """What the paper's code does, on this backbone's pipeline."""
-    layout = backbone.layout(args.granularity)
+def plain_loop(args: argparse.Namespace, ruler: Ruler, seed: int, prompts: list[str]) -> dict:
+    """What the paper's code does, on a plain pipeline of the same weights."""
+    layout, spec = ruler.layout, ruler.backbone.spec
     n = len(layout.names)
     es = cma.CMAEvolutionStrategy(
         [1.0] * n,
@@ -110,13 +71,13 @@ def plain_loop(
     )
     es.inject([np.ones(n)], force=True)
     draw = np.random.Generator(np.random.PCG64([seed, 99]))
-    weights = np.array([term.weight for term in terms]) / spread
+    weights = ruler.weights / ruler.spread
     best, best_score, images = np.ones(n), -math.inf, 0
-    began = time.monotonic()
-    pipeline = backbone.pipeline
+    pipeline = FluxPipeline.from_pretrained(spec.source, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    tokens = min(backbone.spec.max_sequence_length, pipeline.tokenizer_2.model_max_length)
-    with ScaleHooks(pipeline.transformer, backbone.sites) as hooks, torch.inference_mode():
+    tokens = min(spec.max_sequence_length, pipeline.tokenizer_2.model_max_length)
+    began = time.monotonic()
+    with ScaleHooks(pipeline.transformer, ruler.backbone.sites) as hooks, torch.inference_mode():
         while images < args.images:
             bucket = [prompts[i] for i in draw.choice(len(prompts), 16, replace=False)]
             seeds = draw.integers(0, 2**31, 16).tolist()
@@ -131,35 +92,34 @@ def plain_loop(
                         prompt=bucket[i : i + 4],
                         num_inference_steps=args.steps,
                         generator=generators,
-                        height=backbone.spec.height,
-                        width=backbone.spec.width,
-                        guidance_scale=backbone.spec.guidance or 0.0,
+                        height=spec.height,
+                        width=spec.width,
+                        guidance_scale=spec.guidance or 0.0,
                         max_sequence_length=tokens,
                     ).images
-                    for weight, term in zip(weights, terms, strict=True):
-                        total += weight * float(np.sum(rewards[term.name].score(pictures, bucket[i : i + 4])))
+                    for weight, name in zip(weights, ruler.names, strict=True):
+                        scored = ruler.rewards[name].score(pictures, bucket[i : i + 4])
+                        total += weight * float(np.sum(scored))
                 scores.append(total / 16)
                 images += 16
                 if scores[-1] > best_score:
                     best, best_score = candidate.copy(), scores[-1]
             es.tell(candidates, [-score for score in scores])
-            say(f"  plain: {images} images, best ever {best_score:.3f}, sigma {es.sigma:.3f}")
-    seconds = time.monotonic() - began
+            say(f"  plain {seed}: {images} images, best ever {best_score:.3f}, sigma {es.sigma:.3f}")
     return {
-        "vector": best.tolist(),
-        "mean": es.result.xfavorite.tolist(),
+        "vector": best,
+        "mean": es.result.xfavorite,
         "images": images,
-        "seconds": seconds,
-        "claimed": best_score,
+        "seconds": time.monotonic() - began,
     }
 
 
-def our_loop(args, backbone: Backbone, rewards, terms, seed: int, prompts: list[str], folder: Path) -> dict:
+def our_loop(args: argparse.Namespace, ruler: Ruler, seed: int, prompts: list[str], images: int) -> dict:
     """Our search with the same number of images; the points that it would have shipped at checkpoints."""
     config = SearchConfig.make(
         args.preset,
         granularity=args.granularity,
-        rewards=terms,
+        rewards=ruler.terms,
         steps=args.steps,
         seed=seed,
         prompts=tuple(prompts),
@@ -168,122 +128,116 @@ def our_loop(args, backbone: Backbone, rewards, terms, seed: int, prompts: list[
         convergence="none",
         batch_size=args.batch_size,
     )
+    folder = args.work / f"ours-{args.granularity}-{config.hash[:8]}-{images}"
     for record in run_search(
-        config, folder, backbone=backbone, rewards=rewards, budget=Budget(images=args.images)
+        config, folder, backbone=ruler.backbone, rewards=ruler.rewards, budget=Budget(images=images)
     ):
         if isinstance(record, GenerationRecord) and record.generation % 5 == 0:
-            say(f"  ours: {record.images} images, {record.bucket_mean.text()}, sigma {record.sigma:.3f}")
-    records = read_journal(folder)
-    generations = [r for r in records if isinstance(r, GenerationRecord)]
-    base = next(r for r in records if isinstance(r, BaseRecord))
+            mean = record.bucket_mean.text()
+            say(f"  ours {seed}: {record.images} images, {mean}, sigma {record.sigma:.3f}")
+    generations = [r for r in read_journal(folder) if isinstance(r, GenerationRecord)]
     points, last = [], 0
     for place, record in enumerate(generations):
-        if record.images >= 1.2 * last or place + 1 == len(generations):
+        if record.images >= SPACING * last or place + 1 == len(generations):
             last = record.images
             points.append((record.images, tail_average(generations[: place + 1], config.tail)))
-    final = generations[-1]
-    return {"points": points, "images": final.images, "seconds": final.seconds, "base": base}
+    return {"points": points, "images": generations[-1].images, "seconds": generations[-1].seconds}
 
 
-def one_seed(args, backbone, rewards, scorer, terms, ruler: Ruler, seed: int) -> dict:
+def reached(curve: list[tuple[int, float]], goal: float) -> int | None:
+    """Images at the first checkpoint whose gain is `goal` or more and stays so at the next; None if there is
+    none.
+    """
+    for k, (images, gain) in enumerate(curve):
+        if gain >= goal and (k + 1 == len(curve) or curve[k + 1][1] >= goal):
+            return images
+    return None
+
+
+def one_seed(args: argparse.Namespace, ruler: Ruler, seed: int) -> dict:
     prompts = prompt_set("search", 512, seed=0)
-    folder = args.work / f"ours-{args.preset}-{args.granularity}-{args.images}-{seed}"
-    ours = our_loop(args, backbone, rewards, terms, seed, prompts, folder)
-    plain = plain_loop(args, backbone, rewards, terms, ruler.spread, seed, prompts)
-    goal = ruler.gain(np.array(plain["vector"]))
+    plain = plain_loop(args, ruler, seed, prompts)
+    ours = our_loop(args, ruler, seed, prompts, plain["images"])
+    goal = ruler.gain(plain["vector"])
     curve = [(images, ruler.gain(point)) for images, point in ours["points"]]
-    reached = next(
-        (
-            images
-            for k, (images, gain) in enumerate(curve)
-            if gain >= goal and (k + 1 == len(curve) or curve[k + 1][1] >= goal)
-        ),
-        None,
-    )
+    images = reached(curve, goal)
+    rates = {name: loop["images"] / loop["seconds"] for name, loop in (("plain", plain), ("ours", ours))}
     report = {
         "seed": seed,
         "plain": {
             "held_out_gain": goal,
-            "held_out_gain_of_its_mean": ruler.gain(np.array(plain["mean"])),
+            "held_out_gain_of_its_mean": ruler.gain(plain["mean"]),
             "images": plain["images"],
-            "images_per_second": plain["images"] / plain["seconds"],
+            "images_per_second": rates["plain"],
         },
         "ours": {
             "held_out_gain": curve[-1][1],
             "curve": [[images, round(gain, 4)] for images, gain in curve],
             "images": ours["images"],
-            "images_per_second": ours["images"] / ours["seconds"],
+            "images_per_second": rates["ours"],
         },
-        "images_to_reach_plain": reached,
-        "times_fewer_images": None if reached is None else plain["images"] / reached,
-        "times_faster_rendering": (ours["images"] / ours["seconds"]) / (plain["images"] / plain["seconds"]),
+        "images_to_reach_plain": images,
+        "times_fewer_images": None if images is None else plain["images"] / images,
+        "times_faster_rendering": rates["ours"] / rates["plain"],
     }
     say(
         f"seed {seed}: plain {goal:.3f} after {plain['images']} images, ours {curve[-1][1]:.3f}; "
-        f"reached after {reached}; "
-        f"rendering {report['times_faster_rendering']:.2f} times as fast"
+        f"reached after {images}; rendering {report['times_faster_rendering']:.2f} times as fast"
     )
     return report
+
+
+def some_seeds(args: argparse.Namespace, seeds: list[int], threads: int) -> None:
+    """Measures each seed whose report is not there yet; what a process does."""
+    torch.set_num_threads(threads)
+    ruler = Ruler(args)
+    for seed in seeds:
+        path = report_path(args, seed)
+        if not path.exists():
+            path.write_text(json.dumps(one_seed(args, ruler, seed)), encoding="utf-8")
+
+
+def report_path(args: argparse.Namespace, seed: int) -> Path:
+    return args.work / f"seed-{args.preset}-{args.granularity}-{args.images}-{seed}.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=4000, help="of each loop")
+    add_options(parser, Path("runs/efficiency"), prompts=200, images=2000)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--granularity", default="layer", choices=("block", "layer", "gate"))
-    parser.add_argument("--reward", default="tabletop-align,tabletop-quality")
     parser.add_argument("--preset", default="default")
     parser.add_argument(
         "--plain-bounds", type=lambda text: tuple(map(float, text.split(","))), default=(-1.0, 2.0)
     )
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--prompts", type=int, default=200, help="held-out prompts")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--work", type=Path, default=Path("runs/efficiency"))
+    parser.add_argument("--processes", type=int, default=1, help="seeds that are measured at once")
     parser.add_argument("--quick", action="store_true", help="two seeds of 400 images: does it work?")
     args = parser.parse_args()
     if args.quick:
         args.images, args.seeds, args.prompts, args.work = 400, 2, 24, args.work / "quick"
     args.work.mkdir(parents=True, exist_ok=True)
-    backbone = load_backbone("tabletop")
-    terms = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
-    rewards = {term.name: load_reward(term.name, backbone.device.type) for term in terms}
-    scorer = LocalScorer(Renderer(backbone, batch_size=args.batch_size), rewards, args.batch_size)
-    layout = backbone.layout(args.granularity)
-    ruler = Ruler(args, scorer, layout, terms, np.ones(len(terms)))
-    ruler.spread = ruler.base.std(axis=0, ddof=1)
-    reports = []
-    for seed in range(args.seeds):
-        kept = args.work / f"seed-{args.preset}-{args.granularity}-{args.images}-{seed}.json"
-        if not kept.exists():
-            report = one_seed(args, backbone, rewards, scorer, terms, ruler, seed)
-            kept.write_text(json.dumps(report), encoding="utf-8")
-        reports.append(json.loads(kept.read_text(encoding="utf-8")))
-    never = [r["seed"] for r in reports if r["times_fewer_images"] is None]
+    threads = max(1, (os.cpu_count() or 1) // args.processes)
+    shares = [list(range(k, args.seeds, args.processes)) for k in range(args.processes)]
+    with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
+        pool.starmap(some_seeds, [(args, share, threads) for share in shares], chunksize=1)
+    reports = [json.loads(report_path(args, seed).read_text(encoding="utf-8")) for seed in range(args.seeds)]
     fewer = sorted(r["times_fewer_images"] or 0.0 for r in reports)
     faster = sorted(r["times_faster_rendering"] for r in reports)
     out = {
-        "command": "python benchmarks/efficiency.py " + " ".join(sys.argv[1:]),
-        "backbone": backbone.fingerprint,
-        "threads": torch.get_num_threads(),
-        "times_fewer_images": {
-            "median": statistics.median(fewer),
-            "low": fewer[0],
-            "high": fewer[-1],
-            "aim": 5,
-        },
-        "seeds_that_never_reached_plain": never,
-        "times_faster_rendering": {
-            "median": statistics.median(faster),
-            "low": faster[0],
-            "high": faster[-1],
-            "aim": 2,
-        },
+        "command": "python -m benchmarks.efficiency " + " ".join(sys.argv[1:]),
+        "threads_of_each_process": threads,
+        "times_fewer_images": median_of(fewer, aim=5),
+        "seeds_that_never_reached_plain": [r["seed"] for r in reports if r["times_fewer_images"] is None],
+        "times_faster_rendering": median_of(faster, aim=2),
         "seeds": reports,
     }
     print(json.dumps(out, indent=1))
+
+
+def median_of(values: list[float], aim: float) -> dict[str, float]:
+    """Median and range of sorted values, beside what was aimed at."""
+    return {"median": statistics.median(values), "low": values[0], "high": values[-1], "aim": aim}
 
 
 if __name__ == "__main__":

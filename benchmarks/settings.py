@@ -18,15 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.efficiency import Ruler, say
-from calibri.backbones.loading import Backbone, load_backbone
-from calibri.rewards.base import load_reward
-from calibri.sampling.renderer import Renderer
-from calibri.search.config import PUBLISHED_BOUNDS, Budget, RewardTerm, SearchConfig
+from benchmarks.ruler import Ruler, add_options, say
+from calibri.search.config import PUBLISHED_BOUNDS, Budget, SearchConfig
 from calibri.search.journal import read_journal
 from calibri.search.records import GenerationRecord
 from calibri.search.run import run_search
-from calibri.search.scoring import LocalScorer
 from calibri.search.stopping import tail_average
 from calibri.tabletop.prompts import prompt_set
 
@@ -53,14 +49,12 @@ TAILS = (0.5, 0.25)
 SPACING = 1.6  # between the points that are judged, in images
 
 
-def one_search(
-    args: argparse.Namespace, name: str, seed: int, backbone: Backbone, rewards, terms, ruler: Ruler
-) -> list[dict[str, float]]:
+def one_search(args: argparse.Namespace, name: str, seed: int, ruler: Ruler) -> list[dict[str, float]]:
     """A search and the gains along its way: images, gain of each tail average, gain of the mean."""
     config = SearchConfig.make(
         "default",
         granularity=args.granularity,
-        rewards=terms,
+        rewards=ruler.terms,
         steps=args.steps,
         seed=seed,
         prompts=tuple(prompt_set("search", 512, seed=0)),
@@ -71,7 +65,8 @@ def one_search(
         **VARIANTS[name],
     )
     folder = args.work / f"{name.replace(' ', '-').replace(',', '')}-{args.images}-{seed}"
-    list(run_search(config, folder, backbone=backbone, rewards=rewards, budget=Budget(images=args.images)))
+    budget = Budget(images=args.images)
+    list(run_search(config, folder, backbone=ruler.backbone, rewards=ruler.rewards, budget=budget))
     generations = [r for r in read_journal(folder) if isinstance(r, GenerationRecord)]
     rows: list[dict[str, float]] = []
     for place, record in enumerate(generations, 1):
@@ -82,40 +77,25 @@ def one_search(
         row = {f"tail {tail:g}": ruler.gain(tail_average(so_far, tail)) for tail in TAILS}
         row["mean"] = ruler.gain(np.array(record.mean))
         rows.append({"images": record.images} | {k: round(v, 3) for k, v in row.items()})
-    say(f"{name}, seed {seed}: {rows[-1]}")
+    say(f"{name}, seed {seed}: {rows}")
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--variant", action="append", choices=tuple(VARIANTS), help="repeatable; default: all"
     )
-    parser.add_argument("--images", type=int, default=620, help="of each search")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--granularity", default="layer", choices=("block", "layer", "gate"))
-    parser.add_argument("--reward", default="tabletop-align,tabletop-quality")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--prompts", type=int, default=64, help="held-out prompts")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--work", type=Path, default=Path("runs/settings"))
+    add_options(parser, Path("runs/settings"), prompts=64, images=620)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    backbone = load_backbone("tabletop")
-    terms = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
-    rewards = {term.name: load_reward(term.name, backbone.device.type) for term in terms}
-    scorer = LocalScorer(Renderer(backbone, batch_size=args.batch_size), rewards, args.batch_size)
-    ruler = Ruler(args, scorer, backbone.layout(args.granularity), terms, np.ones(len(terms)))
-    ruler.spread = ruler.base.std(axis=0, ddof=1)
+    ruler = Ruler(args)
     out = {
         "command": "python -m benchmarks.settings " + " ".join(sys.argv[1:]),
-        "backbone": backbone.fingerprint,
+        "backbone": ruler.backbone.fingerprint,
         "variants": {
-            name: [
-                one_search(args, name, seed, backbone, rewards, terms, ruler) for seed in range(args.seeds)
-            ]
+            name: [one_search(args, name, seed, ruler) for seed in range(args.seeds)]
             for name in args.variant or VARIANTS
         },
     }

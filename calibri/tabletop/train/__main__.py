@@ -78,6 +78,11 @@ def main() -> None:
         type=int,
         help="flow, guide: processes that share each batch; default: one a core on a CPU, up to 4",
     )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="flow, guide: compile the transformer first: a quarter faster on a CPU, after two minutes",
+    )
     a = parser.parse_args()
     processes = a.processes or (min(os.cpu_count() or 1, 4) if a.device == "cpu" else 1)
     for name in [n for n in MINUTES if n not in APART] if a.stage == "all" else [a.stage]:
@@ -90,6 +95,7 @@ def main() -> None:
             a.fresh,
             a.published,
             processes,
+            a.compile,
         )
         _stage(name)(place)
 

@@ -1,7 +1,9 @@
 """Stage `align`: a small CLIPModel, contrastive on scenes (clear and dull alike) and captions.
 
-Heads that say which solids are there, and one by which each patch predicts the `keep` net's features at its
-place, make it learn faster; they are thrown away.
+Beside the captions of the other pictures, each picture has two that are wrong about it in one fact (after
+NegCLIP, arXiv 2210.01936): which colour belongs to which shape is what a bag of words misses. Heads that say
+which solids are there, and one by which each patch predicts the `keep` net's features at its place, make it
+learn faster; they are thrown away.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from calibri.tabletop.nets import KINDS
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon
+from calibri.tabletop.train.negatives import altered
 
-_BATCH, _RATE, _COUNT, _WIDTH = 128, 1.5e-3, 24_000, 128
+_BATCH, _RATE, _MUON_RATE, _WIDTH, _WRONG = 128, 1.5e-3, 0.01, 128, 2
 
 
 def _new_model(tokenizer) -> CLIPModel:
@@ -53,7 +56,7 @@ def _new_model(tokenizer) -> CLIPModel:
 
 def train_align(place: Place) -> None:
     """Leaves `assets/rewards/align/` in the format of CLIPModel.from_pretrained."""
-    pictures = place.pictures(BACKBONE_SEED)[:_COUNT]
+    pictures = place.pictures(BACKBONE_SEED)
     scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(pictures))]
     combinations = {key: i for i, key in enumerate({scene.key: None for scene in scenes})}
     keys = torch.tensor([combinations[scene.key] for scene in scenes])
@@ -76,7 +79,7 @@ def train_align(place: Place) -> None:
     matrices = [p for n, p in clip.named_parameters() if p.ndim == 2 and ".layers." in n]
     others = [p for p in net.parameters() if not any(p is m for m in matrices)]
     optimizers = [
-        Muon(matrices, lr=0.01, momentum=0.95, weight_decay=0.01),
+        Muon(matrices, lr=_MUON_RATE, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.02),
     ]
     clock = Clock("align", place.minutes)
@@ -89,12 +92,13 @@ def train_align(place: Place) -> None:
             CLIPModel.from_pretrained(place.assets / "rewards" / "align", dtype=torch.float32).state_dict()
         )
     while clock.progress < 1:
-        for optimizer, rate in zip(optimizers, (0.01, _RATE), strict=True):
+        for optimizer, rate in zip(optimizers, (_MUON_RATE, _RATE), strict=True):
             optimizer.param_groups[0]["lr"] = rate * cosine(clock.progress)
         rows = np.sort(rng.choice(len(pictures), _BATCH, replace=False))
         clear = to_tensor(pictures[rows]).to(place.device)
         x = degrade(clear, torch.from_numpy(severities(_BATCH, rng)).to(place.device))
         prompts = [caption(scenes[i], rng) for i in rows]
+        prompts += [caption(altered(scenes[i], rng), rng) for i in rows for _ in range(_WRONG)]
         tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(
             place.device
         )
@@ -105,10 +109,13 @@ def train_align(place: Place) -> None:
             vision = patches.pooler_output
             places = net["places"](patches.last_hidden_state[:, 1:]).float()
             text = clip.text_model(input_ids=tokens).pooler_output
-            seen = net["image_facts"](vision).float(), net["text_facts"](text).float()
+            seen = net["image_facts"](vision).float(), net["text_facts"](text[:_BATCH]).float()
             image = F.normalize(clip.visual_projection(vision).float(), dim=1)
             words = F.normalize(clip.text_projection(text).float(), dim=1)
-        logits = clip.logit_scale.exp().clamp(max=60) * image @ words.T
+        words, wrong = words[:_BATCH], words[_BATCH:].view(_BATCH, _WRONG, -1)
+        scale = clip.logit_scale.exp().clamp(max=60)
+        logits = scale * image @ words.T
+        against = scale * torch.einsum("bd,bnd->bn", image, wrong)
         y, n = presence[rows].to(place.device), numbers[rows].to(place.device)
         facts = sum(
             8 * F.binary_cross_entropy_with_logits(s[:, : len(KINDS)], y)
@@ -120,7 +127,8 @@ def train_align(place: Place) -> None:
         same.fill_diagonal_(False)
         logits = logits.masked_fill(same, -1e4)
         aim = torch.arange(len(rows), device=place.device)
-        loss = (F.cross_entropy(logits, aim) + F.cross_entropy(logits.T, aim)) / 2 + 0.3 * facts
+        of_image = F.cross_entropy(torch.cat([logits, against], 1), aim)
+        loss = (of_image + F.cross_entropy(logits.T, aim)) / 2 + 0.3 * facts
         aims = aims.float() - aims.float().mean((0, 1))
         loss = loss + 1 - F.cosine_similarity(places, aims, dim=-1).mean()
         for optimizer in optimizers:

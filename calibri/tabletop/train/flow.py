@@ -2,16 +2,16 @@
 pictures.
 
 Two levers, each measured against plain AdamW in a trial: Muon on the blocks' matrices, and representation
-alignment
-(REPA, arXiv 2410.06940): image tokens after the last double block predict the `keep` net's feature map of
-the clear
-picture. The head that does so is thrown away.
+alignment (REPA, arXiv 2410.06940): image tokens after the last double block predict the `keep` net's feature
+map of the clear picture. The head that does so is thrown away. A third one, `reader.py`: what the predicted
+clean latents do not show of the caption's facts is part of the loss.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +27,16 @@ from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import FactsNet
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, load_state, save_state
-from calibri.tabletop.train.facts import WIDTHS
+from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon
+from calibri.tabletop.train.reader import blurred, missed, trained_reader
 from calibri.tabletop.train.team import Team, run_team
 
 BATCH = 64  # pictures in a step
 _EMA, _EMPTY = 0.999, 0.1
-_ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT = 1.2e-3, 0.012, 0.5
+_ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT, _FACTS_WEIGHT = 1.2e-3, 0.012, 0.5, 0.02
 _DECAY_FROM = 0.6
+_SAVE_EVERY = 300  # seconds
 
 
 def rate_at(progress: float, step: int) -> float:
@@ -129,6 +131,21 @@ class Student(nn.Module):
         return velocity, self.head(self._middle)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Noised latents of one step, and where they came from. B pictures."""
+
+    rows: np.ndarray  # (B,) places in the data set
+    aim: torch.Tensor  # (B, 64, 32), the velocity from picture to noise
+    x: torch.Tensor  # (B, 64, 32), the noised latents
+    t: torch.Tensor  # (B,), 0 … 1
+    prompts: list[str]
+    ids: tuple[torch.Tensor, torch.Tensor]  # positions of text and image tokens
+
+
+Loss = Callable[[Batch, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
 def optimizers_of(student: Student) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks other than the modulation layers, AdamW for the rest."""
     muon, adam = [], []
@@ -173,7 +190,7 @@ def _export(place: Place, student: Student, ema: dict[str, torch.Tensor]) -> Non
     student.load_state_dict(raw)
 
 
-def improve(loss: torch.Tensor, student: Student, optimizers: list, team: Team) -> None:
+def _improve(loss: torch.Tensor, student: Student, optimizers: list, team: Team) -> None:
     """One step of the optimisers, by the mean gradient of the team."""
     for optimizer in optimizers:
         optimizer.zero_grad()
@@ -184,13 +201,13 @@ def improve(loss: torch.Tensor, student: Student, optimizers: list, team: Team) 
         optimizer.step()
 
 
-def follow(ema: dict[str, torch.Tensor], student: Student, keep: float) -> None:
+def _follow(ema: dict[str, torch.Tensor], student: Student, keep: float) -> None:
     """Moves the weight average towards the student's weights."""
     state = student.state_dict()
     torch._foreach_lerp_([ema[k] for k in state], list(state.values()), 1 - keep)
 
 
-def save(place: Place, path: Path, student: Student, ema: dict[str, torch.Tensor], clock: Clock) -> None:
+def _save(place: Place, path: Path, student: Student, ema: dict[str, torch.Tensor], clock: Clock) -> None:
     """The checkpoint at `path`, and the pipeline of the averaged weights in `work/tabletop`."""
     raw = {f"raw.{k}": v for k, v in student.state_dict().items()}
     save_state(path, raw | {f"ema.{k}": v for k, v in ema.items()}, clock)
@@ -205,17 +222,70 @@ def prepare(place: Place) -> None:
     encoded(place)
 
 
+def learn(
+    team: Team,
+    place: Place,
+    stage: str,
+    student: Student,
+    latents: torch.Tensor,
+    loss_of: Loss,
+    *,
+    state: dict[str, torch.Tensor] | None,
+    clock: Clock,
+    share: float = 1.0,
+    keep: float = _EMA,
+    seed: int = 61,
+) -> None:
+    """Trains until the clock's time is used, and keeps checkpoints in `work/<stage>.safetensors`.
+
+    `loss_of(batch, velocity, seen)`: the loss, and the part of it that the progress line shows. `share`: of
+    the learning rates. `keep`: of the weight average, a step.
+    """
+    size = (place.batch or BATCH) // team.size
+    scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(latents))]
+    ema = resumed(place, student, state)
+    optimizers = optimizers_of(student)
+    rates = [share * o.param_groups[0]["lr"] for o in optimizers]
+    rng = np.random.default_rng([BACKBONE_SEED, seed, clock.steps, team.rank])
+    noise = torch.Generator(place.device).manual_seed(seed + 10 + clock.steps + 1_000_003 * team.rank)
+    ids = torch.zeros(b.TEXT_TOKENS, 3, device=place.device), b.image_ids().to(place.device)
+    supply = b.batches(len(latents), size, rng)
+    if place.compile:
+        student.transformer.compile()
+    running, saved, started = True, clock.used, clock.steps
+    clock.pause()
+    while running:
+        factor = team.agree(rate_at(clock.progress, clock.steps - started))
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+        rows = next(supply)
+        z = latents[rows].to(place.device).float()
+        eps = torch.randn(z.shape, generator=noise, device=z.device)
+        t = torch.sigmoid(0.2 + torch.randn(size, generator=noise, device=z.device))
+        x = torch.lerp(z, eps, t[:, None, None])
+        batch = Batch(rows, eps - z, x, t, prompts_of(rows, scenes, rng), ids)
+        with place.autocast():
+            velocity, seen = student(x, t, batch.prompts, *ids)
+        loss, shown = loss_of(batch, velocity.float(), seen.float())
+        _improve(loss, student, optimizers, team)
+        if team.leads:
+            _follow(ema, student, min(keep, (1 + clock.steps) / (10 + clock.steps)))
+        running = bool(team.agree(clock.step(shown.item(), size * team.size, shown=team.leads)))
+        if team.leads and (not running or clock.used - saved > _SAVE_EVERY):
+            saved = clock.used
+            _save(place, place.work / f"{stage}.safetensors", student, ema, clock)
+
+
 def train_flow(place: Place, heads: int = 4) -> None:
     """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
     prepare(place)
+    trained_reader(place, encoded(place)[0])
     run_team(_train, place.processes, place, heads)
 
 
 def _train(team: Team, place: Place, heads: int) -> None:
     """One process of the team; all hold the same weights."""
     latents, features = encoded(place)
-    size = (place.batch or BATCH) // team.size
-    scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(latents))]
     with torch.random.fork_rng():
         torch.random.manual_seed(51)
         student = Student(features.shape[-1], heads).to(place.device).train()
@@ -223,34 +293,20 @@ def _train(team: Team, place: Place, heads: int) -> None:
     state = None if place.fresh else load_state(place.work / "flow.safetensors", clock)
     if not state and place.published:
         from_published(place, student)
-    ema = resumed(place, student, state)
-    optimizers = optimizers_of(student)
-    rates = [o.param_groups[0]["lr"] for o in optimizers]
-    rng = np.random.default_rng([BACKBONE_SEED, 61, clock.steps, team.rank])
-    noise = torch.Generator(place.device).manual_seed(71 + clock.steps + 1_000_003 * team.rank)
-    text_ids, image_ids = torch.zeros(b.TEXT_TOKENS, 3, device=place.device), b.image_ids().to(place.device)
-    supply: Iterator[np.ndarray] = b.batches(len(latents), size, rng)
-    started = clock.steps
-    running = True
-    saved = clock.used
-    clock.pause()
-    while running:
-        factor = team.agree(rate_at(clock.progress, clock.steps - started))
-        for optimizer, rate in zip(optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * factor
-        rows = next(supply)
-        z, f = latents[rows].to(place.device).float(), features[rows].to(place.device).float()
-        eps = torch.randn(z.shape, generator=noise, device=z.device)
-        t = torch.sigmoid(0.2 + torch.randn(size, generator=noise, device=z.device))
-        x = torch.lerp(z, eps, t[:, None, None])
-        with place.autocast():
-            velocity, seen = student(x, t, prompts_of(rows, scenes, rng), text_ids, image_ids)
-        flow = F.mse_loss(velocity.float(), eps - z)
-        loss = flow + _ALIGN_WEIGHT * (1 - F.cosine_similarity(seen.float(), f, dim=-1).mean())
-        improve(loss, student, optimizers, team)
-        if team.leads:
-            follow(ema, student, min(_EMA, (1 + clock.steps) / (10 + clock.steps)))
-        running = bool(team.agree(clock.step(flow.item(), size * team.size, shown=team.leads)))
-        if team.leads and (not running or clock.used - saved > 300):
-            saved = clock.used
-            save(place, place.work / "flow.safetensors", student, ema, clock)
+
+    reader = trained_reader(place, latents)
+    presence, numbers = (x.to(place.device) for x in targets(len(latents), BACKBONE_SEED))
+    noise = torch.Generator(place.device).manual_seed(87 + clock.steps + 1_000_003 * team.rank)
+
+    def loss_of(batch: Batch, velocity: torch.Tensor, seen: torch.Tensor):
+        flow = F.mse_loss(velocity, batch.aim)
+        f = features[batch.rows].to(place.device).float()
+        align = 1 - F.cosine_similarity(seen, f, dim=-1).mean()
+        clean = batch.x - batch.t[:, None, None] * velocity
+        lacks = missed(reader, blurred(clean, noise), presence[batch.rows], numbers[batch.rows])
+        # An empty caption asks for nothing; near pure noise (t = 1) nothing can be there yet
+        asked = torch.tensor([bool(prompt) for prompt in batch.prompts], device=lacks.device)
+        facts = (asked * ((1 - batch.t) / 0.25).clamp(max=1) * lacks).mean()
+        return flow + _ALIGN_WEIGHT * align + _FACTS_WEIGHT * facts, flow
+
+    learn(team, place, "flow", student, latents, loss_of, state=state, clock=clock)

@@ -28,7 +28,8 @@ from calibri.tabletop.train.common import (
 
 WIDTHS = {"quality": 20, "judge": 28}
 _TRUE, _RENDERED, _RATE = 10, 34, 2e-3  # pairs of each true kind and of renders in a step
-_RENDERS = {"quality": 1280, "judge": 768}
+_RENDERS = {"quality": 2048, "judge": 1536}
+_CROP = 112  # of 128 px: no net can learn a render by heart when it never sees it twice in one place
 
 
 def spoil(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -128,6 +129,16 @@ def _pairs(
     )
 
 
+def _shaken(
+    better: torch.Tensor, worse: torch.Tensor, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both sides of each pair cropped at one place, and half of the pairs mirrored."""
+    top, left = (int(at) for at in rng.integers(0, better.shape[-1] - _CROP + 1, 2))
+    mirrored = torch.from_numpy(rng.random(len(better)) < 0.5).to(better.device)[:, None, None, None]
+    better, worse = (x[..., top : top + _CROP, left : left + _CROP] for x in (better, worse))
+    return torch.where(mirrored, better.flip(-1), better), torch.where(mirrored, worse.flip(-1), worse)
+
+
 def train_preference(place: Place, name: str) -> None:
     """Leaves `assets/rewards/<name>.safetensors`."""
     seed = JUDGE_SEED if name == "judge" else BACKBONE_SEED
@@ -151,7 +162,7 @@ def train_preference(place: Place, name: str) -> None:
         pick = rng.integers(count, size=_RENDERED)
         x = to_tensor(pictures[rows])[torch.from_numpy(rng.permutation(3 * _TRUE))].to(place.device)
         good, bad = (to_tensor(renders[kind][pick].numpy()).to(place.device) for kind in ("render", "spoilt"))
-        better, worse = _pairs(x, good, bad, rng)
+        better, worse = _shaken(*_pairs(x, good, bad, rng), rng)
         with place.autocast():
             both = net(torch.cat([better, worse]).to(memory_format=torch.channels_last)).float()
         up, down = both.chunk(2)

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import FluxPipeline
-from safetensors.torch import save_file
 
 from calibri.tabletop import backbone as b
 from calibri.tabletop.train import flow
 from calibri.tabletop.train.common import Place
 from calibri.tabletop.train.guide import GUIDANCE, guided, train_guide
-
-ASSETS = Path(__file__).resolve().parents[3] / "assets"
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """The published backbone, and latents of noise: what is learnt does not matter here."""
-    made = Place(tmp_path, ASSETS, "cpu", minutes=0.02, batch=4, published=True)
-    draw = torch.Generator().manual_seed(0)
-    noise = {"latents": torch.randn(16, 64, 32, generator=draw), "features": torch.zeros(16, 64, 8)}
-    save_file({name: x.half() for name, x in noise.items()}, tmp_path / "latents.safetensors")
-    return made
 
 
 def test_the_aim_is_the_guided_velocity_and_the_plain_one_without_a_prompt(place: Place) -> None:
@@ -46,11 +33,10 @@ def test_a_stage_leaves_a_pipeline_and_goes_on_from_its_checkpoint(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train_guide(place)
-    published = FluxPipeline.from_pretrained(ASSETS / "tabletop").transformer.state_dict()
+    published = FluxPipeline.from_pretrained(place.assets / "tabletop").transformer.state_dict()
     first = FluxPipeline.from_pretrained(place.work / "tabletop").transformer.state_dict()
     moved = [k for k, v in first.items() if not torch.equal(v, published[k].to(v.dtype))]
     assert moved and all(torch.isfinite(v).all() for v in first.values())
-    again = Place(place.work, ASSETS, "cpu", minutes=0.04, batch=4, published=True)
-    train_guide(again)
+    train_guide(replace(place, minutes=0.04))
     second = FluxPipeline.from_pretrained(place.work / "tabletop").transformer.state_dict()
     assert any(not torch.equal(second[k], first[k]) for k in first)
