@@ -40,7 +40,7 @@ from calibri.search.run import run_search
 from calibri.search.stopping import tail_average
 from calibri.tabletop.prompts import prompt_set
 
-SPACING = 1.15  # between the points of our search that are judged, in images
+SPACING = 1.25  # between the points of our search that are judged, in images
 
 
 class Normal:

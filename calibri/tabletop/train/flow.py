@@ -9,6 +9,7 @@ clean latents do not show of the caption's facts is part of the loss.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny, FluxPipeline
 from safetensors.torch import load_file
 
+from calibri.backbones.catalog import CATALOG, DEFAULTS_FILE
 from calibri.tabletop import backbone as b
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
@@ -187,6 +189,8 @@ def _export(place: Place, student: Student, ema: dict[str, torch.Tensor]) -> Non
     vae = AutoencoderTiny.from_pretrained(place.work / "vae")
     parts = b.pipeline(vae, student.transformer, student.t5, student.clip, student.tokens, student.pooled)
     parts.save_pretrained(place.work / "tabletop")
+    shown = {key: getattr(CATALOG["tabletop"], key) for key in ("steps", "height", "width")}
+    (place.work / "tabletop" / DEFAULTS_FILE).write_text(json.dumps(shown), encoding="utf-8")
     student.load_state_dict(raw)
 
 

@@ -28,7 +28,7 @@ from calibri.tabletop.train.common import (
 
 WIDTHS = {"quality": 20, "judge": 28}
 _TRUE, _RENDERED, _RATE = 10, 34, 2e-3  # pairs of each true kind and of renders in a step
-_RENDERS = {"quality": 2048, "judge": 1536}
+_RENDERS = {"quality": 1280, "judge": 1024}
 _CROP = 112  # of 128 px: no net can learn a render by heart when it never sees it twice in one place
 
 

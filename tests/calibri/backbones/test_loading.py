@@ -30,6 +30,19 @@ def test_the_dtype_is_what_was_asked(folder):
     assert load_backbone(folder, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
 
 
+def test_decoding_picture_by_picture_changes_no_picture(folder):
+    vae = load_backbone(folder, device="cpu").pipeline.vae
+    latents = torch.randn(
+        5, vae.config.latent_channels, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+    )
+    assert vae.use_slicing
+    with torch.inference_mode():
+        by_itself = vae.decode(latents).sample
+        vae.disable_slicing()
+        together = vae.decode(latents).sample
+    torch.testing.assert_close(by_itself, together, atol=1e-5, rtol=0)
+
+
 def test_the_fingerprint_is_that_of_the_weights(folder):
     loaded = load_backbone(folder, device="cpu")
     assert loaded.fingerprint == tiny_backbone().fingerprint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import FluxPipeline
 
+from calibri.backbones.catalog import resolve
 from calibri.tabletop.nets import KINDS
 from calibri.tabletop.train.common import Place
 from calibri.tabletop.train.flow import train_flow
@@ -53,3 +54,5 @@ def test_a_short_run_moves_the_published_weights_and_leaves_a_pipeline(place: Pl
     assert any(not torch.equal(v, published[k].to(v.dtype)) for k, v in trained.items())
     assert all(torch.isfinite(v).all() for v in trained.values())
     assert (place.work / "reader.safetensors").exists()
+    spec = resolve(place.work / "tabletop")
+    assert (spec.steps, spec.height, spec.width) == (8, 128, 128)
