@@ -12,11 +12,11 @@ from safetensors import safe_open
 
 from calibri.errors import RewardError
 from calibri.tabletop.degrade import to_tensor
-from calibri.tabletop.nets import FactsNet, PreferenceNet, QualityNet
+from calibri.tabletop.nets import FactsNet, QualityNet
 from calibri.tabletop.raycast import SIDE
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "rewards"
-_NETS = {"FactsNet": FactsNet, "PreferenceNet": PreferenceNet, "QualityNet": QualityNet}
+_NETS = {"FactsNet": FactsNet, "QualityNet": QualityNet}
 BATCH = 64  # fixed: scores must not depend on how many pictures are scored at once
 
 

@@ -68,22 +68,43 @@ def with_capitals(tokens: T5EncoderModel) -> T5TokenizerFast:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """Byte-pair encoding learnt from training captions: known words come out as one token each."""
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), byte_level])
+    """Byte-pair encoding learnt from training captions: known words come out as one token each. The same at
+    every call.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # While learning, a word's last letter is a sign of its own. With the trainer's own suffix </w>, the order
+    # of equally frequent pairs would change from call to call, and trained rows would change their words.
+    ends = {letter: chr(0xE000 + i) for i, letter in enumerate(letters)}
+    written = {sign: letter + "</w>" for letter, sign in ends.items()}
+    texts = [" ".join(sorted(known_words())), *prompt_set("train", 2000)]
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
-        vocab_size=1000, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=2000,
+        initial_alphabet=[*letters, *written],
+        show_progress=False,
+        limit_alphabet=2 * len(ends),
     )
-    learner.train_from_iterator([" ".join(sorted(known_words())), *prompt_set("train", 2000)], trainer)
+    marked = [" ".join(word[:-1] + ends[word[-1]] for word in text.split()) for text in texts]
+    learner.train_from_iterator(marked, trainer)
     learnt = json.loads(learner.to_str())["model"]["merges"]
-    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt]
+    pairs = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt]
+    merges = [(left, right[:-1] + written.get(right[-1], right[-1])) for left, right in pairs]
     # CLIP's own order: letters, letters at a word's end, merges, then the two special tokens
-    pieces = [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(m) for m in merges)]
+    pieces = [*letters, *(letter + "</w>" for letter in letters), *("".join(m) for m in merges)]
     pieces += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=TEXT_TOKENS)
+
+
+def in_order_of(
+    words: dict[str, int], state: dict[str, torch.Tensor], theirs: dict[str, int]
+) -> dict[str, torch.Tensor]:
+    """The state of a CLIP text model that was trained with the vocabulary `theirs`, rows in the order of
+    `words`.
+    """
+    order = [theirs[word] for word in sorted(words, key=words.__getitem__)]
+    return {k: v[order] if k.endswith("token_embedding.weight") else v for k, v in state.items()}
 
 
 def text_encoders(t5: T5TokenizerFast, clip: CLIPTokenizer) -> tuple[T5EncoderModel, CLIPTextModel]:

@@ -54,29 +54,6 @@ class FactsNet(nn.Module):
         return where.flatten(2).logsumexp(2), self.count(pooled), where
 
 
-class PreferenceNet(nn.Module):
-    """How good a picture looks: one number, a Bradley–Terry score. Sees 64 px crops of edges as well as the
-    whole.
-    """
-
-    def __init__(self, width: int = 24) -> None:
-        super().__init__()
-        w = width
-        self.trunk = nn.Sequential(
-            _conv(3, w, 2),
-            _conv(w, 2 * w),
-            _conv(2 * w, 2 * w, 2),
-            _conv(2 * w, 4 * w, 2),
-            _conv(4 * w, 4 * w, 2),
-        )
-        self.head = nn.Sequential(nn.Linear(8 * w, 2 * w), nn.SiLU(), nn.Linear(2 * w, 1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 128, 128) in [0, 1] → (B,)."""
-        f = self.trunk(x * 2 - 1)
-        return self.head(torch.cat([f.mean((2, 3)), f.amax((2, 3))], 1)).squeeze(1)
-
-
 class QualityNet(nn.Module):
     """How good a picture looks: one number, a Bradley–Terry score. The mean and the maximum over 8 × 8 places
     judge the whole and its worst part.

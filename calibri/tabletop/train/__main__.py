@@ -16,14 +16,12 @@ MINUTES = {
     "vae": 16.0,
     "keep": 3.0,
     "flow": 90.0,
-    "guide": 40.0,
     "decoder": 8.0,
     "align": 6.0,
     "facts": 4.0,
     "quality": 4.0,
     "judge": 4.0,
 }
-APART = {"guide"}  # not in `all`: the published backbone was made without it
 
 
 def _stage(name: str) -> Callable[[Place], None]:
@@ -40,10 +38,6 @@ def _stage(name: str) -> Callable[[Place], None]:
         from calibri.tabletop.train.flow import train_flow
 
         return train_flow
-    if name == "guide":
-        from calibri.tabletop.train.guide import train_guide
-
-        return train_guide
     if name == "align":
         from calibri.tabletop.train.align import train_align
 
@@ -64,28 +58,28 @@ def main() -> None:
     )
     parser.add_argument("--assets", type=Path, default=Path("assets"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, help="pictures in a step of flow and guide")
+    parser.add_argument("--batch", type=int, help="pictures in a step of flow")
     parser.add_argument(
         "--fresh", action="store_true", help="start the stage anew instead of resuming its checkpoint"
     )
     parser.add_argument(
         "--published",
         action="store_true",
-        help="flow, guide, align: start from the published weights where no checkpoint is",
+        help="flow, align: start from the published weights where no checkpoint is",
     )
     parser.add_argument(
         "--processes",
         type=int,
-        help="flow, guide: processes that share each batch; default: one a core on a CPU, up to 4",
+        help="flow: processes that share each batch; default: one a core on a CPU, up to 4",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="flow, guide: compile the transformer first: a quarter faster on a CPU, after two minutes",
+        help="flow: compile the transformer first: a quarter faster on a CPU, after two minutes",
     )
     a = parser.parse_args()
     processes = a.processes or (min(os.cpu_count() or 1, 4) if a.device == "cpu" else 1)
-    for name in [n for n in MINUTES if n not in APART] if a.stage == "all" else [a.stage]:
+    for name in list(MINUTES) if a.stage == "all" else [a.stage]:
         place = Place(
             a.work,
             a.assets,

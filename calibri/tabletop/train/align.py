@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from calibri.rewards.tabletop_nets import load_net
-from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer
+from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer, in_order_of
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
@@ -88,9 +88,10 @@ def train_align(place: Place) -> None:
     if state:
         net.load_state_dict(state)
     elif place.published:
-        clip.load_state_dict(
-            CLIPModel.from_pretrained(place.assets / "rewards" / "align", dtype=torch.float32).state_dict()
-        )
+        folder = place.assets / "rewards" / "align"
+        published = CLIPModel.from_pretrained(folder, dtype=torch.float32).state_dict()
+        theirs = CLIPTokenizer.from_pretrained(folder).get_vocab()
+        clip.load_state_dict(in_order_of(tokenizer.get_vocab(), published, theirs))
     while clock.progress < 1:
         for optimizer, rate in zip(optimizers, (_MUON_RATE, _RATE), strict=True):
             optimizer.param_groups[0]["lr"] = rate * cosine(clock.progress)

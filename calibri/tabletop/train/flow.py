@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -133,21 +131,6 @@ class Student(nn.Module):
         return velocity, self.head(self._middle)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Noised latents of one step, and where they came from. B pictures."""
-
-    rows: np.ndarray  # (B,) places in the data set
-    aim: torch.Tensor  # (B, 64, 32), the velocity from picture to noise
-    x: torch.Tensor  # (B, 64, 32), the noised latents
-    t: torch.Tensor  # (B,), 0 … 1
-    prompts: list[str]
-    ids: tuple[torch.Tensor, torch.Tensor]  # positions of text and image tokens
-
-
-Loss = Callable[[Batch, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-
-
 def optimizers_of(student: Student) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks other than the modulation layers, AdamW for the rest."""
     muon, adam = [], []
@@ -168,13 +151,16 @@ def from_published(place: Place, student: Student) -> None:
     """Starts from the published backbone: its transformer and text encoders; the head starts anew."""
     pipe = FluxPipeline.from_pretrained(place.assets / "tabletop")
     student.transformer.load_state_dict(pipe.transformer.state_dict())
-    student.pooled.load_state_dict(pipe.text_encoder.state_dict())
+    words = student.clip.get_vocab(), pipe.tokenizer.get_vocab()
+    student.pooled.load_state_dict(b.in_order_of(words[0], pipe.text_encoder.state_dict(), words[1]))
     trained = pipe.text_encoder_2.state_dict()
     for name, own in student.tokens.state_dict().items():
         own.copy_(trained[name][: len(own)])  # rows past the vocabulary of training are copies, for capitals
 
 
-def resumed(place: Place, student: Student, state: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+def _resumed(
+    place: Place, student: Student, state: dict[str, torch.Tensor] | None
+) -> dict[str, torch.Tensor]:
     """The weight average; it and the student's weights are those of a checkpoint, where there is one."""
     if state:
         student.load_state_dict({k[4:]: v for k, v in state.items() if k.startswith("raw.")})
@@ -226,32 +212,33 @@ def prepare(place: Place) -> None:
     encoded(place)
 
 
-def learn(
-    team: Team,
-    place: Place,
-    stage: str,
-    student: Student,
-    latents: torch.Tensor,
-    loss_of: Loss,
-    *,
-    state: dict[str, torch.Tensor] | None,
-    clock: Clock,
-    share: float = 1.0,
-    keep: float = _EMA,
-    seed: int = 61,
-) -> None:
-    """Trains until the clock's time is used, and keeps checkpoints in `work/<stage>.safetensors`.
+def train_flow(place: Place, heads: int = 4) -> None:
+    """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
+    prepare(place)
+    trained_reader(place, encoded(place)[0])
+    run_team(_train, place.processes, place, heads)
 
-    `loss_of(batch, velocity, seen)`: the loss, and the part of it that the progress line shows. `share`: of
-    the learning rates. `keep`: of the weight average, a step.
-    """
+
+def _train(team: Team, place: Place, heads: int) -> None:
+    """One process of the team; all hold the same weights."""
+    latents, features = encoded(place)
+    reader = trained_reader(place, latents)
     size = (place.batch or BATCH) // team.size
     scenes = [scene_at(i, BACKBONE_SEED) for i in range(len(latents))]
-    ema = resumed(place, student, state)
+    presence, numbers = (x.to(place.device) for x in targets(len(latents), BACKBONE_SEED))
+    with torch.random.fork_rng():
+        torch.random.manual_seed(51)
+        student = Student(features.shape[-1], heads).to(place.device).train()
+    clock = Clock("flow", place.minutes, every=30)
+    checkpoint = place.work / "flow.safetensors"
+    state = None if place.fresh else load_state(checkpoint, clock)
+    if not state and place.published:
+        from_published(place, student)
+    ema = _resumed(place, student, state)
     optimizers = optimizers_of(student)
-    rates = [share * o.param_groups[0]["lr"] for o in optimizers]
-    rng = np.random.default_rng([BACKBONE_SEED, seed, clock.steps, team.rank])
-    noise = torch.Generator(place.device).manual_seed(seed + 10 + clock.steps + 1_000_003 * team.rank)
+    rates = [o.param_groups[0]["lr"] for o in optimizers]
+    rng = np.random.default_rng([BACKBONE_SEED, 61, clock.steps, team.rank])
+    noise = torch.Generator(place.device).manual_seed(71 + clock.steps + 1_000_003 * team.rank)
     ids = torch.zeros(b.TEXT_TOKENS, 3, device=place.device), b.image_ids().to(place.device)
     supply = b.batches(len(latents), size, rng)
     if place.compile:
@@ -263,54 +250,25 @@ def learn(
         for optimizer, rate in zip(optimizers, rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
         rows = next(supply)
-        z = latents[rows].to(place.device).float()
+        z, f = latents[rows].to(place.device).float(), features[rows].to(place.device).float()
         eps = torch.randn(z.shape, generator=noise, device=z.device)
         t = torch.sigmoid(0.2 + torch.randn(size, generator=noise, device=z.device))
         x = torch.lerp(z, eps, t[:, None, None])
-        batch = Batch(rows, eps - z, x, t, prompts_of(rows, scenes, rng), ids)
+        prompts = prompts_of(rows, scenes, rng)
         with place.autocast():
-            velocity, seen = student(x, t, batch.prompts, *ids)
-        loss, shown = loss_of(batch, velocity.float(), seen.float())
-        _improve(loss, student, optimizers, team)
+            velocity, seen = student(x, t, prompts, *ids)
+        velocity = velocity.float()
+        flow = F.mse_loss(velocity, eps - z)
+        align = 1 - F.cosine_similarity(seen.float(), f, dim=-1).mean()
+        clean = x - t[:, None, None] * velocity
+        lacks = missed(reader, blurred(clean, noise), presence[rows], numbers[rows])
+        # An empty caption asks for nothing; near pure noise (t = 1) nothing can be there yet
+        asked = torch.tensor([bool(prompt) for prompt in prompts], device=lacks.device)
+        facts = (asked * ((1 - t) / 0.25).clamp(max=1) * lacks).mean()
+        _improve(flow + _ALIGN_WEIGHT * align + _FACTS_WEIGHT * facts, student, optimizers, team)
         if team.leads:
-            _follow(ema, student, min(keep, (1 + clock.steps) / (10 + clock.steps)))
-        running = bool(team.agree(clock.step(shown.item(), size * team.size, shown=team.leads)))
+            _follow(ema, student, min(_EMA, (1 + clock.steps) / (10 + clock.steps)))
+        running = bool(team.agree(clock.step(flow.item(), size * team.size, shown=team.leads)))
         if team.leads and (not running or clock.used - saved > _SAVE_EVERY):
             saved = clock.used
-            _save(place, place.work / f"{stage}.safetensors", student, ema, clock)
-
-
-def train_flow(place: Place, heads: int = 4) -> None:
-    """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
-    prepare(place)
-    trained_reader(place, encoded(place)[0])
-    run_team(_train, place.processes, place, heads)
-
-
-def _train(team: Team, place: Place, heads: int) -> None:
-    """One process of the team; all hold the same weights."""
-    latents, features = encoded(place)
-    with torch.random.fork_rng():
-        torch.random.manual_seed(51)
-        student = Student(features.shape[-1], heads).to(place.device).train()
-    clock = Clock("flow", place.minutes, every=30)
-    state = None if place.fresh else load_state(place.work / "flow.safetensors", clock)
-    if not state and place.published:
-        from_published(place, student)
-
-    reader = trained_reader(place, latents)
-    presence, numbers = (x.to(place.device) for x in targets(len(latents), BACKBONE_SEED))
-    noise = torch.Generator(place.device).manual_seed(87 + clock.steps + 1_000_003 * team.rank)
-
-    def loss_of(batch: Batch, velocity: torch.Tensor, seen: torch.Tensor):
-        flow = F.mse_loss(velocity, batch.aim)
-        f = features[batch.rows].to(place.device).float()
-        align = 1 - F.cosine_similarity(seen, f, dim=-1).mean()
-        clean = batch.x - batch.t[:, None, None] * velocity
-        lacks = missed(reader, blurred(clean, noise), presence[batch.rows], numbers[batch.rows])
-        # An empty caption asks for nothing; near pure noise (t = 1) nothing can be there yet
-        asked = torch.tensor([bool(prompt) for prompt in batch.prompts], device=lacks.device)
-        facts = (asked * ((1 - batch.t) / 0.25).clamp(max=1) * lacks).mean()
-        return flow + _ALIGN_WEIGHT * align + _FACTS_WEIGHT * facts, flow
-
-    learn(team, place, "flow", student, latents, loss_of, state=state, clock=clock)
+            _save(place, checkpoint, student, ema, clock)

@@ -12,8 +12,8 @@ from calibri.backbones.loading import load_backbone
 from calibri.rewards import load_reward
 from calibri.sampling.renderer import Renderer
 from calibri.sampling.request import RenderRequest
-from calibri.tabletop.backbone import TEXT_TOKENS, image_ids, pack
-from calibri.tabletop.prompts import prompt_set
+from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer, image_ids, in_order_of, pack
+from calibri.tabletop.prompts import known_words, prompt_set
 
 ASSETS = Path(__file__).parents[3] / "assets"
 
@@ -21,6 +21,19 @@ ASSETS = Path(__file__).parents[3] / "assets"
 @pytest.fixture(scope="module")
 def pipe():
     return FluxPipeline.from_pretrained(ASSETS / "tabletop", local_files_only=True)
+
+
+def test_the_tokenizer_is_the_same_at_every_call_and_knows_the_words():
+    first, second = clip_tokenizer(), clip_tokenizer()
+    assert first.get_vocab() == second.get_vocab()
+    assert all(len(first.tokenize(word)) == 1 for word in known_words())
+
+
+def test_rows_move_with_their_words():
+    state = {"a.token_embedding.weight": torch.tensor([[0.0], [1.0], [2.0]]), "b": torch.ones(2)}
+    moved = in_order_of({"red": 2, "cube": 0, "ball": 1}, state, {"red": 0, "ball": 1, "cube": 2})
+    assert moved["a.token_embedding.weight"].flatten().tolist() == [2.0, 1.0, 0.0]
+    assert moved["b"] is state["b"]
 
 
 def test_every_part_is_a_real_class(pipe):
