@@ -17,10 +17,10 @@ MINUTES = {
     "keep": 3.0,
     "flow": 90.0,
     "decoder": 8.0,
-    "align": 6.0,
+    "align": 13.0,
     "facts": 4.0,
-    "quality": 4.0,
-    "judge": 4.0,
+    "quality": 14.0,
+    "judge": 9.0,
 }
 
 

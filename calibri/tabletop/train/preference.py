@@ -27,8 +27,8 @@ from calibri.tabletop.train.common import (
 )
 
 WIDTHS = {"quality": 20, "judge": 28}
-_TRUE, _RENDERED, _RATE = 10, 34, 2e-3  # pairs of each true kind and of renders in a step
-_RENDERS = {"quality": 1280, "judge": 1024}
+_TRUE, _RENDERED, _RATE = 6, 46, 2e-3  # pairs of each true kind and of renders in a step
+_RENDERS = 1280
 _CROP = 112  # of 128 px: no net can learn a render by heart when it never sees it twice in one place
 
 
@@ -91,8 +91,8 @@ def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
     layout = backbone.layout("gate")
     renderer = Renderer(backbone, batch_size=64)
     rng = np.random.default_rng([JUDGE_SEED if name == "judge" else BACKBONE_SEED, 111])
-    prompts = prompt_set("train", _RENDERS[name], seed=201 if name == "judge" else 200)
-    scales = perturbations(_RENDERS[name], len(layout.names), rng)
+    prompts = prompt_set("train", _RENDERS, seed=201 if name == "judge" else 200)
+    scales = perturbations(_RENDERS, len(layout.names), rng)
     start = 500_000 if name == "judge" else 400_000
     kept: dict[str, torch.Tensor] = {}
     for kind in ("render", "spoilt"):
@@ -132,11 +132,16 @@ def _pairs(
 def _shaken(
     better: torch.Tensor, worse: torch.Tensor, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both sides of each pair cropped at one place, and half of the pairs mirrored."""
+    """Both sides of each pair cropped at one place; half of the pairs mirrored, half with exchanged colour
+    channels.
+    """
     top, left = (int(at) for at in rng.integers(0, better.shape[-1] - _CROP + 1, 2))
     mirrored = torch.from_numpy(rng.random(len(better)) < 0.5).to(better.device)[:, None, None, None]
     better, worse = (x[..., top : top + _CROP, left : left + _CROP] for x in (better, worse))
-    return torch.where(mirrored, better.flip(-1), better), torch.where(mirrored, worse.flip(-1), worse)
+    dyed = torch.from_numpy(rng.random(len(better)) < 0.5).to(better.device)[:, None, None, None]
+    channels = rng.permutation(3).tolist()
+    better, worse = (torch.where(mirrored, x.flip(-1), x) for x in (better, worse))
+    return torch.where(dyed, better[:, channels], better), torch.where(dyed, worse[:, channels], worse)
 
 
 def train_preference(place: Place, name: str) -> None:
