@@ -73,7 +73,7 @@ def plain_loop(args: argparse.Namespace, ruler: Ruler, seed: int, prompts: list[
     draw = np.random.Generator(np.random.PCG64([seed, 99]))
     weights = ruler.weights / ruler.spread
     best, best_score, images = np.ones(n), -math.inf, 0
-    pipeline = FluxPipeline.from_pretrained(spec.source, torch_dtype=torch.float32)
+    pipeline = FluxPipeline.from_pretrained(spec.source)
     pipeline.set_progress_bar_config(disable=True)
     tokens = min(spec.max_sequence_length, pipeline.tokenizer_2.model_max_length)
     began = time.monotonic()
@@ -212,12 +212,13 @@ def main() -> None:
         "--plain-bounds", type=lambda text: tuple(map(float, text.split(","))), default=(-1.0, 2.0)
     )
     parser.add_argument("--processes", type=int, default=1, help="seeds that are measured at once")
+    parser.add_argument("--threads", type=int, help="of each process; default: the cores, shared out")
     parser.add_argument("--quick", action="store_true", help="two seeds of 400 images: does it work?")
     args = parser.parse_args()
     if args.quick:
         args.images, args.seeds, args.prompts, args.work = 400, 2, 24, args.work / "quick"
     args.work.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // args.processes)
+    threads = args.threads or max(1, (os.cpu_count() or 1) // args.processes)
     shares = [list(range(k, args.seeds, args.processes)) for k in range(args.processes)]
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         pool.starmap(some_seeds, [(args, share, threads) for share in shares], chunksize=1)
