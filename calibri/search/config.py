@@ -19,7 +19,7 @@ WHOLE_BOUNDS = (0.5, 1.5)  # on tabletop these kept the pictures whole (TABLETOP
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Levers from SEARCH.md's synthetic rewards. First step and bucket are measured on tabletop, where 0.2
-    # and 4 gain twice as much as 0.1 and 8 with a few hundred images: benchmarks/settings.py.
+    # and 4 gain 1.6 times as much as 0.1 and 8 with 640 images: benchmarks/settings.py.
     "default": {
         "optimizer": "cma",
         "sigma0": 0.2,
