@@ -15,6 +15,15 @@ def _conv(i: int, o: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.SiLU())
 
 
+def pairs_at(where: torch.Tensor) -> torch.Tensor:
+    """Logits of each pair at each place, (B, kinds, h, w), from those of a solid, its colour and its shape,
+    (B, 1 + colours + shapes, h, w): log P(pair here) = log P(solid) + log P(colour) + log P(shape).
+    """
+    solid, colour, shape = where.split([1, len(COLOURS), len(SHAPES)], 1)
+    colour, shape = colour.log_softmax(1), shape.log_softmax(1)
+    return (solid[:, :, None] + colour[:, :, None] + shape[:, None]).flatten(1, 2)
+
+
 class FactsNet(nn.Module):
     """Which (colour, shape) pairs a picture shows and where, and how many solids.
 
@@ -47,9 +56,7 @@ class FactsNet(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits: presence (B, kinds), count 0 … 3 (B, 4), and the map (B, kinds, 8, 8)."""
         f = self.features(x)
-        solid, colour, shape = self.where(f).split([1, len(COLOURS), len(SHAPES)], 1)
-        colour, shape = colour.log_softmax(1), shape.log_softmax(1)
-        where = (solid[:, :, None] + colour[:, :, None] + shape[:, None]).flatten(1, 2)
+        where = pairs_at(self.where(f))
         pooled = torch.cat([f.mean((2, 3)), f.amax((2, 3))], 1)
         return where.flatten(2).logsumexp(2), self.count(pooled), where
 

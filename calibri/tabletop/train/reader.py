@@ -14,7 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from calibri.tabletop.nets import GRID
+from calibri.tabletop.nets import GRID, pairs_at
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine
 from calibri.tabletop.train.facts import targets
 from calibri.tabletop.world import COLOURS, MAX_SOLIDS, SHAPES
@@ -42,9 +42,7 @@ class LatentReader(nn.Module):
         pictures.
         """
         f = self.trunk(latents.transpose(1, 2).unflatten(2, (GRID, GRID)))
-        solid, colour, shape = self.where(f).split([1, len(COLOURS), len(SHAPES)], 1)
-        colour, shape = colour.log_softmax(1), shape.log_softmax(1)
-        where = (solid[:, :, None] + colour[:, :, None] + shape[:, None]).flatten(1, 2)
+        where = pairs_at(self.where(f))
         return where.flatten(2).logsumexp(2), self.count(torch.cat([f.mean((2, 3)), f.amax((2, 3))], 1))
 
 
