@@ -2,7 +2,8 @@
 
     search_worker.py BACKBONE RUNS CONFIG THREADS
 
-Starts the search of the file CONFIG and prints its run id.
+Starts the search of the file CONFIG, prints its run id, and holds it back after two generations, as a person
+who renders does: however fast the machine, the search is under way when it is killed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 
 from calibri.search.config import Budget, SearchConfig
-from studio.host import ModelHost
+from studio.host import ModelHost, Priority
 from studio.jobs import SearchJobs
 
 
@@ -25,9 +26,12 @@ def main() -> None:
     host.load(backbone, wait=True)
     jobs = SearchJobs(host, Path(runs), Path(runs).parent / "assets")
     found = SearchConfig.from_json(Path(config).read_text(encoding="utf-8"))
-    print(jobs.start(found, Budget(generations=8)), flush=True)
-    while True:
-        time.sleep(0.1)
+    run = jobs.start(found, Budget(generations=8))
+    print(run, flush=True)
+    while True:  # between two of these the search renders a batch or two
+        with host.hold(Priority.INTERACTIVE, "a person"):
+            while jobs.status(run).generations >= 2:
+                time.sleep(0.1)
 
 
 if __name__ == "__main__":

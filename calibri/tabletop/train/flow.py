@@ -34,7 +34,7 @@ from calibri.tabletop.train.team import Team, run_team
 
 BATCH = 64  # pictures in a step
 _EMA, _EMPTY = 0.999, 0.1
-_ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT, _FACTS_WEIGHT = 1.2e-3, 0.012, 0.5, 0.02
+_ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT, _FACTS_WEIGHT = 1.2e-3, 0.012, 0.5, 0.03
 _DECAY_FROM = 0.6
 _SAVE_EVERY = 300  # seconds
 
