@@ -7,7 +7,9 @@ The plain loop (SEARCH.md): pycma's default population, sigma0 0.25, start at on
 prompts for each generation, shared prompts and seeds for its candidates, bounds [-1, 2], one candidate
 after the other in batches of 4 through the pipeline as diffusers loads it, and it returns the best candidate
 ever seen. Both loops get the same number of images and the same rewards, each divided by its spread on the
-base. With --processes, several seeds at once: each loop then has its share of the processor.
+base. With --processes, several seeds at once: each loop then has its share of the processor. With --workers,
+our loop spreads its pictures over processes of one thread each, where the plain loop has as many threads;
+with --compile it renders with compiled blocks. Loading and compiling are not in the rates.
 
 Reported: images after which our shipped point (the tail average) reaches the plain loop's final held-out
 gain and stays there at the next checkpoint too, and rendered images per second. JSON on stdout, progress on
@@ -17,6 +19,7 @@ stderr; finished seeds are kept under --work.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import multiprocessing
@@ -31,14 +34,12 @@ import numpy as np
 import torch
 from diffusers import FluxPipeline
 
-from benchmarks.ruler import Ruler, add_options, say
+from benchmarks.ruler import Ruler, add_options, checkpoints, say, search_prompts
 from calibri.sampling.hooks import ScaleHooks
-from calibri.search.config import Budget, SearchConfig
-from calibri.search.journal import read_journal
-from calibri.search.records import GenerationRecord
-from calibri.search.run import run_search
+from calibri.sampling.renderer import RenderRequest
+from calibri.search.distributed import RayScorer
+from calibri.search.scoring import Scorer
 from calibri.search.stopping import tail_average
-from calibri.tabletop.prompts import prompt_set
 
 SPACING = 1.25  # between the points of our search that are judged, in images
 
@@ -114,34 +115,32 @@ def plain_loop(args: argparse.Namespace, ruler: Ruler, seed: int, prompts: list[
     }
 
 
-def our_loop(args: argparse.Namespace, ruler: Ruler, seed: int, prompts: list[str], images: int) -> dict:
+def our_loop(args: argparse.Namespace, ruler: Ruler, seed: int, images: int) -> dict:
     """Our search with the same number of images; the points that it would have shipped at checkpoints."""
-    config = SearchConfig.make(
-        args.preset,
-        granularity=args.granularity,
-        rewards=ruler.terms,
-        steps=args.steps,
-        seed=seed,
-        prompts=tuple(prompts),
-        validation_pairs=0,
-        held_out_pairs=0,
-        convergence="none",
-        batch_size=args.batch_size,
-    )
+    config = ruler.config(args.preset, seed, compile=args.compile)
     folder = args.work / f"ours-{args.granularity}-{config.hash[:8]}-{images}"
-    for record in run_search(
-        config, folder, backbone=ruler.backbone, rewards=ruler.rewards, budget=Budget(images=images)
-    ):
-        if isinstance(record, GenerationRecord) and record.generation % 5 == 0:
-            mean = record.bucket_mean.text()
-            say(f"  ours {seed}: {record.images} images, {mean}, sigma {record.sigma:.3f}")
-    generations = [r for r in read_journal(folder) if isinstance(r, GenerationRecord)]
-    points, last = [], 0
-    for place, record in enumerate(generations):
-        if record.images >= SPACING * last or place + 1 == len(generations):
-            last = record.images
-            points.append((record.images, tail_average(generations[: place + 1], config.tail)))
+    with contextlib.ExitStack() as stack:
+        scorer = None
+        if args.workers > 1:
+            scorer = stack.enter_context(RayScorer.connected(config, workers=args.workers))
+        warm_up(args, ruler, scorer)
+        generations = ruler.search(config, folder, images, scorer)
+    points = [
+        (generations[count - 1].images, tail_average(generations[:count], config.tail))
+        for count in checkpoints(generations, SPACING)
+    ]
     return {"points": points, "images": generations[-1].images, "seconds": generations[-1].seconds}
+
+
+def warm_up(args: argparse.Namespace, ruler: Ruler, scorer: Scorer | None) -> None:
+    """Pictures that nobody counts: compiled code is made with the first ones, as weights are loaded once."""
+    if not args.compile:
+        return
+    began = time.monotonic()
+    for pictures in (args.batch_size * args.workers * 2, args.workers, args.batch_size * args.workers):
+        requests = [RenderRequest("a red cube", i, args.steps) for i in range(pictures)]
+        (scorer or ruler.scorer)(requests, ruler.names)
+    say(f"  compiled and warm after {time.monotonic() - began:.0f} s")
 
 
 def reached(curve: list[tuple[int, float]], goal: float) -> int | None:
@@ -155,9 +154,8 @@ def reached(curve: list[tuple[int, float]], goal: float) -> int | None:
 
 
 def one_seed(args: argparse.Namespace, ruler: Ruler, seed: int) -> dict:
-    prompts = prompt_set("search", 512, seed=0)
-    plain = plain_loop(args, ruler, seed, prompts)
-    ours = our_loop(args, ruler, seed, prompts, plain["images"])
+    plain = plain_loop(args, ruler, seed, search_prompts())
+    ours = our_loop(args, ruler, seed, plain["images"])
     goal = ruler.gain(plain["vector"])
     curve = [(images, ruler.gain(point)) for images, point in ours["points"]]
     images = reached(curve, goal)
@@ -190,7 +188,7 @@ def one_seed(args: argparse.Namespace, ruler: Ruler, seed: int) -> dict:
 def some_seeds(args: argparse.Namespace, seeds: list[int], threads: int) -> None:
     """Measures each seed whose report is not there yet; what a process does."""
     torch.set_num_threads(threads)
-    ruler = Ruler(args)
+    ruler = Ruler(args, compile=args.compile and args.workers == 1)
     for seed in seeds:
         path = report_path(args, seed)
         if not path.exists():
@@ -211,6 +209,10 @@ def main() -> None:
     parser.add_argument(
         "--plain-bounds", type=lambda text: tuple(map(float, text.split(","))), default=(-1.0, 2.0)
     )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="Ray workers of our loop, each with one thread (extra `ray`)"
+    )
+    parser.add_argument("--compile", action="store_true", help="our loop compiles the transformer's blocks")
     parser.add_argument("--processes", type=int, default=1, help="seeds that are measured at once")
     parser.add_argument("--threads", type=int, help="of each process; default: the cores, shared out")
     parser.add_argument("--quick", action="store_true", help="two seeds of 400 images: does it work?")

@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from calibri.analysis.evaluate import Arm, arm_scores, pairs_of
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="of each search")
     parser.add_argument("--minutes", type=float, help="of each search (default 20)")
     parser.add_argument("--prompts", type=int, default=200, help="held-out prompts")
+    parser.add_argument("--per-prompt", type=int, default=1, help="seeds for each of them")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -78,7 +80,13 @@ def main() -> None:
     names = [*(term.name for term in terms), *JUDGES]
     rewards = {name: load_reward(name, backbone.device.type) for name in names}
     scorer = LocalScorer(Renderer(backbone, batch_size=args.batch_size), rewards, args.batch_size)
-    pairs = pairs_of(prompt_set("held-out", args.prompts, seed=0), seed=1)
+    pairs = pairs_of(prompt_set("held-out", args.prompts, seed=0), seed=1, per_prompt=args.per_prompt)
+
+    def scores(arm: Arm) -> np.ndarray:
+        """(prompts, names): the mean over a prompt's seeds, whose pictures are not independent."""
+        raw = arm_scores(arm, pairs, scorer, names)
+        return raw.reshape(args.prompts, args.per_prompt, len(names)).mean(axis=1)
+
     args.work.mkdir(parents=True, exist_ok=True)
 
     out = {
@@ -93,7 +101,7 @@ def main() -> None:
     }
     base = {}
     for steps in BASE_STEPS:
-        base[steps] = arm_scores(Arm(f"base at {steps}", steps), pairs, scorer, names)
+        base[steps] = scores(Arm(f"base at {steps}", steps))
         out["base"][steps] = row(base[steps], names)
         say(f"base at {steps}: " + ", ".join(f"{n} {v['mean']:.3f}" for n, v in out["base"][steps].items()))
     for search in wanted:
@@ -109,7 +117,7 @@ def main() -> None:
             "at": {},
         }
         for steps in (4, 8, 15) if found.is_ensemble else (4, 8):
-            raw = arm_scores(Arm(f"{search} at {steps}", steps, found), pairs, scorer, names)
+            raw = scores(Arm(f"{search} at {steps}", steps, found))
             against = {s: differences(raw, base[s], names) for s in BASE_STEPS}
             report["at"][steps] = {"means": row(raw, names), "minus_base_at": against}
             for s in sorted({steps, 15, 30}):
@@ -119,7 +127,8 @@ def main() -> None:
                 say(f"{search} at {steps} − base at {s}: {text}")
         report["claims"] = claims(report, [term.name for term in terms], args.steps)
         sheet = args.work / f"{search}.png"
-        contact_sheet(found, scorer.renderer, pairs[: 6 if args.quick else 16], args.steps).save(sheet)
+        shown = pairs[:: args.per_prompt][: 6 if args.quick else 16]
+        contact_sheet(found, scorer.renderer, shown, args.steps).save(sheet)
         report["contact_sheet"] = str(sheet)
         out["searches"][search] = report
         if args.ship and result.verdict == "better":

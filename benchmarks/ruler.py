@@ -1,10 +1,13 @@
-"""What benchmarks of the search share: a backbone with its rewards, and the held-out gain of a vector."""
+"""What benchmarks of the search share: a backbone with its rewards, searches, and the held-out gain of a
+vector.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +16,11 @@ from calibri.backbones.loading import load_backbone
 from calibri.calibration.artifact import Member
 from calibri.rewards.base import load_reward
 from calibri.sampling.renderer import Renderer, RenderRequest
-from calibri.search.config import RewardTerm
-from calibri.search.scoring import LocalScorer
+from calibri.search.config import Budget, RewardTerm, SearchConfig
+from calibri.search.journal import read_journal
+from calibri.search.records import GenerationRecord
+from calibri.search.run import run_search
+from calibri.search.scoring import LocalScorer, Scorer
 from calibri.tabletop.prompts import prompt_set
 
 
@@ -36,10 +42,10 @@ def add_options(parser: argparse.ArgumentParser, work: Path, prompts: int, image
 class Ruler:
     """Held-out gain of a vector on tabletop: Σ w · (R − R(base)) / spread over the held-out pairs."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.backbone = load_backbone("tabletop")
+    def __init__(self, args: argparse.Namespace, compile: bool = False) -> None:
+        self.backbone = load_backbone("tabletop", compile=compile)
         self.layout = self.backbone.layout(args.granularity)
-        self.steps = args.steps
+        self.args, self.steps = args, args.steps
         self.terms = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
         self.names = [term.name for term in self.terms]
         self.weights = np.array([term.weight for term in self.terms])
@@ -62,3 +68,47 @@ class Ruler:
     def gain(self, vector: np.ndarray) -> float:
         """Mean gain of `vector`, (n,), in spreads of the base's rewards."""
         return float((((self._scores(vector) - self.base) / self.spread) @ self.weights).mean())
+
+    def config(self, preset: str, seed: int, **values: Any) -> SearchConfig:
+        """A search on this ruler's terms that stops at its budget only."""
+        return SearchConfig.make(
+            preset,
+            granularity=self.args.granularity,
+            rewards=self.terms,
+            steps=self.steps,
+            seed=seed,
+            prompts=tuple(search_prompts()),
+            validation_pairs=0,
+            held_out_pairs=0,
+            convergence="none",
+            batch_size=self.args.batch_size,
+            **values,
+        )
+
+    def search(
+        self, config: SearchConfig, folder: Path, images: int, scorer: Scorer | None = None
+    ) -> list[GenerationRecord]:
+        """The generations of a search of about `images` images; what is in `folder` goes on from there."""
+        budget = Budget(images=images)
+        for record in run_search(
+            config, folder, backbone=self.backbone, rewards=self.rewards, budget=budget, scorer=scorer
+        ):
+            if isinstance(record, GenerationRecord) and record.generation % 5 == 0:
+                mean = record.bucket_mean.text()
+                say(f"  {folder.name}: {record.images} images, {mean}, sigma {record.sigma:.3f}")
+        return [r for r in read_journal(folder) if isinstance(r, GenerationRecord)]
+
+
+def search_prompts() -> list[str]:
+    """The prompts that all measured searches draw from."""
+    return prompt_set("search", 512, seed=0)
+
+
+def checkpoints(generations: list[GenerationRecord], spacing: float, first: int = 0) -> list[int]:
+    """How many generations were done at each checkpoint: images a factor `spacing` apart, and the end."""
+    found, last = [], 0
+    for count, record in enumerate(generations, 1):
+        if record.images >= max(first, spacing * last) or count == len(generations):
+            last = record.images
+            found.append(count)
+    return found

@@ -18,13 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ruler import Ruler, add_options, say
-from calibri.search.config import PUBLISHED_BOUNDS, Budget, SearchConfig
-from calibri.search.journal import read_journal
-from calibri.search.records import GenerationRecord
-from calibri.search.run import run_search
+from benchmarks.ruler import Ruler, add_options, checkpoints, say
+from calibri.search.config import PUBLISHED_BOUNDS
 from calibri.search.stopping import tail_average
-from calibri.tabletop.prompts import prompt_set
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -51,32 +47,15 @@ SPACING = 1.6  # between the points that are judged, in images
 
 def one_search(args: argparse.Namespace, name: str, seed: int, ruler: Ruler) -> list[dict[str, float]]:
     """A search and the gains along its way: images, gain of each tail average, gain of the mean."""
-    config = SearchConfig.make(
-        "default",
-        granularity=args.granularity,
-        rewards=ruler.terms,
-        steps=args.steps,
-        seed=seed,
-        prompts=tuple(prompt_set("search", 512, seed=0)),
-        validation_pairs=0,
-        held_out_pairs=0,
-        convergence="none",
-        batch_size=args.batch_size,
-        **VARIANTS[name],
-    )
+    config = ruler.config("default", seed, **VARIANTS[name])
     folder = args.work / f"{name.replace(' ', '-').replace(',', '')}-{args.images}-{seed}"
-    budget = Budget(images=args.images)
-    list(run_search(config, folder, backbone=ruler.backbone, rewards=ruler.rewards, budget=budget))
-    generations = [r for r in read_journal(folder) if isinstance(r, GenerationRecord)]
+    generations = ruler.search(config, folder, args.images)
     rows: list[dict[str, float]] = []
-    for place, record in enumerate(generations, 1):
-        due = record.images >= max(150, SPACING * (rows[-1]["images"] if rows else 0))
-        if not due and place < len(generations):
-            continue
-        so_far = generations[:place]
+    for count in checkpoints(generations, SPACING, first=150):
+        so_far = generations[:count]
         row = {f"tail {tail:g}": ruler.gain(tail_average(so_far, tail)) for tail in TAILS}
-        row["mean"] = ruler.gain(np.array(record.mean))
-        rows.append({"images": record.images} | {k: round(v, 3) for k, v in row.items()})
+        row["mean"] = ruler.gain(np.array(so_far[-1].mean))
+        rows.append({"images": so_far[-1].images} | {k: round(v, 3) for k, v in row.items()})
     say(f"{name}, seed {seed}: {rows}")
     return rows
 

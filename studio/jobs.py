@@ -386,6 +386,11 @@ def default_title(config: SearchConfig) -> str:
 
 def check_fits(config: SearchConfig, backbone: Backbone) -> None:
     """Raises SearchError where the config wants another backbone than the one that is loaded."""
+    if config.compile:
+        raise SearchError(
+            "This search renders with compiled blocks, which the studio does not: go on with calibri search "
+            "--resume."
+        )
     wanted = Path(config.backbone).name
     if backbone.spec.name not in (config.backbone, wanted) and backbone.spec.source != config.backbone:
         raise SearchError(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import sysconfig
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,7 +147,8 @@ def load_backbone(
     float32), float32, bfloat16, float16, or mixed: float32 with matrix products in bfloat16, the same noise
     as float32. `offload`: model, sequential or group (CUDA only). `quantisation`:
     8bit or 4bit of the transformer, by bitsandbytes (CUDA only). `lora`: a LoRA file, folder or hub id.
-    `compile`: compile the transformer's repeated blocks.
+    `compile`: compile the transformer's repeated blocks when they first run: a minute, then 1.3 times as fast
+    on a CPU.
 
     Raises BackboneError that says what was expected. Only a hub id makes it use the network.
     """
@@ -294,4 +298,16 @@ def _place(pipeline: DiffusionPipeline, where: torch.device, offload: Offload | 
 def _compile(backbone: Backbone) -> None:
     if not getattr(backbone.transformer, "_repeated_blocks", None):
         raise BackboneError(f"{type(backbone.transformer).__name__} names no repeated blocks to compile")
+    if backbone.device.type == "cpu" and not can_compile():
+        raise BackboneError(
+            "compiling for a CPU needs a C++ compiler and Python's headers (on Debian: apt-get install g++ "
+            "python3-dev)"
+        )
     backbone.transformer.compile_repeated_blocks(dynamic=True)
+
+
+def can_compile() -> bool:
+    """Whether this machine has what torch.compile needs for a CPU: a C++ compiler and Python's headers."""
+    compilers = (os.environ.get("CXX"), "g++", "clang++")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return headers.exists() and any(name and shutil.which(name) for name in compilers)

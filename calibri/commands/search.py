@@ -42,6 +42,7 @@ OPTIONS = (
     "tail",
     "device",
     "dtype",
+    "compile",
 )
 
 
@@ -108,6 +109,12 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     how.add_argument("--objective", choices=("difference", "win-rate"))
     how.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
     how.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+    how.add_argument(
+        "--compile",
+        action="store_const",
+        const=True,
+        help="compile the transformer's blocks: slower to start (a minute on a CPU), faster from there on",
+    )
 
     fine = parser.add_argument_group("fine settings (presets choose them)")
     fine.add_argument("--optimizer", choices=("cma", "mirrored-adam"))
@@ -167,12 +174,19 @@ def run(args: argparse.Namespace) -> int:
         if config is None:
             raise SearchError(f"{args.resume} is no run folder: it has no config.json")
         folder = args.resume
-        backbone = load_backbone(config.backbone, device=config.device, dtype=config.dtype)
+        backbone = load_backbone(
+            config.backbone, device=config.device, dtype=config.dtype, compile=config.compile
+        )
     else:
         folder = args.out
         if not args.reward:
             raise SearchError("give --reward NAMES, for example --reward tabletop-align,tabletop-quality")
-        backbone = load_backbone(args.backbone, device=args.device or "auto", dtype=args.dtype or "auto")
+        backbone = load_backbone(
+            args.backbone,
+            device=args.device or "auto",
+            dtype=args.dtype or "auto",
+            compile=bool(args.compile),
+        )
         config = config_from(args, backbone)
     return _search(args, config, folder, backbone, budget)
 

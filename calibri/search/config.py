@@ -136,6 +136,7 @@ class SearchConfig(_Frozen):
     batch_size: int = Field(default=32, ge=1)
     device: str = "auto"
     dtype: str = "auto"
+    compile: bool = False  # of the transformer's blocks, which moves scores in the sixth digit
 
     # What is wanted
     rewards: tuple[RewardTerm, ...] = Field(min_length=1)

@@ -42,6 +42,7 @@ class Worker:
         batch_size: int,
         device: str,
         dtype: str,
+        compiled: bool,
         threads: int,
         make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
     ) -> None:
@@ -56,7 +57,7 @@ class Worker:
             from calibri.backbones.loading import load_backbone
             from calibri.rewards.base import load_reward
 
-            self.backbone = load_backbone(backbone, device=device, dtype=dtype)
+            self.backbone = load_backbone(backbone, device=device, dtype=dtype, compile=compiled)
             self.rewards = {name: load_reward(name, self.backbone.device.type) for name in rewards}
         self.renderer = Renderer(self.backbone, batch_size=batch_size)
 
@@ -168,7 +169,14 @@ class RayScorer:
 
             def make_actor() -> Any:
                 return actor.remote(
-                    config.backbone, names, config.batch_size, config.device, config.dtype, threads, make
+                    config.backbone,
+                    names,
+                    config.batch_size,
+                    config.device,
+                    config.dtype,
+                    config.compile,
+                    threads,
+                    make,
                 )
 
             yield cls(ray, make_actor, count, config.batch_size)

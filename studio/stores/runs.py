@@ -394,6 +394,7 @@ def as_words(config: SearchConfig) -> dict[str, Any]:
         f"{len(config.held_out_prompts)} to judge",
         "Pairs a generation": config.bucket,
         "Pictures in a batch": config.batch_size,
+        "Compiled": "yes" if config.compile else "no",
         "Stops by itself": {"validation": "when validation stops rising", "paper": "by the paper's rule"}.get(
             config.convergence, "only at its budget"
         ),

@@ -273,6 +273,8 @@ def test_failures_become_words_and_can_be_resumed(jobs: SearchJobs) -> None:
 def test_what_cannot_be_done_is_a_sentence(jobs: SearchJobs) -> None:
     with pytest.raises(SearchError, match=r"needs FLUX.1-dev, but tiny is loaded"):
         jobs.start(small(backbone="FLUX.1-dev", bounds=(0.5, 1.5)), WHOLE)
+    with pytest.raises(SearchError, match=r"compiled blocks.*calibri search --resume"):
+        jobs.start(small(compile=True), WHOLE)
     for action in (jobs.pause, jobs.resume, jobs.stop, jobs.status, jobs.calibration):
         with pytest.raises(SearchError, match=r"no search .\.\./elsewhere"):
             action("../elsewhere")

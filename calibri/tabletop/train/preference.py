@@ -77,23 +77,25 @@ def perturbations(count: int, n_scales: int, rng: np.random.Generator) -> np.nda
 
 def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
     """uint8 pictures (n, 128, 128, 3): `render` by the base and `spoilt` by the base with wrong scales,
-    same seeds.
+    same seeds. Those of bases that were published earlier stay in use: the more pairs, the better.
     """
-    path = place.work / f"renders-{name}.safetensors"
-    if path.exists():
-        return load_file(path)
     from calibri.backbones.loading import load_backbone
     from calibri.calibration.artifact import Member
     from calibri.sampling.renderer import Renderer, RenderRequest
     from calibri.tabletop.prompts import prompt_set
 
     backbone = load_backbone(str(place.assets / "tabletop"), device=place.device)
+    path = place.work / f"renders-{name}-{backbone.fingerprint[:8]}.safetensors"
+    known = sorted(place.work.glob(f"renders-{name}-*.safetensors"))
+    if path in known:
+        every = [load_file(each) for each in known]
+        return {kind: torch.cat([each[kind] for each in every]) for kind in every[0]}
     layout = backbone.layout("gate")
     renderer = Renderer(backbone, batch_size=64)
-    rng = np.random.default_rng([JUDGE_SEED if name == "judge" else BACKBONE_SEED, 111])
-    prompts = prompt_set("train", _RENDERS, seed=201 if name == "judge" else 200)
+    rng = np.random.default_rng([JUDGE_SEED if name == "judge" else BACKBONE_SEED, 111, len(known)])
+    prompts = prompt_set("train", _RENDERS, seed=(201 if name == "judge" else 200) + 10 * len(known))
     scales = perturbations(_RENDERS, len(layout.names), rng)
-    start = 500_000 if name == "judge" else 400_000
+    start = (500_000 if name == "judge" else 400_000) + _RENDERS * len(known)
     kept: dict[str, torch.Tensor] = {}
     for kind in ("render", "spoilt"):
         requests = []
@@ -105,7 +107,7 @@ def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
         kept[kind] = torch.from_numpy(np.stack([np.asarray(r.image) for r in done]))
         print(f"{name}: {len(done)} pictures of kind {kind}", flush=True)
     save_file(kept, path)
-    return kept
+    return _renders(place, name)
 
 
 def _pairs(

@@ -130,6 +130,13 @@ def test_damaged_weights_are_one_line(folder, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_compiling_for_a_cpu_without_a_compiler_says_what_to_install(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(BackboneError, match=r"needs a C\+\+ compiler and Python"):
+        load_backbone(folder, device="cpu", compile=True)
+
+
 @pytest.mark.parametrize(
     "options, words",
     [

@@ -6,8 +6,10 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 
+from calibri.backbones.loading import can_compile
 from calibri.calibration.artifact import Calibration
 from calibri.cli import main
 from calibri.search.config import Budget
@@ -55,6 +57,18 @@ def test_a_search_prints_its_story_and_leaves_a_run(arguments, tmp_path, capsys)
         assert words in out
     assert Calibration.load(tmp_path / "run" / "tail.json").found["how"] == "search"
     assert JournalTail(tmp_path / "run").config().seed == 0
+
+
+@pytest.mark.skipif(not can_compile(), reason="compiling for a CPU needs g++ and Python's headers")
+def test_compiled_blocks_give_the_same_search(arguments, tmp_path):
+    assert main(arguments()) == 0
+    assert main(arguments("--compile", out=tmp_path / "compiled")) == 0
+    plain, compiled = (
+        [r for r in read_journal(tmp_path / run) if isinstance(r, GenerationRecord)]
+        for run in ("run", "compiled")
+    )
+    assert JournalTail(tmp_path / "compiled").config().compile and len(plain) == 2
+    np.testing.assert_allclose(compiled[0].objective, plain[0].objective, rtol=1e-3, atol=1e-4)
 
 
 def test_json_gives_every_record_to_a_machine(arguments, capsys):
