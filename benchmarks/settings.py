@@ -4,7 +4,7 @@
 
 Each variant differs from the preset `default` in what its name says. Reported for each seed: the held-out
 gain, as in `benchmarks/efficiency.py`, of the point that the search would have shipped after so many images,
-for tail averages over the last half and the last quarter of the images, and of the newest mean alone. JSON on
+for tail averages over the last half, quarter and tenth of the images, and of the newest mean alone. JSON on
 stdout, progress on stderr; searches are kept under --work and go on from there.
 """
 
@@ -30,6 +30,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sigma 0.2, bucket 4": {"sigma0": 0.2, "bucket": 4},
     "sigma 0.3, bucket 8": {"sigma0": 0.3, "bucket": 8},
     "sigma 0.3, bucket 4": {"sigma0": 0.3, "bucket": 4},
+    "sigma 0.3, bucket 2": {"sigma0": 0.3, "bucket": 2},
+    "sigma 0.3, bucket 4, 8 candidates": {"sigma0": 0.3, "bucket": 4, "popsize": 8},
+    "sigma 0.3, published bounds": {"sigma0": 0.3, "bounds": PUBLISHED_BOUNDS},
     "sigma 0.2, published bounds": {"sigma0": 0.2, "bounds": PUBLISHED_BOUNDS},
     "sigma 0.2, constant rate": {"sigma0": 0.2, "mean_rate": "constant"},
     "sigma 0.2, no mirrors": {"sigma0": 0.2, "mirrors": 0.0},
@@ -41,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "sigma0": 0.2,
     },
 }
-TAILS = (0.5, 0.25)
+TAILS = (0.5, 0.25, 0.1)
 SPACING = 1.6  # between the points that are judged, in images
 
 

@@ -21,7 +21,14 @@ from transformers import (
 from calibri.tabletop.prompts import known_words, prompt_set
 
 TEXT_TOKENS = 24
-_T5_WIDTH, _CLIP_WIDTH = 128, 64
+T5_WIDTH, _CLIP_WIDTH = 128, 64
+# How a tokenizer is called: ids (B, TEXT_TOKENS), as FluxPipeline calls it.
+PADDED = {
+    "padding": "max_length",
+    "max_length": TEXT_TOKENS,
+    "truncation": True,
+    "return_tensors": "pt",
+}
 
 
 _SPECIAL = ("<pad>", "</s>", "<unk>")
@@ -112,7 +119,7 @@ def text_encoders(t5: T5TokenizerFast, clip: CLIPTokenizer) -> tuple[T5EncoderMo
     tokens = T5EncoderModel(
         T5Config(
             vocab_size=len(t5),
-            d_model=_T5_WIDTH,
+            d_model=T5_WIDTH,
             d_kv=32,
             d_ff=256,
             num_layers=2,
@@ -153,7 +160,7 @@ def new_transformer(heads: int = 4) -> FluxTransformer2DModel:
         num_single_layers=8,
         attention_head_dim=32,
         num_attention_heads=heads,
-        joint_attention_dim=_T5_WIDTH,
+        joint_attention_dim=T5_WIDTH,
         pooled_projection_dim=_CLIP_WIDTH,
         guidance_embeds=False,
         axes_dims_rope=(8, 12, 12),

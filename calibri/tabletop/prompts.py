@@ -94,6 +94,11 @@ def _meanings() -> dict[str, tuple[str, str]]:
     return meaning
 
 
+def meaning_of(word: str) -> tuple[str, str]:
+    """What a word names, "colour" or "shape", and the standard word for it; two empty texts for others."""
+    return _meanings().get(word, ("", ""))
+
+
 def facts_in(prompt: str) -> Facts | None:
     """The facts that a prompt asks for, read from its words; None when it names no (colour, shape) pair.
 
@@ -104,7 +109,7 @@ def facts_in(prompt: str) -> Facts | None:
     kinds: list[tuple[str, str]] = []
     colour = None
     for word in tokens:
-        part, standard = _meanings().get(word, ("", ""))
+        part, standard = meaning_of(word)
         if part == "colour":
             colour = standard
         elif part == "shape" and colour:

@@ -3,8 +3,9 @@ pictures.
 
 Two levers, each measured against plain AdamW in a trial: Muon on the blocks' matrices, and representation
 alignment (REPA, arXiv 2410.06940): image tokens after the last double block predict the `keep` net's feature
-map of the clear picture. The head that does so is thrown away. A third one, `reader.py`: what the predicted
-clean latents do not show of the caption's facts is part of the loss.
+map of the clear picture. The head that does so is thrown away. Two more, in their own modules: what the
+predicted clean latents do not show of the caption's facts is part of the loss (`reader.py`), and the token
+encoder learns to read before it sees pictures (`binding.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import FactsNet
+from calibri.tabletop.train.binding import Parser, new_head, taught_words, unread
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon
@@ -34,7 +36,8 @@ from calibri.tabletop.train.team import Team, run_team
 
 BATCH = 64  # pictures in a step
 _EMA, _EMPTY = 0.999, 0.1
-_ADAM_RATE, _MUON_RATE, _ALIGN_WEIGHT, _FACTS_WEIGHT = 1.2e-3, 0.012, 0.5, 0.03
+_ADAM_RATE, _MUON_RATE = 1.2e-3, 0.012
+_ALIGN_WEIGHT, _FACTS_WEIGHT, _BINDING_WEIGHT = 0.5, 0.03, 0.02
 _DECAY_FROM = 0.6
 _SAVE_EVERY = 300  # seconds
 
@@ -97,6 +100,7 @@ class Student(nn.Module):
         self.tokens, self.pooled = b.text_encoders(self.t5, self.clip)
         width = self.transformer.inner_dim
         self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, features))
+        self.binding, self.parser = new_head(), Parser(self.t5)
         self._middle: torch.Tensor | None = None
         # A double block returns (text stream, image stream)
         self.transformer.transformer_blocks[-1].register_forward_hook(self._keep_middle)
@@ -104,21 +108,19 @@ class Student(nn.Module):
     def _keep_middle(self, module: nn.Module, args: tuple, out: tuple[torch.Tensor, torch.Tensor]) -> None:
         self._middle = out[1]
 
-    def text(self, prompts: list[str], device: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token embeddings (B, 24, 128) and pooled vectors (B, 64), as FluxPipeline makes them."""
-        how = {
-            "padding": "max_length",
-            "max_length": b.TEXT_TOKENS,
-            "truncation": True,
-            "return_tensors": "pt",
-        }
-        tokens = self.tokens(self.t5(prompts, **how).input_ids.to(device))[0]
-        pooled = self.pooled(self.clip(prompts, **how).input_ids.to(device)).pooler_output
-        return tokens, pooled
+    def text(self, prompts: list[str], device: str) -> tuple[torch.Tensor, ...]:
+        """Token embeddings (B, 24, 128) and pooled vectors (B, 64), as FluxPipeline makes them, and what the
+        embeddings do not tell of the pairs, a scalar.
+        """
+        ids = self.t5(prompts, **b.PADDED).input_ids
+        tokens = self.tokens(ids.to(device))[0]
+        unsaid = unread(self.binding, tokens, self.parser(ids).to(device))
+        pooled = self.pooled(self.clip(prompts, **b.PADDED).input_ids.to(device)).pooler_output
+        return tokens, pooled, unsaid
 
-    def forward(self, x, t, prompts, text_ids, image_ids) -> tuple[torch.Tensor, torch.Tensor]:
-        """Velocity (B, 64, 32) and predicted features (B, 64, c)."""
-        tokens, pooled = self.text(prompts, x.device)
+    def forward(self, x, t, prompts, text_ids, image_ids) -> tuple[torch.Tensor, ...]:
+        """Velocity (B, 64, 32), predicted features (B, 64, c) and what the text does not tell."""
+        tokens, pooled, unsaid = self.text(prompts, x.device)
         velocity = self.transformer(
             hidden_states=x,
             timestep=t,
@@ -128,7 +130,7 @@ class Student(nn.Module):
             img_ids=image_ids,
             return_dict=False,
         )[0]
-        return velocity, self.head(self._middle)
+        return velocity, self.head(self._middle), unsaid
 
 
 def optimizers_of(student: Student) -> list[torch.optim.Optimizer]:
@@ -216,6 +218,7 @@ def train_flow(place: Place, heads: int = 4) -> None:
     """Leaves `work/tabletop/`, a FluxPipeline directory in float32; `publish` puts it into the assets."""
     prepare(place)
     trained_reader(place, encoded(place)[0])
+    taught_words(place)
     run_team(_train, place.processes, place, heads)
 
 
@@ -232,8 +235,10 @@ def _train(team: Team, place: Place, heads: int) -> None:
     clock = Clock("flow", place.minutes, every=30)
     checkpoint = place.work / "flow.safetensors"
     state = None if place.fresh else load_state(checkpoint, clock)
-    if not state and place.published:
-        from_published(place, student)
+    if not state:
+        if place.published:
+            from_published(place, student)
+        student.load_state_dict(taught_words(place), strict=False)
     ema = _resumed(place, student, state)
     optimizers = optimizers_of(student)
     rates = [o.param_groups[0]["lr"] for o in optimizers]
@@ -256,7 +261,7 @@ def _train(team: Team, place: Place, heads: int) -> None:
         x = torch.lerp(z, eps, t[:, None, None])
         prompts = prompts_of(rows, scenes, rng)
         with place.autocast():
-            velocity, seen = student(x, t, prompts, *ids)
+            velocity, seen, unsaid = student(x, t, prompts, *ids)
         velocity = velocity.float()
         flow = F.mse_loss(velocity, eps - z)
         align = 1 - F.cosine_similarity(seen.float(), f, dim=-1).mean()
@@ -265,7 +270,8 @@ def _train(team: Team, place: Place, heads: int) -> None:
         # An empty caption asks for nothing; near pure noise (t = 1) nothing can be there yet
         asked = torch.tensor([bool(prompt) for prompt in prompts], device=lacks.device)
         facts = (asked * ((1 - t) / 0.25).clamp(max=1) * lacks).mean()
-        _improve(flow + _ALIGN_WEIGHT * align + _FACTS_WEIGHT * facts, student, optimizers, team)
+        loss = flow + _ALIGN_WEIGHT * align + _FACTS_WEIGHT * facts + _BINDING_WEIGHT * unsaid
+        _improve(loss, student, optimizers, team)
         if team.leads:
             _follow(ema, student, min(_EMA, (1 + clock.steps) / (10 + clock.steps)))
         running = bool(team.agree(clock.step(flow.item(), size * team.size, shown=team.leads)))

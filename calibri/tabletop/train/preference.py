@@ -93,8 +93,9 @@ def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
     layout = backbone.layout("gate")
     renderer = Renderer(backbone, batch_size=64)
     rng = np.random.default_rng([JUDGE_SEED if name == "judge" else BACKBONE_SEED, 111, len(known)])
-    prompts = prompt_set("train", _RENDERS, seed=(201 if name == "judge" else 200) + 10 * len(known))
-    scales = perturbations(_RENDERS, len(layout.names), rng)
+    number = _RENDERS // 2 if known else _RENDERS
+    prompts = prompt_set("train", number, seed=(201 if name == "judge" else 200) + 10 * len(known))
+    scales = perturbations(number, len(layout.names), rng)
     start = (500_000 if name == "judge" else 400_000) + _RENDERS * len(known)
     kept: dict[str, torch.Tensor] = {}
     for kind in ("render", "spoilt"):
