@@ -96,7 +96,8 @@ def test_what_is_not_better_is_not_shipped_as_better(search, tmp_path, rewards):
 
 def test_what_is_better_is_shipped_with_its_gain(search, tmp_path, formula_scorer):
     # Scores that grow with every scale: the search cannot fail to be better, and its interval shows it.
-    result = search(scorer=formula_scorer({"redness": 2.0}), budget=Budget(generations=8))[-1]
+    grows = formula_scorer({"redness": 2.0})
+    result = search(values={"sigma0": 0.2}, scorer=grows, budget=Budget(generations=8))[-1]
     assert result.verdict == "better" and result.objective.low > 0
     found = Calibration.load(tmp_path / "run" / result.calibration)
     assert found.found["gains"]["redness"]["low"] > 0
