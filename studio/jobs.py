@@ -385,7 +385,9 @@ def default_title(config: SearchConfig) -> str:
 
 
 def check_fits(config: SearchConfig, backbone: Backbone) -> None:
-    """Raises SearchError where the config wants another backbone than the one that is loaded."""
+    """Raises SearchError where the config wants another backbone than the one that is loaded, or a compiled
+    one.
+    """
     if config.compile:
         raise SearchError(
             "This search renders with compiled blocks, which the studio does not: go on with calibri search "

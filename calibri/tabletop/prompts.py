@@ -5,6 +5,7 @@ knows.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import numpy as np
@@ -99,6 +100,17 @@ def meaning_of(word: str) -> tuple[str, str]:
     return _meanings().get(word, ("", ""))
 
 
+def pairs_in(meanings: Iterable[tuple[str, str]]) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Where a shape follows a colour that no other shape took: its index and (colour, shape)."""
+    colour = None
+    for at, (part, standard) in enumerate(meanings):
+        if part == "colour":
+            colour = standard
+        elif part == "shape" and colour:
+            yield at, (colour, standard)
+            colour = None
+
+
 def facts_in(prompt: str) -> Facts | None:
     """The facts that a prompt asks for, read from its words; None when it names no (colour, shape) pair.
 
@@ -106,15 +118,7 @@ def facts_in(prompt: str) -> Facts | None:
     """
     tokens = words(prompt)
     text = " ".join(tokens)
-    kinds: list[tuple[str, str]] = []
-    colour = None
-    for word in tokens:
-        part, standard = meaning_of(word)
-        if part == "colour":
-            colour = standard
-        elif part == "shape" and colour:
-            kinds.append((colour, standard))
-            colour = None
+    kinds = [kind for _, kind in pairs_in(map(meaning_of, tokens))]
     if not kinds:
         return None
     if len(kinds) == 1:

@@ -9,6 +9,8 @@ thrown away.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 import torch.nn as nn
@@ -21,7 +23,7 @@ from calibri.tabletop import backbone as b
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.nets import KINDS
-from calibri.tabletop.prompts import meaning_of
+from calibri.tabletop.prompts import meaning_of, pairs_in
 from calibri.tabletop.train.common import BACKBONE_COUNT, BACKBONE_SEED, Clock, Place, cosine
 
 _BATCH, _MINUTES, _HELD = 64, 2.0, 500
@@ -48,13 +50,8 @@ class Parser:
         """Ids (B, T) → (B, T): at the token of a shape with a colour their place in KINDS, elsewhere −100."""
         out = torch.full(ids.shape, -100)
         for row, caption_ids in zip(out, ids.tolist(), strict=True):
-            colour = None
-            for at, token in enumerate(caption_ids):
-                part, standard = self._meaning[token]
-                if part == "colour":
-                    colour = standard
-                elif part == "shape" and colour:
-                    row[at], colour = _PLACES[colour, standard], None
+            for at, kind in pairs_in(self._meaning[token] for token in caption_ids):
+                row[at] = _PLACES[kind]
         return out
 
 
@@ -80,10 +77,10 @@ def taught_words(place: Place) -> dict[str, torch.Tensor]:
     before = None
     if place.published:
         published = FluxPipeline.from_pretrained(place.assets / "tabletop").text_encoder_2.state_dict()
-        start = {name: published[name][: len(own)] for name, own in encoder.state_dict().items()}
-        encoder.load_state_dict(start)
-        before = b.text_encoders(tokenizer, b.clip_tokenizer())[0].to(place.device).requires_grad_(False)
-        before.load_state_dict(start)
+        encoder.load_state_dict(
+            {name: published[name][: len(own)] for name, own in encoder.state_dict().items()}
+        )
+        before = copy.deepcopy(encoder).requires_grad_(False)
     places = [p for name, p in encoder.named_parameters() if "relative_attention_bias" in name]
     others = [p for name, p in encoder.named_parameters() if "relative_attention_bias" not in name]
     rates = {_RATE: others, _PLACE_RATE: places, _HEAD_RATE: list(head.parameters())}
