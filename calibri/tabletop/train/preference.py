@@ -9,6 +9,8 @@ contrast, halos): what a search would otherwise discover as cheap gain.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,9 @@ from calibri.tabletop.train.common import (
     load_state,
     save_state,
 )
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
 
 WIDTHS = {"quality": 20, "judge": 28}
 _TRUE, _RENDERED, _RATE = 6, 46, 2e-3  # pairs of each true kind and of renders in a step
@@ -80,23 +85,30 @@ def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
     same seeds. Those of bases that were published earlier stay in use: the more pairs, the better.
     """
     from calibri.backbones.loading import load_backbone
-    from calibri.calibration.artifact import Member
-    from calibri.sampling.renderer import Renderer, RenderRequest
-    from calibri.tabletop.prompts import prompt_set
 
     backbone = load_backbone(str(place.assets / "tabletop"), device=place.device)
     path = place.work / f"renders-{name}-{backbone.fingerprint[:8]}.safetensors"
     known = sorted(place.work.glob(f"renders-{name}-*.safetensors"))
-    if path in known:
-        every = [load_file(each) for each in known]
-        return {kind: torch.cat([each[kind] for each in every]) for kind in every[0]}
+    every = [load_file(each) for each in known]
+    if path not in known:
+        every.append(_new_renders(backbone, name, len(known)))
+        save_file(every[-1], path)
+    return {kind: torch.cat([each[kind] for each in every]) for kind in every[0]}
+
+
+def _new_renders(backbone: Backbone, name: str, earlier: int) -> dict[str, torch.Tensor]:
+    """Such pictures by this base, of other prompts and seeds than those of `earlier` bases."""
+    from calibri.calibration.artifact import Member
+    from calibri.sampling.renderer import Renderer, RenderRequest
+    from calibri.tabletop.prompts import prompt_set
+
     layout = backbone.layout("gate")
     renderer = Renderer(backbone, batch_size=64)
-    rng = np.random.default_rng([JUDGE_SEED if name == "judge" else BACKBONE_SEED, 111, len(known)])
-    number = _RENDERS // 2 if known else _RENDERS
-    prompts = prompt_set("train", number, seed=(201 if name == "judge" else 200) + 10 * len(known))
+    rng = np.random.default_rng([JUDGE_SEED if name == "judge" else BACKBONE_SEED, 111, earlier])
+    number = _RENDERS // 2 if earlier else _RENDERS
+    prompts = prompt_set("train", number, seed=(201 if name == "judge" else 200) + 10 * earlier)
     scales = perturbations(number, len(layout.names), rng)
-    start = (500_000 if name == "judge" else 400_000) + _RENDERS * len(known)
+    start = (500_000 if name == "judge" else 400_000) + _RENDERS * earlier
     kept: dict[str, torch.Tensor] = {}
     for kind in ("render", "spoilt"):
         requests = []
@@ -107,8 +119,7 @@ def _renders(place: Place, name: str) -> dict[str, torch.Tensor]:
         done = renderer.render(requests)
         kept[kind] = torch.from_numpy(np.stack([np.asarray(r.image) for r in done]))
         print(f"{name}: {len(done)} pictures of kind {kind}", flush=True)
-    save_file(kept, path)
-    return _renders(place, name)
+    return kept
 
 
 def _pairs(
