@@ -2,6 +2,7 @@
 
     python benchmarks/gain.py --granularity layer --images 2000      one search
     python benchmarks/gain.py --all --minutes 20                     layer, block, gate and both ensembles
+    python benchmarks/gain.py --granularity gate --start FILE         from a calibration that was found
     python benchmarks/gain.py --quick                                a minute, to see that it works
 
 JSON on stdout, progress on stderr. Searches live in run folders under --work: what is there goes on, or is
@@ -28,12 +29,12 @@ from calibri.commands.live import duration
 from calibri.interval import paired_interval
 from calibri.rewards.base import load_reward
 from calibri.sampling.renderer import Renderer
-from calibri.search.config import Budget, RewardTerm, SearchConfig
+from calibri.search.config import WHOLE_BOUNDS, Budget, RewardTerm, SearchConfig
 from calibri.search.journal import TAIL
 from calibri.search.records import BaseRecord, GenerationRecord, Pair, ResultRecord, ValidationRecord
 from calibri.search.run import run_search
 from calibri.search.scoring import LocalScorer
-from calibri.search.space import ensemble_start, guidance_start, plain_start
+from calibri.search.space import calibration_start, ensemble_start, guidance_start, plain_start
 from calibri.tabletop.prompts import prompt_set
 
 JUDGES = ("tabletop-judge", "tabletop-facts")
@@ -57,6 +58,8 @@ def main() -> None:
         "--reward", default="tabletop-align,tabletop-quality", help="with weights if wanted: a,b:2"
     )
     parser.add_argument("--preset", default="default")
+    parser.add_argument("--start", type=Path, help="a calibration to start from, at any granularity")
+    parser.add_argument("--sigma0", type=float, help="first step of the scales; the preset's if not given")
     parser.add_argument("--guidance-start", type=float, default=1.5, help="of the ensemble-guided search")
     parser.add_argument("--images", type=int, help="of each search")
     parser.add_argument("--minutes", type=float, help="of each search (default 20)")
@@ -142,10 +145,14 @@ def find(
 ) -> tuple[ResultRecord, Calibration, float]:
     """The search's result: found now, gone on with, or kept from before."""
     granularity = search if search in ("layer", "block", "gate") else "layer"
+    begin = plain_start()
+    if args.start is not None:
+        known = Calibration.load(args.start)
+        begin = calibration_start(known, backbone.layout(granularity), WHOLE_BOUNDS, known.title)
     start = {
-        "ensemble": ensemble_start(plain_start(), ("positive", "negative")),
+        "ensemble": ensemble_start(begin, ("positive", "negative")),
         "ensemble-guided": guidance_start(args.guidance_start),
-    }.get(search, plain_start())
+    }.get(search, begin)
     prompts = prompt_set("search", 576, seed=0)
     config = SearchConfig.make(
         args.preset,
@@ -154,6 +161,7 @@ def find(
         conditions=start.conditions,
         weights=start.weights,
         start_from=start.words,
+        start=start.scales,
         rewards=terms,
         judges=JUDGES,
         steps=args.steps,
@@ -163,6 +171,7 @@ def find(
         validation_prompts=tuple(prompts[512:]),
         # The run's own judgement uses prompts that the table below does not.
         held_out_prompts=tuple(prompt_set("held-out", args.prompts + 128, seed=0)[args.prompts :]),
+        **({} if args.sigma0 is None else {"sigma0": args.sigma0}),
         **({"validation_pairs": 8, "held_out_pairs": 8} if args.quick else {}),
     )
     folder = args.work / f"{search}-seed{args.seed}-{config.hash[:8]}"

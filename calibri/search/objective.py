@@ -128,21 +128,30 @@ class Objective:
             )
         return raw
 
-    def _base_for(self, indices: Sequence[int]) -> tuple[np.ndarray, int]:
+    def _missing(self, indices: Sequence[int]) -> list[tuple[int, Pair]]:
+        """The base's pictures that pairs `indices` still need, each beside the number of its pair."""
         missing = [i for i in dict.fromkeys(indices) if i not in self._base]
-        samples = [(i, pair) for i in missing for pair in self.source.base_samples(i)]
-        if samples:
-            raw = self.scores([self.request(pair, None) for _, pair in samples], ["the base"] * len(samples))
-            for row, i in zip(raw.reshape(len(missing), -1, raw.shape[1]), missing, strict=True):
-                self._base[i] = row
-        return np.stack([self._base[i] for i in indices]), len(samples)
+        return [(i, sample) for i in missing for sample in self.source.base_samples(i)]
+
+    def _keep_base(self, samples: list[tuple[int, Pair]], raw: np.ndarray) -> None:
+        numbers = list(dict.fromkeys(i for i, _ in samples))
+        for i, rows in zip(numbers, np.split(raw, max(1, len(numbers))), strict=False):
+            self._base[i] = rows
+
+    def _base_of(self, indices: Sequence[int]) -> np.ndarray:
+        return np.stack([self._base[i] for i in indices])
 
     # ---- what the rewards are divided by
 
     def measure_base(self) -> tuple[np.ndarray, int]:
         """Renders the base on the first pairs: raw scores (pairs, S, R) and the number of pictures."""
         count = min(SPREAD_PAIRS, self.config.pool) if self.config.pool else SPREAD_PAIRS
-        return self._base_for(range(max(2, count)))
+        indices = range(max(2, count))
+        samples = self._missing(indices)
+        if samples:
+            requests = [self.request(pair, None) for _, pair in samples]
+            self._keep_base(samples, self.scores(requests, ["the base"] * len(samples)))
+        return self._base_of(indices), len(samples)
 
     def base_record(self, raw: np.ndarray, *, images: int, seconds: float) -> BaseRecord:
         """Mean and spread of each reward on the base, from `measure_base`. Raises SearchError for a flat
@@ -222,21 +231,20 @@ class Objective:
         pairs.
         """
         before = self.images
-        base, _ = self._base_for(indices)
-        pairs = [self.source.pair(i) for i in indices]
         members = [self.space.decode(vector) for vector in vectors]
         everyone = list(range(len(members)))
-        heat = self.config.race or len(pairs)
-        raw = self._raw(members, everyone, pairs[:heat], base[:heat])  # (λ, heat, R)
+        heat = self.config.race or len(indices)
+        raw = self._raw(members, everyone, indices[:heat], later=indices[heat:])  # (λ, heat, R)
+        base = self._base_of(indices)
         values = self.values(raw, base[:heat])
         told = values.mean(axis=1)
         objective = told.copy()
         rewards = (raw - base[:heat, 0]).mean(axis=1)
-        if heat < len(pairs):
+        if heat < len(indices):
             order = np.argsort(-told, kind="stable")
             winners = np.sort(order[: math.ceil(len(members) / 2)])
             losers = np.setdiff1d(everyone, winners)
-            late = self._raw(members, winners.tolist(), pairs[heat:], base[heat:])
+            late = self._raw(members, winners.tolist(), indices[heat:])
             both = np.concatenate([raw[winners], late], axis=1)
             objective[winners] = self.values(both, base).mean(axis=1)
             rewards[winners] = (both - base[:, 0]).mean(axis=1)
@@ -257,20 +265,28 @@ class Objective:
         )
 
     def _raw(
-        self, members: list[tuple[Member, ...]], chosen: list[int], pairs: list[Pair], base: np.ndarray
+        self,
+        members: list[tuple[Member, ...]],
+        chosen: list[int],
+        indices: Sequence[int],
+        later: Sequence[int] = (),
     ) -> np.ndarray:
-        """Raw scores (chosen, pairs, R). Pair by pair, so that one prompt's candidates share batches."""
-        render = [c for c in chosen if not self.is_base(members[c])]
-        jobs = [(c, p) for p in range(len(pairs)) for c in render]
-        out = np.empty((len(chosen), len(pairs), len(self.names)))
-        place = {c: row for row, c in enumerate(chosen)}
-        for c in chosen:
-            if c not in render:
-                out[place[c]] = base[:, 0]
-        if jobs:
-            raw = self.scores(
-                [self.request(pairs[p], members[c]) for c, p in jobs], [f"candidate {c}" for c, _ in jobs]
-            )
-            for (c, p), row in zip(jobs, raw, strict=True):
-                out[place[c], p] = row
+        """Raw scores (chosen, pairs, R) on pairs `indices`, pair by pair, so that one prompt's candidates
+        share batches. What the base lacks of these and of `later` renders in the same go: a call of its own
+        for a few pictures would leave all workers but one idle.
+        """
+        painted = [k for k, c in enumerate(chosen) if not self.is_base(members[c])]
+        samples = self._missing([*indices, *later])
+        requests = [self.request(pair, None) for _, pair in samples]
+        who = ["the base"] * len(samples)
+        for i in indices:
+            pair = self.source.pair(i)
+            requests += [self.request(pair, members[chosen[k]]) for k in painted]
+            who += [f"candidate {chosen[k]}" for k in painted]
+        raw = self.scores(requests, who) if requests else np.empty((0, len(self.names)))
+        self._keep_base(samples, raw[: len(samples)])
+        base = self._base_of(indices)[:, 0]
+        out = np.repeat(base[None], len(chosen), axis=0)  # what is not painted is the base itself
+        table = raw[len(samples) :].reshape(len(indices), len(painted), len(self.names))
+        out[painted] = table.transpose(1, 0, 2)
         return out

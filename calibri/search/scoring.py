@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
@@ -45,10 +46,13 @@ class Scorer(Protocol):
 
 
 def batches(requests: Sequence[RenderRequest], size: int) -> list[Sequence[RenderRequest]]:
-    """Runs of `size` requests. The unit of work: the same whoever renders it, so that results are the same
-    too.
+    """As few runs of at most `size` requests as hold them all, their lengths within one of each other.
+
+    The unit of work: the same whoever renders it, so that results are the same too.
     """
-    return [requests[i : i + size] for i in range(0, len(requests), size)]
+    count = -(-len(requests) // size)
+    ends = [len(requests) * k // count for k in range(count + 1)] if count else []
+    return [requests[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def score_batch(

@@ -66,6 +66,30 @@ def test_the_base_is_rendered_once_for_each_pair(make_objective):
     assert all(request.members is not None for request in objective.scorer.seen[-6:])
 
 
+def test_what_the_base_lacks_renders_beside_the_candidates(make_objective):
+    objective = make_objective(pool=0, bucket=3, race=2)
+    scorer, sizes = objective.scorer, []
+
+    def counted(requests, names, **options):
+        sizes.append(len(requests))
+        return scorer(requests, names, **options)
+
+    counted.known = scorer.known
+    objective.scorer = counted
+    scores = objective.evaluate(VECTORS, [64, 65, 66])
+    assert sizes == [3 + 3 * 2, 2] and scores.images == 11  # the base's twin is not painted
+    expected = [scorer.noise(p.prompt, p.seed) + 6.0 for p in map(objective.source.pair, [64, 65, 66])]
+    np.testing.assert_allclose(scores.base[:, 0, 0], expected)
+
+
+def test_the_base_has_all_its_samples_before_a_generation_is_judged(make_objective):
+    objective = make_objective(pool=0, objective="win-rate", base_samples=3)
+    base = objective.evaluate(VECTORS, [64, 65]).base
+    samples = [objective.source.base_samples(i) for i in (64, 65)]
+    noise = [[objective.scorer.noise(p.prompt, p.seed) for p in row] for row in samples]
+    np.testing.assert_allclose(base[..., 0], np.array(noise) + 6.0)
+
+
 def test_a_candidate_that_is_the_base_costs_nothing_and_scores_zero(make_objective):
     objective = make_objective()
     before = objective.images
