@@ -305,7 +305,11 @@ def _compile(backbone: Backbone) -> None:
         )
     # The exact tanh of the CPU's GELU is a tenth of a small transformer's time; of exp it costs next to nothing
     # and differs by a rounding. A GPU's code does not read this option.
-    backbone.transformer.compile_repeated_blocks(dynamic=True, options={"cpp.use_decompose_tanh": True})
+    options = {"cpp.use_decompose_tanh": True}
+    backbone.transformer.compile_repeated_blocks(dynamic=True, options=options)
+    decoder = getattr(getattr(backbone.pipeline, "vae", None), "decoder", None)
+    if backbone.device.type == "cpu" and decoder is not None:
+        decoder.compile(options=options)  # one shape for all: a CPU decodes picture by picture
 
 
 def can_compile() -> bool:
