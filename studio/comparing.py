@@ -213,9 +213,10 @@ def arm_of(services: Services, place: Visitor, choice: Choice) -> Arm:
         return _found(calibration_of_desk(desk, backbone))
     if what in ("calibrated", "ensemble"):
         several, kind = what == "ensemble", what
-        for entry in services.calibrations.entries(backbone):
-            if entry.calibration.is_ensemble == several:
-                return _found(entry.calibration)
+        every = [entry.calibration for entry in services.calibrations.entries(backbone)]
+        fitting = [known for known in every if known.is_ensemble == several]
+        if fitting:  # by layer if there is one: what the first visit shows
+            return _found(next((known for known in fitting if known.granularity == "layer"), fitting[0]))
         name = "ensemble" if several else "calibration"
         words = f"No {name} of this backbone is saved yet. Run a search, or save one on the page Scales."
         return Arm(kind, WORDS[kind], missing=words)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,17 @@ def test_an_arm_without_a_calibration_says_so_and_the_base_is_rendered(
     assert base.image is not None
     assert calibrated.image is None and "No calibration" in caption_of(calibrated, base)
     assert ensemble.image is None and "No ensemble" in caption_of(ensemble, base)
+
+
+def test_calibrated_stands_for_the_one_by_layer_as_on_the_first_visit(
+    stocked: Services, visitor: str, tmp_path: Path
+) -> None:
+    bent = next(e.calibration for e in stocked.calibrations.entries() if e.calibration.title == "Bent")
+    by_gate = bent.on_layout(stocked.host.wait_ready().layout("gate"))
+    by_gate.model_copy(update={"title": "Another"}).save(tmp_path / "built-in" / "another.json")
+    assert stocked.calibrations.entries()[0].calibration.title == "Another"
+    shot = compare(stocked, visitor, CUBE).shots[1]
+    assert shot.arm.calibration is not None and shot.arm.calibration.title == "Bent"
 
 
 def test_the_desk_can_be_an_arm_and_is_an_ensemble_with_two_members(services: Services, visitor: str) -> None:
