@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--preset", default="default")
     parser.add_argument("--start", type=Path, help="a calibration to start from, at any granularity")
     parser.add_argument("--sigma0", type=float, help="first step of the scales; the preset's if not given")
+    parser.add_argument("--step-limit", choices=("decay", "none"), help="the preset's if not given")
     parser.add_argument("--guidance-start", type=float, default=1.5, help="of the ensemble-guided search")
     parser.add_argument("--images", type=int, help="of each search")
     parser.add_argument("--minutes", type=float, help="of each search (default 20)")
@@ -172,6 +173,7 @@ def find(
         # The run's own judgement uses prompts that the table below does not.
         held_out_prompts=tuple(prompt_set("held-out", args.prompts + 128, seed=0)[args.prompts :]),
         **({} if args.sigma0 is None else {"sigma0": args.sigma0}),
+        **({} if args.step_limit is None else {"step_limit": args.step_limit}),
         **({"validation_pairs": 8, "held_out_pairs": 8} if args.quick else {}),
     )
     folder = args.work / f"{search}-seed{args.seed}-{config.hash[:8]}"

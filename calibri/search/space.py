@@ -112,6 +112,7 @@ class SearchSpace:
             popsize=config.popsize,
             mirrors=config.mirrors,
             mean_rate=config.mean_rate,
+            step_limit=config.step_limit,
         )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from calibri.errors import SearchError
 
 MEAN_RATE_FLOOR = 0.15
+STEP_LIMIT_FLOOR = 0.2
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class StrategySettings:
     standard deviation in the first generation). `seed`: any integer ≥ 0. `popsize`: candidates a
     generation, or None for 4 + ⌊3 ln n⌋. `mirrors`: share of candidates that mirror the worst of the
     generation before. `mean_rate`: "decay" slows the mean down as the search goes on, "constant" is
-    textbook CMA-ES.
+    textbook CMA-ES. `step_limit`: "decay" lets no step of CMA-ES grow beyond a width that shrinks as the
+    search goes on, "none" leaves steps to it alone.
     """
 
     start: np.ndarray
@@ -39,6 +41,7 @@ class StrategySettings:
     popsize: int | None = None
     mirrors: float = 0.25
     mean_rate: str = "decay"
+    step_limit: str = "none"
 
     def __post_init__(self) -> None:
         for name in ("start", "lower", "upper", "steps"):
@@ -72,6 +75,8 @@ class StrategySettings:
             raise SearchError(f"mirrors is a share in [0, 0.5), got {self.mirrors}")
         if self.mean_rate not in ("decay", "constant"):
             raise SearchError(f'mean_rate is "decay" or "constant", got {self.mean_rate!r}')
+        if self.step_limit not in ("decay", "none"):
+            raise SearchError(f'step_limit is "decay" or "none", got {self.step_limit!r}')
 
 
 class Strategy(Protocol):
@@ -140,6 +145,8 @@ class CmaStrategy:
     """CMA-ES (pycma) with selective mirrors and, if asked, a mean that learns ever more slowly.
 
     The slow mean averages noise away in the late search: rate max(0.15, 1 / (1 + g / (n/2))) in generation g.
+    Under noise the step size has nothing to hold it and drifts to the width of the bounds, where most
+    candidates are broken. So no number's step may exceed max(0.2, 1 / √(1 + g / (n/2))) of its first one.
     """
 
     def __init__(self, settings: StrategySettings) -> None:
@@ -187,6 +194,13 @@ class CmaStrategy:
             return 1.0
         return max(MEAN_RATE_FLOOR, 1 / (1 + self.generation / (self._n / 2)))
 
+    @property
+    def step_limit(self) -> float:
+        """Greatest step of any number in the generation to come, in units of its first step."""
+        if self.settings.step_limit == "none":
+            return math.inf
+        return max(STEP_LIMIT_FLOOR, 1 / math.sqrt(1 + self.generation / (self._n / 2)))
+
     def ask(self) -> np.ndarray:
         if self._asked is not None:
             raise SearchError("ask was called twice: tell the scores of the first candidates before")
@@ -203,6 +217,9 @@ class CmaStrategy:
             self._es.tell(self._asked, (-values).tolist())
         self._asked = None
         self.generation += 1
+        widest = float((self.spread / self.settings.steps).max())
+        if widest > self.step_limit:
+            self._es.sigma *= self.step_limit / widest
 
     @property
     def mean(self) -> np.ndarray:

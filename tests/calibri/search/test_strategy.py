@@ -88,6 +88,19 @@ def test_the_mean_improves_under_noise(name):
     assert hill(strategy.mean[None])[0] > 0.4 * hill(np.ones((1, 16)))[0]
 
 
+def test_limited_steps_shrink_under_noise_where_free_ones_drift():
+    rng = np.random.default_rng(5)
+    steps = np.array([0.3] * 12 + [0.1] * 4)
+    limited = make_strategy("cma", settings(n=16, steps=steps, step_limit="decay"))
+    free = make_strategy("cma", settings(n=16, steps=steps))
+    for _ in range(100):
+        for strategy in (limited, free):
+            strategy.tell(rng.normal(size=len(strategy.ask())))  # nothing but noise
+        assert (limited.spread <= steps * limited.step_limit * (1 + 1e-9)).all()
+    assert limited.step_limit == pytest.approx(1 / np.sqrt(1 + 100 / 8))
+    assert (free.spread / steps).max() > 2 * (limited.spread / steps).max()
+
+
 def test_the_start_is_the_first_candidate():
     start = np.array([0.9, 1.0, 1.1, 1.2])
     strategy = make_strategy("cma", settings(n=4, start=start))
@@ -189,6 +202,7 @@ def test_a_wrong_number_of_scores_is_refused():
         ({"popsize": 3}, "at least 4"),
         ({"mirrors": 0.5}, "mirrors"),
         ({"mean_rate": "fast"}, "mean_rate"),
+        ({"step_limit": "some"}, "step_limit"),
     ],
 )
 def test_settings_that_cannot_work_say_why(changes, words):
