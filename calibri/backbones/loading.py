@@ -303,8 +303,8 @@ def _compile(backbone: Backbone) -> None:
             "compiling for a CPU needs a C++ compiler and Python's headers (on Debian: apt-get install g++ "
             "python3-dev)"
         )
-    # The exact tanh of the CPU's GELU is a tenth of a small transformer's time; of exp it costs next to nothing
-    # and differs by a rounding. A GPU's code does not read this option.
+    # The exact tanh of the CPU's GELU is a tenth of a small transformer's time; of exp it costs next to
+    # nothing and differs by a rounding. A GPU's code does not read this option.
     options = {"cpp.use_decompose_tanh": True}
     backbone.transformer.compile_repeated_blocks(dynamic=True, options=options)
     decoder = getattr(getattr(backbone.pipeline, "vae", None), "decoder", None)
