@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 from calibri.analysis.evaluate import Arm, arm_scores, pairs_of
 from calibri.backbones.loading import load_backbone
 from calibri.calibration.artifact import Calibration
+from calibri.calibration.layout import Layout
 from calibri.commands.live import duration
 from calibri.interval import paired_interval
 from calibri.rewards.base import load_reward
@@ -34,12 +35,13 @@ from calibri.search.journal import TAIL
 from calibri.search.records import BaseRecord, GenerationRecord, Pair, ResultRecord, ValidationRecord
 from calibri.search.run import run_search
 from calibri.search.scoring import LocalScorer
-from calibri.search.space import calibration_start, ensemble_start, guidance_start, plain_start
+from calibri.search.space import Start, calibration_start, ensemble_start, guidance_start, plain_start
 from calibri.tabletop.prompts import prompt_set
 
 JUDGES = ("tabletop-judge", "tabletop-facts")
 SEARCHES = ("layer", "block", "gate", "ensemble", "ensemble-guided")
 BASE_STEPS = (4, 8, 15, 30)
+OWN = ("sigma0", "step_limit")  # options that stand above the preset
 
 
 def say(text: str) -> None:
@@ -146,14 +148,7 @@ def find(
 ) -> tuple[ResultRecord, Calibration, float]:
     """The search's result: found now, gone on with, or kept from before."""
     granularity = search if search in ("layer", "block", "gate") else "layer"
-    begin = plain_start()
-    if args.start is not None:
-        known = Calibration.load(args.start)
-        begin = calibration_start(known, backbone.layout(granularity), WHOLE_BOUNDS, known.title)
-    start = {
-        "ensemble": ensemble_start(begin, ("positive", "negative")),
-        "ensemble-guided": guidance_start(args.guidance_start),
-    }.get(search, begin)
+    start = start_of(search, args, backbone.layout(granularity))
     prompts = prompt_set("search", 576, seed=0)
     config = SearchConfig.make(
         args.preset,
@@ -172,8 +167,7 @@ def find(
         validation_prompts=tuple(prompts[512:]),
         # The run's own judgement uses prompts that the table below does not.
         held_out_prompts=tuple(prompt_set("held-out", args.prompts + 128, seed=0)[args.prompts :]),
-        **({} if args.sigma0 is None else {"sigma0": args.sigma0}),
-        **({} if args.step_limit is None else {"step_limit": args.step_limit}),
+        **{name: getattr(args, name) for name in OWN if getattr(args, name) is not None},
         **({"validation_pairs": 8, "held_out_pairs": 8} if args.quick else {}),
     )
     folder = args.work / f"{search}-seed{args.seed}-{config.hash[:8]}"
@@ -204,6 +198,17 @@ def find(
                 say(f"  {record.reason}. {record.text}")
     assert result is not None
     return result, Calibration.load(folder / TAIL), time.monotonic() - began
+
+
+def start_of(search: str, args: argparse.Namespace, layout: Layout) -> Start:
+    """Where a search begins: the base, or what --start names; guidance begins with itself."""
+    if search == "ensemble-guided":
+        return guidance_start(args.guidance_start)
+    start = plain_start()
+    if args.start is not None:
+        known = Calibration.load(args.start)
+        start = calibration_start(known, layout, WHOLE_BOUNDS, known.title)
+    return ensemble_start(start, ("positive", "negative")) if search == "ensemble" else start
 
 
 def row(raw, names) -> dict:

@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sigma 0.3, bucket 4": {"sigma0": 0.3, "bucket": 4},
     "sigma 0.3, bucket 2": {"sigma0": 0.3, "bucket": 2},
     "sigma 0.3, bucket 4, 8 candidates": {"sigma0": 0.3, "bucket": 4, "popsize": 8},
-    "sigma 0.3, bucket 4, steps without a limit": {"sigma0": 0.3, "bucket": 4, "step_limit": "none"},
+    "steps without a limit": {"step_limit": "none"},
     "sigma 0.3, published bounds": {"sigma0": 0.3, "bounds": PUBLISHED_BOUNDS},
     "sigma 0.2, published bounds": {"sigma0": 0.2, "bounds": PUBLISHED_BOUNDS},
     "sigma 0.2, constant rate": {"sigma0": 0.2, "mean_rate": "constant"},

@@ -128,15 +128,20 @@ class Objective:
             )
         return raw
 
-    def _missing(self, indices: Sequence[int]) -> list[tuple[int, Pair]]:
-        """The base's pictures that pairs `indices` still need, each beside the number of its pair."""
+    def _beside_base(
+        self, indices: Sequence[int], requests: Sequence[RenderRequest] = (), who: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Raw scores of `requests`, rendered in one go with what the base lacks of pairs `indices`: a call of
+        its own for a few pictures would leave all workers but one idle.
+        """
         missing = [i for i in dict.fromkeys(indices) if i not in self._base]
-        return [(i, sample) for i in missing for sample in self.source.base_samples(i)]
-
-    def _keep_base(self, samples: list[tuple[int, Pair]], raw: np.ndarray) -> None:
-        numbers = list(dict.fromkeys(i for i, _ in samples))
-        for i, rows in zip(numbers, np.split(raw, max(1, len(numbers))), strict=False):
-            self._base[i] = rows
+        base = [self.request(pair, None) for i in missing for pair in self.source.base_samples(i)]
+        if not base and not requests:
+            return np.empty((0, len(self.names)))
+        raw = self.scores([*base, *requests], ["the base"] * len(base) + [*who])
+        if missing:
+            self._base.update(zip(missing, np.split(raw[: len(base)], len(missing)), strict=True))
+        return raw[len(base) :]
 
     def _base_of(self, indices: Sequence[int]) -> np.ndarray:
         return np.stack([self._base[i] for i in indices])
@@ -146,12 +151,9 @@ class Objective:
     def measure_base(self) -> tuple[np.ndarray, int]:
         """Renders the base on the first pairs: raw scores (pairs, S, R) and the number of pictures."""
         count = min(SPREAD_PAIRS, self.config.pool) if self.config.pool else SPREAD_PAIRS
-        indices = range(max(2, count))
-        samples = self._missing(indices)
-        if samples:
-            requests = [self.request(pair, None) for _, pair in samples]
-            self._keep_base(samples, self.scores(requests, ["the base"] * len(samples)))
-        return self._base_of(indices), len(samples)
+        indices, before = range(max(2, count)), self.images
+        self._beside_base(indices)
+        return self._base_of(indices), self.images - before
 
     def base_record(self, raw: np.ndarray, *, images: int, seconds: float) -> BaseRecord:
         """Mean and spread of each reward on the base, from `measure_base`. Raises SearchError for a flat
@@ -272,21 +274,16 @@ class Objective:
         later: Sequence[int] = (),
     ) -> np.ndarray:
         """Raw scores (chosen, pairs, R) on pairs `indices`, pair by pair, so that one prompt's candidates
-        share batches. What the base lacks of these and of `later` renders in the same go: a call of its own
-        for a few pictures would leave all workers but one idle.
+        share batches. The base is there afterwards, for pairs `later` too.
         """
         painted = [k for k, c in enumerate(chosen) if not self.is_base(members[c])]
-        samples = self._missing([*indices, *later])
-        requests = [self.request(pair, None) for _, pair in samples]
-        who = ["the base"] * len(samples)
-        for i in indices:
-            pair = self.source.pair(i)
-            requests += [self.request(pair, members[chosen[k]]) for k in painted]
-            who += [f"candidate {chosen[k]}" for k in painted]
-        raw = self.scores(requests, who) if requests else np.empty((0, len(self.names)))
-        self._keep_base(samples, raw[: len(samples)])
+        pairs = [self.source.pair(i) for i in indices]
+        raw = self._beside_base(
+            [*indices, *later],
+            [self.request(pair, members[chosen[k]]) for pair in pairs for k in painted],
+            [f"candidate {chosen[k]}" for _ in pairs for k in painted],
+        )
         base = self._base_of(indices)[:, 0]
         out = np.repeat(base[None], len(chosen), axis=0)  # what is not painted is the base itself
-        table = raw[len(samples) :].reshape(len(indices), len(painted), len(self.names))
-        out[painted] = table.transpose(1, 0, 2)
+        out[painted] = raw.reshape(len(pairs), len(painted), len(self.names)).transpose(1, 0, 2)
         return out
