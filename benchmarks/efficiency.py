@@ -9,7 +9,8 @@ after the other in batches of 4 through the pipeline as diffusers loads it, and 
 ever seen. Both loops get the same number of images and the same rewards, each divided by its spread on the
 base. With --processes, several seeds at once: each loop then has its share of the processor. With --workers,
 our loop spreads its pictures over processes of one thread each, where the plain loop has as many threads;
-with --compile it renders with compiled blocks. Loading and compiling are not in the rates.
+with --compile it renders with compiled blocks; its workers keep freed memory (calibri/memory.py). Loading
+and compiling are not in the rates.
 
 Reported: images after which our shipped point (the tail average) reaches the plain loop's final held-out
 gain and stays there at the next checkpoint too, and rendered images per second. JSON on stdout, progress on

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibri.errors import CalibriError
+from calibri.memory import keep_freed_memory
 from studio.db import Database
 from studio.host import ModelHost
 from studio.jobs import SearchJobs
@@ -63,6 +64,7 @@ class Services:
 
     def start(self) -> None:
         """Load the backbone, then the rewards, in the background."""
+        keep_freed_memory()
         self.host.load(self.settings.backbone)
         threading.Thread(target=self.warm, name="load-rewards", daemon=True).start()
 

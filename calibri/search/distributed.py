@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calibri.errors import SearchError
+from calibri.memory import keep_freed_memory
 from calibri.search.config import SearchConfig
 from calibri.search.scoring import Progress, SearchStopped, batches
 
@@ -51,6 +52,7 @@ class Worker:
         from calibri.sampling.renderer import Renderer
 
         torch.set_num_threads(threads)
+        keep_freed_memory()
         if make is not None:
             self.backbone, self.rewards = make()
         else:

@@ -1,0 +1,43 @@
+"""Freed memory stays with the process: counted in page faults of a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from calibri.memory import keep_freed_memory
+
+PROGRAM = """
+import resource, sys
+import numpy as np
+from calibri.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def use():
+    for size in (20, 6, 24):  # MiB
+        np.ones(size * 2**20, np.uint8)
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    parts = [np.ones(size * 2**20, np.uint8) for size in (20, 6, 24)]
+    del parts
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator of Linux")
+def test_freed_memory_is_used_again_without_page_faults():
+    pages = 50 * 2**20 // 4096  # of one round
+    assert faults("keep") < 2 * pages < faults("plain")
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert keep_freed_memory() is False
