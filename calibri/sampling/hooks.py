@@ -67,7 +67,7 @@ class ScaleHooks:
         self._sites = tuple(sites)
         self._handles: list[RemovableHandle] = []
         self._modules: list[torch.nn.Module] = []
-        self._values: torch.Tensor | None = None
+        self._values: list[torch.Tensor] = []  # of each site, (B,) or (1,)
 
     def __enter__(self) -> ScaleHooks:
         modules = dict(self._transformer.named_modules())
@@ -103,7 +103,7 @@ class ScaleHooks:
             for name in (ATTRIBUTE, ATTRIBUTE + "_of"):
                 if hasattr(module, name):
                     delattr(module, name)
-        self._handles, self._modules, self._values = [], [], None
+        self._handles, self._modules, self._values = [], [], []
 
     def set(self, values: np.ndarray | torch.Tensor | Sequence[float]) -> None:
         """One vector (n_sites,) for the whole batch, or (B, n_sites), one for each row of the batch.
@@ -126,13 +126,15 @@ class ScaleHooks:
             raise LayoutError(
                 f"{self._sites[column].name}: expected a finite number, came {array[row, column]}"
             )
-        fresh = torch.from_numpy(np.ascontiguousarray(array.T))  # (n_sites, B)
-        if self._values is not None and self._values.shape == fresh.shape:
-            self._values.copy_(fresh)
+        device = self._device or next(self._transformer.parameters()).device
+        fresh = list(torch.from_numpy(array.T.copy()).to(device))  # n_sites × (B,)
+        if self._values and self._values[0].shape == fresh[0].shape:
+            torch._foreach_copy_(self._values, fresh)
             return
         with torch.inference_mode(False):  # an inference tensor could not be changed in place later
-            device = self._device or next(self._transformer.parameters()).device
-            self._values = fresh.to(device, copy=True)
+            # A tensor of its own for each site: rows of one tensor lie at offsets that depend on the batch,
+            # and compiled blocks would be compiled anew for those.
+            self._values = [row.clone() for row in fresh]
         for module, indices in zip(self._modules, self._plan.values(), strict=True):
             scales = tuple((self._sites[i].op.index, self._values[i]) for i in indices)
             setattr(module, ATTRIBUTE, scales)

@@ -213,3 +213,24 @@ def test_compiled_blocks_see_new_values_without_recompiling(flux_inputs):
     with ScaleHooks(flux_transformer(), sites) as hooks:
         hooks.set(rows[::-1])
         torch.testing.assert_close(run(hooks._transformer, inputs), again, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_another_batch_size_is_not_compiled_anew(flux_inputs):
+    """Also where the first batch is as large as there are sites, or as other sizes of the code."""
+    model = flux_transformer()
+    sites = sites_of(model)
+    counter = CompileCounterWithBackend("eager")
+    torch._dynamo.reset()
+    model.compile_repeated_blocks(backend=counter, dynamic=True)
+
+    def render(batch):
+        with ScaleHooks(model, sites) as hooks:
+            hooks.set(vectors(batch, sites))
+            run(model, flux_inputs(batch))
+
+    render(len(sites))
+    compiled = counter.frame_count
+    for batch in (5, 12, 3, len(sites) - 1, 26):
+        render(batch)
+    assert counter.frame_count == compiled
