@@ -12,7 +12,7 @@ our loop spreads its pictures over processes of one thread each, where the plain
 with --compile it renders with compiled blocks; its workers keep freed memory (calibri/memory.py). Loading
 and compiling are not in the rates.
 
-Reported: images after which our shipped point (the tail average) reaches the plain loop's final held-out
+Reported: images after which the point that our search would ship reaches the plain loop's final held-out
 gain and stays there at the next checkpoint too, and rendered images per second. JSON on stdout, progress on
 stderr; finished seeds are kept under --work.
 """
@@ -40,7 +40,7 @@ from calibri.sampling.hooks import ScaleHooks
 from calibri.sampling.renderer import RenderRequest
 from calibri.search.distributed import RayScorer
 from calibri.search.scoring import Scorer
-from calibri.search.stopping import tail_average
+from calibri.search.stopping import kept_point
 
 SPACING = 1.25  # between the points of our search that are judged, in images
 
@@ -127,7 +127,7 @@ def our_loop(args: argparse.Namespace, ruler: Ruler, seed: int, images: int) -> 
         warm_up(args, ruler, scorer)
         generations = ruler.search(config, folder, images, scorer)
     points = [
-        (generations[count - 1].images, tail_average(generations[:count], config.tail))
+        (generations[count - 1].images, kept_point(generations[:count], config.tail))
         for count in checkpoints(generations, SPACING)
     ]
     return {"points": points, "images": generations[-1].images, "seconds": generations[-1].seconds}

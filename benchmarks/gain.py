@@ -41,7 +41,7 @@ from calibri.tabletop.prompts import prompt_set
 JUDGES = ("tabletop-judge", "tabletop-facts")
 SEARCHES = ("layer", "block", "gate", "ensemble", "ensemble-guided")
 BASE_STEPS = (4, 8, 15, 30)
-OWN = ("sigma0", "step_limit")  # options that stand above the preset
+OWN = ("sigma0", "step_limit", "point")  # options that stand above the preset
 
 
 def say(text: str) -> None:
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a calibration to start from, at any granularity")
     parser.add_argument("--sigma0", type=float, help="first step of the scales; the preset's if not given")
     parser.add_argument("--step-limit", choices=("decay", "none"), help="the preset's if not given")
+    parser.add_argument("--point", choices=("tail", "fitted"), help="the preset's if not given")
     parser.add_argument("--guidance-start", type=float, default=1.5, help="of the ensemble-guided search")
     parser.add_argument("--images", type=int, help="of each search")
     parser.add_argument("--minutes", type=float, help="of each search (default 20)")

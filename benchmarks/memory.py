@@ -28,7 +28,7 @@ WARM = 3  # batches that are not timed
 def measured(keep: bool, pictures: int, batches: int) -> tuple[float, float, float]:
     """Median milliseconds and mean page faults of a picture, and the process's peak MiB."""
     if keep and not keep_freed_memory():
-        raise SystemExit("this machine's allocator has no such options: expected Linux with the GNU C library")
+        raise SystemExit("expected Linux with the GNU C library: this allocator has no such options")
     backbone = load_backbone("tabletop", device="cpu")
     renderer, layout = Renderer(backbone, batch_size=pictures), backbone.layout("layer")
     draw = np.random.Generator(np.random.PCG64(0))

@@ -4,8 +4,8 @@
 
 Each variant differs from the preset `default` in what its name says. Reported for each seed: the held-out
 gain, as in `benchmarks/efficiency.py`, of the point that the search would have shipped after so many images,
-for tail averages over the last half, quarter and tenth of the images, and of the newest mean alone. JSON on
-stdout, progress on stderr; searches are kept under --work and go on from there.
+for tail averages over the last half, quarter and tenth of the images, of what it keeps, and of the newest
+mean alone. JSON on stdout, progress on stderr; searches are kept under --work and go on from there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.ruler import Ruler, add_options, checkpoints, say
 from calibri.search.config import PUBLISHED_BOUNDS
-from calibri.search.stopping import tail_average
+from calibri.search.stopping import kept_point, tail_average
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -58,6 +58,7 @@ def one_search(args: argparse.Namespace, name: str, seed: int, ruler: Ruler) -> 
     for count in checkpoints(generations, SPACING, first=150):
         so_far = generations[:count]
         row = {f"tail {tail:g}": ruler.gain(tail_average(so_far, tail)) for tail in TAILS}
+        row["kept"] = ruler.gain(kept_point(so_far, 0.5))
         row["mean"] = ruler.gain(np.array(so_far[-1].mean))
         rows.append({"images": so_far[-1].images} | {k: round(v, 3) for k, v in row.items()})
     say(f"{name}, seed {seed}: {rows}")

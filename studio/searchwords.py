@@ -177,8 +177,9 @@ def strip_html(strip: Strip | None, run: Run | None) -> str:
         for prompt, base, now in zip(strip.prompts, strip.base, strip.now)
     )
     words = (
-        f"Left the base, right the point reached after {grouped(strip.images)} images: the average of the "
-        f"means over the last {run.config.tail:.0%} of them, which is what the search keeps."
+        f"Left the base, right the point reached after {grouped(strip.images)} images, which is what the "
+        f"search keeps: the average of the means over the last {run.config.tail:.0%} of them"
+        + (", halfway to the optimum of a fit to all scores." if run.config.point == "fitted" else ".")
     )
     return f"<div class='aside'>{words}</div><div class='film'>{frames}</div>"
 

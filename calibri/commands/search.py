@@ -40,6 +40,8 @@ OPTIONS = (
     "held_out_pairs",
     "optimizer",
     "tail",
+    "point",
+    "step_limit",
     "device",
     "dtype",
     "compile",
@@ -126,6 +128,14 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     fine.add_argument("--race", type=int, help="pairs for all before the worse half drops out; 0 is no race")
     fine.add_argument("--pool", type=int, help="pairs to draw buckets from; 0 draws new ones each time")
     fine.add_argument("--tail", type=float, help="share of the images over which means are averaged")
+    fine.add_argument(
+        "--point",
+        choices=("tail", "fitted"),
+        help="what is kept: the average of the means, or halfway to the optimum of a fit to all scores",
+    )
+    fine.add_argument(
+        "--step-limit", choices=("decay", "none"), help="whether steps must shrink as the search goes on"
+    )
     fine.add_argument("--batch-size", type=int, help="pictures rendered at once")
     fine.add_argument("--convergence", choices=("validation", "paper", "none"))
     fine.add_argument("--validation-pairs", type=int)

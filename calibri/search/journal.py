@@ -28,7 +28,7 @@ from calibri.search.records import GenerationRecord, Record, record_from
 CONFIG = "config.json"
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
-TAIL = "tail.json"  # the tail average as it stands
+TAIL = "tail.json"  # the point reached as it stands
 CALIBRATION = "calibration.json"  # only if it is shown to be better than base
 
 

@@ -1,4 +1,4 @@
-"""The end of a search: the tail average against the base on held-out pairs, and what is shipped."""
+"""The end of a search: the point reached against the base on held-out pairs, and what is shipped."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def judge(objective: Objective, vector: np.ndarray) -> Judgement:
     base = objective.scores([objective.request(p, None) for p in pairs], ["the base"] * len(pairs), names)
     members = objective.space.decode(vector)
     raw = objective.scores(
-        [objective.request(p, members) for p in pairs], ["the tail average"] * len(pairs), names
+        [objective.request(p, members) for p in pairs], ["the point reached"] * len(pairs), names
     )
     k = len(objective.names)
     return Judgement(
@@ -98,7 +98,7 @@ class Shipment:
 
 
 def ship(shipment: Shipment, judgement: Judgement | None, folder: Path, time: str) -> ResultRecord:
-    """Writes the tail average with its gain; as `calibration.json` only if the interval lies above 0."""
+    """Writes the point reached with its gain; as `calibration.json` only if the interval lies above 0."""
     verdict = judgement.objective.verdict if judgement else "not judged"
     gains = judgement.gains if judgement else {}
     text = shipment.calibration(verdict, gains).to_json()

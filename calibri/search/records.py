@@ -74,7 +74,8 @@ class GenerationRecord(_Record):
     `rewards`: mean difference from the base for each reward and candidate, in the reward's units.
     `base_scores`: raw, (B, samples, rewards). `bucket_mean`: the objective's mean over candidates, in pairs
     with the base (0 is the base; 0.5 for a win rate). `mean`, `spread`: centre and standard deviation of
-    the distribution after the generation, (n,).
+    the distribution after the generation, (n,). `point`: what would be kept after it, (n,), where that is
+    not the tail average of the means.
     """
 
     kind: Literal["generation"] = "generation"
@@ -95,6 +96,7 @@ class GenerationRecord(_Record):
     mean_rate: float
     mean: list[float]
     spread: list[float]
+    point: list[float] = Field(default_factory=list)
 
     def candidate_array(self) -> np.ndarray:
         """The candidates, (popsize, n) float64."""
@@ -102,7 +104,7 @@ class GenerationRecord(_Record):
 
 
 class ValidationRecord(_Record):
-    """The tail average against the base on the fixed validation pairs, in pairs."""
+    """The point reached against the base on the fixed validation pairs, in pairs."""
 
     kind: Literal["validation"] = "validation"
     generation: int

@@ -16,6 +16,7 @@ from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError
 from calibri.interval import paired_interval
 from calibri.search.config import Budget, SearchConfig
+from calibri.search.fitted import point_reached
 from calibri.search.journal import TAIL, RunFolder, write_atomically
 from calibri.search.judgement import Shipment, judge, ship
 from calibri.search.objective import Objective
@@ -33,7 +34,7 @@ from calibri.search.records import (
 )
 from calibri.search.scoring import LocalScorer, Progress, Scorer, SearchStopped
 from calibri.search.space import SearchSpace
-from calibri.search.stopping import next_validation, paper_converged, tail_average, validation_converged
+from calibri.search.stopping import kept_point, next_validation, paper_converged, validation_converged
 from calibri.search.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ class _Search:
         self.objective.stop = self.stop
         self.source = PairSource(self.config)
         self.space: SearchSpace = objective.space
-        self.strategy: Strategy = make_strategy(self.config.optimizer, self.space.settings(self.config))
+        settings = self.space.settings(self.config)
+        self._start, self._steps = settings.start, settings.steps
+        self.strategy: Strategy = make_strategy(self.config.optimizer, settings)
         self.base: BaseRecord | None = None
         self.generations: list[GenerationRecord] = []
         self.validations: list[ValidationRecord] = []
@@ -232,7 +235,7 @@ class _Search:
         scores = self.objective.evaluate(candidates, bucket)
         mean_rate = float(getattr(self.strategy, "mean_rate", 1.0))
         self.strategy.tell(scores.told)
-        return GenerationRecord(
+        record = GenerationRecord(
             generation=number,
             images=self.images + scores.images,
             seconds=self.seconds,
@@ -251,6 +254,10 @@ class _Search:
             mean=self.strategy.mean.tolist(),
             spread=self.strategy.spread.tolist(),
         )
+        if self.config.point == "tail":
+            return record
+        point = point_reached([*self.generations, record], self.config.tail, self._start, self._steps)
+        return record.model_copy(update={"point": point.tolist()})
 
     def _validation_due(self) -> bool:
         config = self.config
@@ -272,9 +279,9 @@ class _Search:
             base = objective.scores(
                 [objective.request(pair, None) for pair in pairs], ["the base"] * len(pairs)
             )
-        members = self.space.decode(self.tail())
+        members = self.space.decode(self.point())
         raw = objective.scores(
-            [objective.request(pair, members) for pair in pairs], ["the tail average"] * len(pairs)
+            [objective.request(pair, members) for pair in pairs], ["the point reached"] * len(pairs)
         )
         gain = objective.gain(raw, base)
         spent = objective.images - before
@@ -312,13 +319,13 @@ class _Search:
 
     # ---- the end
 
-    def tail(self) -> np.ndarray:
-        """What would be shipped now, (n,): the tail average of the means, or the start before the first
-        generation.
+    def point(self) -> np.ndarray:
+        """What would be shipped now, (n,): the tail average of the means or the fitted point, or the start
+        before the first generation.
         """
         if not self.generations:
             return self.strategy.mean
-        return tail_average(self.generations, self.config.tail)
+        return kept_point(self.generations, self.config.tail)
 
     def _shipment(self, reason: str) -> Shipment:
         return Shipment(
@@ -326,7 +333,7 @@ class _Search:
             backbone=self.backbone,
             fingerprint=self.fingerprint,
             space=self.space,
-            vector=self.tail(),
+            vector=self.point(),
             generation=self.strategy.generation,
             images=self.images,
             seconds=self.seconds,

@@ -14,7 +14,7 @@ PAPER_WINDOW = 20
 
 
 def next_validation(last_images: int, pairs: int, spacing: float, share: float) -> int:
-    """Images at which the tail average is next held against the base.
+    """Images at which the point reached is next held against the base.
 
     Checkpoints lie a factor `spacing` apart (SEARCH.md: 1.24), and never cost more than `share` of the
     images.
@@ -61,6 +61,12 @@ def paper_converged(generations: Sequence[GenerationRecord], window: int = PAPER
         f"converged by the paper's rule: over {window} generations sigma changed by "
         f"{100 * (change - 1):+.0f} % and the bucket mean went from {before:.3f} to {recent:.3f}"
     )
+
+
+def kept_point(generations: Sequence[GenerationRecord], share: float) -> np.ndarray:
+    """What a search keeps after these generations, (n,): what the last one says, else the tail average."""
+    point = generations[-1].point
+    return np.array(point, dtype=np.float64) if point else tail_average(generations, share)
 
 
 def tail_average(generations: Sequence[GenerationRecord], share: float) -> np.ndarray:

@@ -34,7 +34,7 @@ from calibri.search.records import (
     record_from,
 )
 from calibri.search.space import SearchSpace
-from calibri.search.stopping import tail_average
+from calibri.search.stopping import kept_point
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class RunNote(BaseModel):
 
 class Step(NamedTuple):
     """One generation. `best`: the objective of its best candidate; `mean_gain`, `low`, `high`: over all of
-    them, with its interval; `mean`, `spread`: (n,) float64, of each searched number after it; `images`,
-    `seconds`: used so far."""
+    them, with its interval; `mean`, `spread`: (n,) float64, of each searched number after it; `point`: (n,)
+    or empty, what would be kept then (GenerationRecord); `images`, `seconds`: used so far."""
 
     generation: int
     images: int
@@ -73,6 +73,7 @@ class Step(NamedTuple):
     mean_rate: float
     mean: array[float]
     spread: array[float]
+    point: array[float]
 
 
 def step_of(body: bytes) -> Step:
@@ -102,6 +103,7 @@ def step_of(body: bytes) -> Step:
         data["mean_rate"],
         array("d", data["mean"]),
         array("d", data["spread"]),
+        array("d", data.get("point", ())),
     )
 
 
@@ -220,14 +222,14 @@ class Run:
                 self.result = record
                 self.log.append((record.time, f"Ended: {record.reason}. {record.text}"))
 
-    def tail(self) -> np.ndarray:
-        """The point reached, (n,): the average of the means over the last share of the images.
+    def point(self) -> np.ndarray:
+        """The point reached, (n,), which the search keeps.
 
         Raises SearchError before the first generation.
         """
         if not self.steps:
             raise SearchError("This search has no generation yet. Wait for the first one.")
-        return tail_average(self.steps, self.config.tail)  # type: ignore[arg-type]  # images and mean are read
+        return kept_point(self.steps, self.config.tail)  # type: ignore[arg-type]  # images, mean, point are read
 
     def calibration(self, title: str = "") -> Calibration:
         """The point reached as a calibration: as it was judged where the search is over, else unjudged.
@@ -237,7 +239,7 @@ class Run:
         if self.over and (self.folder / TAIL).exists():
             found = Calibration.load(self.folder / TAIL)
             return found.model_copy(update={"title": title or self.title})
-        vector, space, last = self.tail(), self.space, self.steps[-1]
+        vector, space, last = self.point(), self.space, self.steps[-1]
         if space is None:
             raise SearchError("This run does not tell which scales it searches.")
         found = {

@@ -33,7 +33,7 @@ def test_what_is_kept_of_a_generation_is_what_its_record_says(tmp_path: Path) ->
         assert (step.sigma, step.axis_ratio) == (record.sigma, record.axis_ratio)
         assert list(step.mean) == record.mean and list(step.spread) == record.spread
     assert run.images == 64 + 5 * EACH and run.base.pairs == 64
-    assert np.array_equal(run.tail(), tail_average(records, run.config.tail))
+    assert np.array_equal(run.point(), tail_average(records, run.config.tail))
 
 
 def test_a_line_with_its_fields_in_another_order_reads_the_same() -> None:
@@ -163,6 +163,6 @@ def test_the_point_reached_is_a_calibration_of_all_members(tmp_path: Path) -> No
     store.refresh(now=True)
     found = store.get("two").calibration("Both")
     assert found.names == tuple(names) and [m.condition for m in found.members] == ["positive", "negative"]
-    tail = store.get("two").tail()
+    tail = store.get("two").point()
     assert found.members[1].scales == tuple(tail[2:4]) and found.members[1].weight == tail[5]
     assert found.title == "Both" and found.found["verdict"] == "not judged"

@@ -5,10 +5,12 @@ import pytest
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError, SearchError
-from calibri.search.config import Budget
+from calibri.search.config import Budget, SearchConfig
+from calibri.search.fitted import point_reached
 from calibri.search.journal import JournalTail, RunFolder, read_journal
 from calibri.search.records import EventRecord, GenerationRecord, ValidationRecord
 from calibri.search.run import calibration_of, run_search
+from calibri.search.stopping import tail_average
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def generations(records):
 
 def trajectory(records):
     """What must not depend on when a run was interrupted."""
-    return [(g.generation, g.candidates, g.scores, g.images, g.mean) for g in generations(records)]
+    return [(g.generation, g.candidates, g.scores, g.images, g.mean, g.point) for g in generations(records)]
 
 
 def test_a_search_tells_its_story_in_order_and_the_journal_holds_it(search, tmp_path):
@@ -73,7 +75,7 @@ def test_the_batch_size_changes_no_candidate_of_the_first_generation(search):
     np.testing.assert_allclose(ours.scores, theirs.scores, atol=0.05)
 
 
-def test_what_is_shipped_is_the_tail_average_with_its_provenance(search, tmp_path, backbone):
+def test_what_is_shipped_is_the_point_reached_with_its_provenance(search, tmp_path, backbone):
     result = search()[-1]
     found = Calibration.load(tmp_path / "run" / "tail.json")
     assert found.names == backbone.layout("layer").names
@@ -81,6 +83,22 @@ def test_what_is_shipped_is_the_tail_average_with_its_provenance(search, tmp_pat
     for key in ("rewards", "images", "seed", "config", "versions", "backbone_fingerprint", "verdict"):
         assert key in found.found
     assert found.found["verdict"] == result.verdict
+
+
+def test_the_preset_keeps_the_fitted_point_and_says_so_after_each_generation(search, tmp_path, backbone):
+    records = search(budget=Budget(generations=7))
+    made, result = generations(records), records[-1]
+    layers = len(backbone.layout("layer").names)
+    config = SearchConfig.from_json((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    start, steps = np.ones(layers), np.full(layers, config.sigma0)
+    for count in (1, 7):
+        expected = point_reached(made[:count], config.tail, start, steps)
+        np.testing.assert_array_equal(made[count - 1].point, expected)
+    np.testing.assert_array_equal(result.vector, made[-1].point)
+    assert not np.array_equal(result.vector, tail_average(made, config.tail))
+    by_tail = search("tail", values={"point": "tail"})
+    assert [g.point for g in generations(by_tail)] == [[]] * 3
+    np.testing.assert_array_equal(by_tail[-1].vector, tail_average(generations(by_tail), config.tail))
 
 
 def test_what_is_not_better_is_not_shipped_as_better(search, tmp_path, rewards):
