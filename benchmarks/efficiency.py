@@ -205,7 +205,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser, Path("runs/efficiency"), prompts=200, images=2000)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--preset", default="default")
     parser.add_argument(
         "--plain-bounds", type=lambda text: tuple(map(float, text.split(","))), default=(-1.0, 2.0)
@@ -222,10 +223,11 @@ def main() -> None:
         args.images, args.seeds, args.prompts, args.work = 400, 2, 24, args.work / "quick"
     args.work.mkdir(parents=True, exist_ok=True)
     threads = args.threads or max(1, (os.cpu_count() or 1) // args.processes)
-    shares = [list(range(k, args.seeds, args.processes)) for k in range(args.processes)]
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    shares = [list(seeds[k :: args.processes]) for k in range(args.processes)]
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
         pool.starmap(some_seeds, [(args, share, threads) for share in shares], chunksize=1)
-    reports = [json.loads(report_path(args, seed).read_text(encoding="utf-8")) for seed in range(args.seeds)]
+    reports = [json.loads(report_path(args, seed).read_text(encoding="utf-8")) for seed in seeds]
     fewer = sorted(r["times_fewer_images"] or 0.0 for r in reports)
     faster = sorted(r["times_faster_rendering"] for r in reports)
     out = {
