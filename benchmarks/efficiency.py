@@ -40,7 +40,7 @@ from calibri.sampling.hooks import ScaleHooks
 from calibri.sampling.renderer import RenderRequest
 from calibri.search.distributed import RayScorer
 from calibri.search.scoring import Scorer
-from calibri.search.stopping import kept_point
+from calibri.search.stopping import kept_point, tail_average
 
 SPACING = 1.25  # between the points of our search that are judged, in images
 
@@ -117,7 +117,9 @@ def plain_loop(args: argparse.Namespace, ruler: Ruler, seed: int, prompts: list[
 
 
 def our_loop(args: argparse.Namespace, ruler: Ruler, seed: int, images: int) -> dict:
-    """Our search with the same number of images; the points that it would have shipped at checkpoints."""
+    """Our search with the same number of images; at checkpoints the points that it would have shipped, and
+    the tail averages of its means.
+    """
     config = ruler.config(args.preset, seed, compile=args.compile)
     folder = args.work / f"ours-{args.granularity}-{config.hash[:8]}-{images}"
     with contextlib.ExitStack() as stack:
@@ -127,8 +129,8 @@ def our_loop(args: argparse.Namespace, ruler: Ruler, seed: int, images: int) -> 
         warm_up(args, ruler, scorer)
         generations = ruler.search(config, folder, images, scorer)
     points = [
-        (generations[count - 1].images, kept_point(generations[:count], config.tail))
-        for count in checkpoints(generations, SPACING)
+        (so_far[-1].images, kept_point(so_far, config.tail), tail_average(so_far, config.tail))
+        for so_far in (generations[:count] for count in checkpoints(generations, SPACING))
     ]
     return {"points": points, "images": generations[-1].images, "seconds": generations[-1].seconds}
 
@@ -158,7 +160,8 @@ def one_seed(args: argparse.Namespace, ruler: Ruler, seed: int) -> dict:
     plain = plain_loop(args, ruler, seed, search_prompts())
     ours = our_loop(args, ruler, seed, plain["images"])
     goal = ruler.gain(plain["vector"])
-    curve = [(images, ruler.gain(point)) for images, point in ours["points"]]
+    curve = [(images, ruler.gain(point)) for images, point, _ in ours["points"]]
+    tails = [(images, ruler.gain(tail)) for images, _, tail in ours["points"]]
     images = reached(curve, goal)
     rates = {name: loop["images"] / loop["seconds"] for name, loop in (("plain", plain), ("ours", ours))}
     report = {
@@ -172,6 +175,7 @@ def one_seed(args: argparse.Namespace, ruler: Ruler, seed: int) -> dict:
         "ours": {
             "held_out_gain": curve[-1][1],
             "curve": [[images, round(gain, 4)] for images, gain in curve],
+            "curve_of_the_tail_average": [[images, round(gain, 4)] for images, gain in tails],
             "images": ours["images"],
             "images_per_second": rates["ours"],
         },
