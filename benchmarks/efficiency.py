@@ -13,8 +13,8 @@ with --compile it renders with compiled blocks; its workers keep freed memory (c
 and compiling are not in the rates.
 
 Reported: images after which the point that our search would ship reaches the plain loop's final held-out
-gain and stays there at the next checkpoint too, and rendered images per second. JSON on stdout, progress on
-stderr; finished seeds are kept under --work.
+gain and stays there at the next checkpoint too, for each seed and for the means of all, and rendered images
+per second. JSON on stdout, progress on stderr; finished seeds are kept under --work.
 """
 
 from __future__ import annotations
@@ -240,9 +240,33 @@ def main() -> None:
         "times_fewer_images": median_of(fewer, aim=5),
         "seeds_that_never_reached_plain": [r["seed"] for r in reports if r["times_fewer_images"] is None],
         "times_faster_rendering": median_of(faster, aim=2),
+        "mean_of_seeds": mean_of_seeds(reports),
         "seeds": reports,
     }
     print(json.dumps(out, indent=1))
+
+
+def mean_of_seeds(reports: list[dict]) -> dict:
+    """The mean gains of all seeds, which no single lucky candidate decides: the plain loop's final one, and
+    ours at the checkpoints, which lie at the same images for all seeds.
+    """
+    plain = statistics.fmean(r["plain"]["held_out_gain"] for r in reports)
+    images = [[at for at, _ in r["ours"]["curve"]] for r in reports]
+    if any(row != images[0] for row in images):
+        raise SystemExit(f"the seeds were judged after different numbers of images: {images}")
+
+    def mean_curve(name: str) -> list[tuple[int, float]]:
+        gains = np.mean([[gain for _, gain in r["ours"][name]] for r in reports], axis=0)
+        return list(zip(images[0], np.round(gains, 4).tolist(), strict=True))
+
+    found = reached(mean_curve("curve"), plain)
+    return {
+        "plain": plain,
+        "ours": mean_curve("curve"),
+        "ours_by_tail_average": mean_curve("curve_of_the_tail_average"),
+        "images_to_reach_plain": found,
+        "times_fewer_images": None if found is None else reports[0]["plain"]["images"] / found,
+    }
 
 
 def median_of(values: list[float], aim: float) -> dict[str, float]:
