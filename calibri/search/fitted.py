@@ -24,7 +24,7 @@ def point_reached(
     average alone while there is no fit. (n,)
 
     The two err in different ways: the one forgets what the search scored early on, the other takes the
-    rewards for a quadratic. Measured on tabletop in `benchmarks/efficiency.py` (README).
+    rewards for a quadratic. Measured on tabletop in `benchmarks/efficiency.py`.
     """
     tail = tail_average(generations, share)
     optimum = fitted_optimum(generations, start, steps)
