@@ -142,6 +142,7 @@ def test_blend_ends_at_both_vectors(services: Services, visitor: str) -> None:
 
 def test_finer_granularity_keeps_the_picture(services: Services, visitor: str) -> None:
     place = services.visitors.of(visitor)
+    preview(services, visitor, "a red cube", 3, 2)  # with the base kept, both pictures are made alone
     change(services, visitor, lambda d: d.set([1.3] + [1.0] * 6))
     _, layer = preview(services, visitor, "a red cube", 3, 2)
     assert desk_of(services, place, "gate").layout.granularity == "gate"
