@@ -1,6 +1,6 @@
 # Each target sets up all that it needs: a virtual environment, the packages, and for tests a browser.
 PYTHON ?= python3
-PORT ?= 7860
+PORT ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,13 +12,13 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help run test lint bench browser clean
 
 help:
-	@echo "make run    set up and open the studio on http://127.0.0.1:$(PORT)   (ARGS='--help' shows its options)"
+	@echo "make run    set up and open the studio on http://127.0.0.1:$(or $(PORT),$(CALIBRI_PORT),7860)   (ARGS='--help' shows its options)"
 	@echo "make test   set up and run all tests"
 	@echo "make lint   check style"
 	@echo "make bench  measure speed and print JSON"
 
 run: $(VENV)/.installed
-	$(BIN)/python app.py --port $(PORT) $(ARGS)
+	$(BIN)/python app.py $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(VENV)/.installed-dev browser
 	$(BIN)/python -m pytest $(ARGS)

@@ -252,3 +252,24 @@ def test_a_newcomer_sees_three_pictures_without_a_click(page, tiny_studio: Studi
     assert "Nothing was trained" in page.inner_text("#lead")
     for button in ("#go-prompt", "#go-scales"):
         assert page.locator(button).is_visible()
+
+
+def test_the_halves_of_the_slider_lie_on_each_other_on_one_grey(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    ask(page, "a red cube")
+    wait_for_other_picture(page, "picture-ensemble", None)
+    page.wait_for_selector("#slider img.fixed")
+    left, right = (page.locator(f"#slider .content > img{kind}") for kind in (":not(.fixed)", ".fixed"))
+    assert left.bounding_box() == right.bounding_box()
+    grey = "e => getComputedStyle(e).backgroundColor"
+    assert right.evaluate(grey) == page.locator("#slider .slider-wrap").evaluate(grey)
+
+
+def test_no_choice_runs_beneath_the_arrow_of_its_list(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    edges = page.locator(".secondary-wrap:has(> .icon-wrap):visible").evaluate_all(
+        """lists => lists.map(list => [list.querySelector('input').getBoundingClientRect().right,
+                                       list.querySelector('.icon-wrap').getBoundingClientRect().left])"""
+    )
+    assert len(edges) >= 5
+    assert all(text <= arrow for text, arrow in edges)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from pydantic import ValidationError
 
 from studio.settings import OPTIONS, Settings, default_of, parser, read_settings
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def readme_rows() -> dict[str, tuple[str, str, str]]:
@@ -54,6 +57,14 @@ def test_the_environment_is_read() -> None:
 
 def test_a_flag_wins_over_the_environment() -> None:
     assert read_settings(["--port", "80"], {"CALIBRI_PORT": "1234"}).port == 80
+
+
+def test_make_names_a_port_only_when_told_one() -> None:
+    clean = {"PATH": os.environ["PATH"], "CALIBRI_PORT": "1234"}
+    for told, flags in (([], []), (["PORT=80"], ["--port 80"])):
+        command = ["make", "-n", "run", *told]
+        said = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=True)
+        assert re.findall(r"--port \S+", said.stdout) == flags
 
 
 def test_an_empty_variable_is_no_setting() -> None:
