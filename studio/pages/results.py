@@ -186,7 +186,7 @@ def build(services: Services) -> None:
                     quality = chart(elem_id="results-raters", height=280)
                 with gr.Column(min_width=320):
                     time = chart(elem_id="results-time", height=200)
-            people = gr.HTML("")
+            about_raters = gr.HTML("")
     with gr.Row(equal_height=True):
         format = gr.Dropdown(
             list(FILES.items()),
@@ -200,7 +200,7 @@ def build(services: Services) -> None:
     file = gr.File(label="The file", visible=False, interactive=False, elem_id="results-file")
 
     charts = [forest, matrix, strengths, time, quality]
-    outputs = [question, category, words, *charts, detail, people, body]
+    outputs = [question, category, words, *charts, detail, about_raters, body]
     inputs = [study, question, category, without, consensus, look]
 
     @guard
@@ -268,7 +268,7 @@ def build(services: Services) -> None:
     Context.root_block.load(
         on_load,
         None,
-        [study, words, question, category, *charts, detail, people, body],
+        [study, words, question, category, *charts, detail, about_raters, body],
         show_progress="hidden",
         api_visibility="private",
     )

@@ -67,6 +67,30 @@ def hang_pictures(studies: Studies, study: str) -> None:
     )
 
 
+def make_draft(
+    studies: Studies, prompts: int = 6, arms: int = 2, name: str = "test", **protocol: Any
+) -> Study:
+    """A study with pictures, not open yet."""
+    labels = ["base-arm", "calibrated-arm", "ensemble-arm", "fourth-arm"][:arms]
+    new = NewStudy(
+        name=name,
+        seed=5,
+        arms=tuple(
+            NewArm(
+                label=label,
+                kind="calibrated" if i else "base",
+                calibration=calibration(1 + i / 10) if i else None,
+            )
+            for i, label in enumerate(labels)
+        ),
+        prompts=tuple(NewPrompt(text=f"prompt number {i}") for i in range(prompts)),
+        protocol=Protocol(**{"least_view_ms": 0, **protocol}),
+    )
+    study = studies.create(new)
+    hang_pictures(studies, study.id)
+    return study
+
+
 @dataclass
 class World:
     """A data folder with helpers to make studies and to vote."""
@@ -86,25 +110,8 @@ class World:
         self.studies.close()
         self.open()
 
-    def draft(self, prompts: int = 6, arms: int = 2, name: str = "test", **protocol: Any) -> Study:
-        labels = ["base-arm", "calibrated-arm", "ensemble-arm", "fourth-arm"][:arms]
-        new = NewStudy(
-            name=name,
-            seed=5,
-            arms=tuple(
-                NewArm(
-                    label=label,
-                    kind="calibrated" if i else "base",
-                    calibration=calibration(1 + i / 10) if i else None,
-                )
-                for i, label in enumerate(labels)
-            ),
-            prompts=tuple(NewPrompt(text=f"prompt number {i}") for i in range(prompts)),
-            protocol=Protocol(**{"least_view_ms": 0, **protocol}),
-        )
-        study = self.studies.create(new)
-        hang_pictures(self.studies, study.id)
-        return study
+    def draft(self, *args: Any, **protocol: Any) -> Study:
+        return make_draft(self.studies, *args, **protocol)
 
     def study(self, *args: Any, **protocol: Any) -> Study:
         return self.studies.set_status(self.draft(*args, **protocol).id, "open")
