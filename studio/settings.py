@@ -16,6 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from calibri.threads import shorten_thread_waits
+
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets"
 
@@ -165,7 +167,10 @@ def quieten() -> None:
 
 
 def use_threads(count: int) -> None:
-    """Limit the processor threads of every numeric library; before torch is imported. 0 changes nothing."""
+    """Limit the processor threads of every numeric library, 0 leaves their number; idle ones sleep soon.
+    Before torch is imported.
+    """
+    shorten_thread_waits()
     if count > 0:
         os.environ["OMP_NUM_THREADS"] = str(count)
         os.environ["MKL_NUM_THREADS"] = str(count)

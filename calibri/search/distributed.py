@@ -20,6 +20,7 @@ from calibri.errors import SearchError
 from calibri.memory import keep_freed_memory
 from calibri.search.config import SearchConfig
 from calibri.search.scoring import Progress, SearchStopped, batches
+from calibri.threads import shorten_thread_waits
 
 if TYPE_CHECKING:
     from calibri.sampling.request import RenderRequest
@@ -47,6 +48,7 @@ class Worker:
         threads: int,
         make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
     ) -> None:
+        shorten_thread_waits()
         import torch
 
         from calibri.sampling.renderer import Renderer
