@@ -9,7 +9,6 @@ import hmac
 from collections.abc import Callable
 
 from studio.ballots import Refused, View, vote_view
-from studio.stores.images import ImageStore
 from studio.stores.studies import StudyPair, StudyStore
 
 SHOWN = 3  # pairs
@@ -17,11 +16,15 @@ AHEAD = 2  # as in voting: the pair on screen and the next one
 
 
 class Previews:
-    """Works for studies in any state. `key()`: secret bytes that sign the preview's address."""
+    """Works for studies in any state. `key()`: secret bytes that sign the preview's address.
+    `picture(study, sha256)`: a picture as raters get it.
+    """
 
-    def __init__(self, studies: StudyStore, images: ImageStore, key: Callable[[], bytes]) -> None:
-        self._studies, self._images, self._key = studies, images, key
-        self._pictures: dict[str, tuple[str, str]] = {}
+    def __init__(
+        self, studies: StudyStore, picture: Callable[[str, str], bytes], key: Callable[[], bytes]
+    ) -> None:
+        self._studies, self._picture, self._key = studies, picture, key
+        self._shown: dict[str, tuple[str, str, str]] = {}  # token → study, left, right
 
     def code(self, study: str) -> str:
         """What the address of the preview holds beside the study."""
@@ -47,11 +50,12 @@ class Previews:
     def _hang(self, code: str, number: int, pair: StudyPair) -> str:
         token = hashlib.sha256(f"{code}:{pair.id}".encode()).hexdigest()[:32]
         sides = (str(pair.image_x), str(pair.image_y))
-        self._pictures[token] = sides if number % 2 else sides[::-1]
+        self._shown[token] = (pair.study, *(sides if number % 2 else sides[::-1]))
         return token
 
     def picture(self, token: str, side: str) -> bytes | None:
         """The PNG, or None where this is no token of a preview."""
-        if token not in self._pictures or side not in ("left", "right"):
+        if token not in self._shown or side not in ("left", "right"):
             return None
-        return self._images.view(self._pictures[token][side == "right"])
+        study, left, right = self._shown[token]
+        return self._picture(study, left if side == "left" else right)

@@ -129,5 +129,14 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.voted(), **voting)
     renders = StudyRenders(host, store, images)
     return Studies(
-        data, db, store, VoteStore(db), images, taker, Previews(store, images, key), snapshots, renders, key
+        data,
+        db,
+        store,
+        VoteStore(db),
+        images,
+        taker,
+        Previews(store, taker.padded_picture, key),
+        snapshots,
+        renders,
+        key,
     )

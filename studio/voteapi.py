@@ -138,7 +138,7 @@ class _Api:
         )
 
     async def picture(self, request: Request) -> Response:
-        """One side of a showing, as PNG. The headers of both sides are the same but for the length."""
+        """One side of a showing, as PNG. The headers of both sides are the same, the length too."""
         if self._viewers is None:
             self._viewers = anyio.CapacityLimiter(VIEWERS)
         token, side = request.path_params["token"], request.path_params["side"]

@@ -60,7 +60,9 @@ class Voting:
         self._on_vote = on_vote
         self._books: dict[str, Book] = {}  # touched by the writer thread alone
         self._protocols: dict[str, Protocol] = {}
-        self._pictures: dict[str, tuple[str, str]] = {}  # token → left, right: what the browser asks next
+        # token → study, left, right: what the browser asks next
+        self._pictures: dict[str, tuple[str, str, str]] = {}
+        self._lengths: dict[str, int] = {}  # study → bytes of each of its pictures
         db.on_rollback = self._books.clear
 
     # who
@@ -157,15 +159,23 @@ class Voting:
             raise Refused("side", "There is no such picture.")
         known = self._pictures.get(token_of(token))
         if known is not None:
-            return self.images.view(known[side == "right"])
+            study, *sides = known
+            return self.padded_picture(study, sides[side == "right"])
         rows = self.db.read(
-            "SELECT CASE WHEN a.left_is_x = ? THEN p.image_x ELSE p.image_y END, a.expires, a.state "
+            "SELECT a.study, CASE WHEN a.left_is_x = ? THEN p.image_x ELSE p.image_y END, a.state "
             "FROM assignments a JOIN pairs p ON p.id = a.pair WHERE a.token = ?",
             [side == "left", token_of(token)],
         )
         if not rows or rows[0][2] in ("undone", "dropped"):
             raise Refused("token", "There is no such picture.")
-        return self.images.view(rows[0][0])
+        return self.padded_picture(rows[0][0], rows[0][1])
+
+    def padded_picture(self, study: str, sha256: str) -> bytes:
+        """A picture of this study as a rater's browser gets it: each has as many bytes as all others."""
+        if study not in self._lengths:
+            rows = self.db.read("SELECT image_x, image_y FROM pairs WHERE study = ?", [study])
+            self._lengths[study] = self.images.common_length({sha for row in rows for sha in row if sha})
+        return self.images.padded_view(sha256, self._lengths[study])
 
     # voting
 
@@ -292,6 +302,7 @@ class Voting:
             if pair.id not in book.pairs:
                 self.studies.add_pairs(t, [pair])
                 book.include(pair)
+                self._lengths.pop(study, None)
             return self._issue(t, book, pair, rater, book.side_for(pair, self._random)).token
 
         return self.db.write(work)
@@ -300,6 +311,7 @@ class Voting:
         """Read the study anew at the next vote: after its state, its pairs or its votes were changed
         elsewhere.
         """
+        self._lengths.pop(study, None)
         self.db.write(lambda t: self._books.pop(study, None))
 
     # inside the writer
@@ -380,7 +392,7 @@ class Voting:
         rater: str,
         left_is_x: bool,
         issued: datetime | None = None,
-    ) -> None:
+    ) -> Showing:
         moment = self._clock()
         showing = Showing(
             token=secrets.token_hex(16),
@@ -403,7 +415,7 @@ class Voting:
         t.insert("assignments", [row])
         book.add(showing)
         sides = (str(pair.image_x), str(pair.image_y))
-        self._pictures[showing.token] = sides if left_is_x else sides[::-1]
+        self._pictures[showing.token] = (book.study, *(sides if left_is_x else sides[::-1]))
         return showing
 
     def _showing(self, t: Transaction, study: str, rater: str, token: str) -> tuple[str, datetime]:

@@ -1,12 +1,19 @@
-"""Pictures of studies on disk: PNG files named by the hash of their bytes, without any metadata."""
+"""Pictures of studies on disk: PNG files named by the hash of their bytes, without any metadata.
+
+A rater's browser gets every picture of a study in the same number of bytes: the length of a PNG tells how
+much detail it has, and so which arm made it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import secrets
 import struct
+import zlib
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +23,10 @@ from calibri.errors import StudyError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+PADDING = b"paDd"  # a private chunk that readers of PNG pass over
+_CHUNK = 12  # bytes of a chunk beside its data
+_END = 12  # bytes of the last chunk, IEND
+_GRAIN = 4096  # lengths are whole multiples of it
 SHOWN = 384  # px: small pictures are shown at a whole multiple of their size, up to about this width
 _SHA = re.compile(r"[0-9a-f]{64}")
 
@@ -88,6 +99,44 @@ class ImageStore:
         part.write_bytes(data)
         os.replace(part, path)
         return data
+
+    def padded_view(self, sha256: str, length: int) -> bytes:
+        """The PNG as a rater sees it, `length` bytes long: see `common_length`."""
+        return pad(self.view(sha256), length)
+
+    def common_length(self, pictures: Iterable[str]) -> int:
+        """The number of bytes that each of these pictures can be padded to. Those that are gone or damaged do
+        not count.
+        """
+        longest = 0
+        for sha256 in pictures:
+            try:
+                longest = max(longest, self._view_length(sha256))
+            except (StudyError, OSError):
+                continue
+        return _padded_length(longest)
+
+    def _view_length(self, sha256: str) -> int:
+        try:
+            return self.path(sha256).with_suffix(".view.png").stat().st_size
+        except FileNotFoundError:
+            return len(self.view(sha256))
+
+
+def _padded_length(length: int) -> int:
+    return math.ceil((length + _CHUNK) / _GRAIN) * _GRAIN
+
+
+def pad(data: bytes, length: int) -> bytes:
+    """The same PNG in `length` bytes, or in the least padded length where it is longer than that.
+
+    What is added looks random, so that a proxy that compresses answers brings no difference back.
+    """
+    length = max(length, _padded_length(len(data)))
+    filling = hashlib.shake_256(data[-64:]).digest(length - len(data) - _CHUNK)
+    chunk = struct.pack(">I", len(filling)) + PADDING + filling
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    return data[:-_END] + chunk + data[-_END:]
 
 
 def png(image: Image) -> bytes:

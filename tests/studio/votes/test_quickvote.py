@@ -45,9 +45,9 @@ def test_a_few_votes_give_a_win_rate(world):
     assert "one rater, one prompt" in table.headline.method
 
 
-def test_sides_are_balanced(world):
-    sides = Counter(side for side, _ in play(world, 6, "Mine"))
-    assert sides == {"left": 3, "right": 3}
+def test_sides_are_tossed(world):
+    sides = Counter(side for side, _ in play(world, 24, "Mine"))
+    assert min(sides["left"], sides["right"]) >= 5
 
 
 def test_of_three_arms_those_that_met_least_meet(world):

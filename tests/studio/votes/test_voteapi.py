@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import struct
+from io import BytesIO
 
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -14,7 +16,7 @@ from studio import organise
 from studio.planning import NewStudy
 from studio.quickvote import quick_study
 from studio.voteapi import LARGEST_BODY, routes
-from tests.studio.votes.conftest import World, calibration, hang_pictures, rows
+from tests.studio.votes.conftest import World, calibration, hang_pictures, picture, rows
 
 RATER = "ab" * 16
 SECRETS = ("base-arm", "calibrated-arm", "gold", "repeat", "left_is_x", "arm_x", "image_x", "winner")
@@ -97,20 +99,51 @@ def test_both_pictures_are_png_of_one_size_without_metadata(client, world):
     left, right = (client.get(f"/ballot/picture/{token}/{side}") for side in ("left", "right"))
     for answer in (left, right):
         assert answer.content[:8] == b"\x89PNG\r\n\x1a\n"
-        assert set(chunks(answer.content)) == {b"IHDR", b"IDAT", b"IEND"}
+        assert set(chunks(answer.content)) == {b"IHDR", b"IDAT", b"paDd", b"IEND"}
     assert left.content[16:33] == right.content[16:33]  # width, height, depth, colour type
     assert left.content != right.content
 
 
-def test_headers_of_both_pictures_differ_in_length_alone(client, world):
+def test_headers_of_both_pictures_are_the_same(client, world):
     study = world.study()
     token = join(client, study)["showings"][0]["token"]
-    heads = []
-    for side in ("left", "right"):
-        heads.append({k: v for k, v in client.get(f"/ballot/picture/{token}/{side}").headers.items()})
-        heads[-1].pop("content-length")
+    heads = [dict(client.get(f"/ballot/picture/{token}/{side}").headers) for side in ("left", "right")]
     assert heads[0] == heads[1]
     assert not {"etag", "last-modified", "content-disposition"} & set(heads[0])
+
+
+def test_no_picture_of_a_study_is_told_by_its_length(client, world):
+    """One arm paints noise, the other one flat pictures, and so do gold pairs: all come in as many bytes."""
+    study, images = world.draft(prompts=8, gold_rate=0.3), world.studies.images
+    pairs = [p for p in world.studies.store.pairs(study.id) if p.kind != "repeat"]
+    flat = {p.id: images.put(Image.new("RGB", (16, 16), (n, n, n))) for n, p in enumerate(pairs)}
+    noise = {p.id: images.put(picture(1000 + n)) for n, p in enumerate(pairs)}
+    world.studies.store.hang([(p.id, flat[p.id], noise[p.id]) for p in pairs])
+    assert max(len(images.view(f)) for f in flat.values()) < min(len(images.view(n)) for n in noise.values())
+    world.studies.set_status(study.id, "open")
+    answers, view = [], join(client, study)
+    while view["stage"] == "vote":
+        token = view["showings"][0]["token"]
+        answers += [client.get(f"/ballot/picture/{token}/{side}") for side in ("left", "right")]
+        view = cast(client, study, view).json()
+    assert {p.kind for p in pairs} == {"real", "gold"}
+    assert len(answers) > 16
+    assert len({len(a.content) for a in answers}) == len({a.headers["content-length"] for a in answers}) == 1
+    for answer in answers:
+        with Image.open(BytesIO(answer.content)) as image:
+            image.load()
+
+
+def test_lengths_stay_the_same_after_a_restart_and_in_the_preview(client, world):
+    study = world.study(prompts=3)
+    token = join(client, study)["showings"][0]["token"]
+    before = len(client.get(f"/ballot/picture/{token}/left").content)
+    preview = post(client, "look", study.id, preview=world.studies.previews.code(study.id), token="")
+    shown = preview.json()["showings"][0]["token"]
+    assert len(client.get(f"/ballot/picture/{shown}/left").content) == before
+    world.reopen()
+    with TestClient(Starlette(routes=routes(world.studies))) as other:
+        assert len(other.get(f"/ballot/picture/{token}/right").content) == before
 
 
 def test_a_picture_has_a_new_name_for_every_showing(client, world):
