@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from calibri.backbones.layouts import Layout
 from calibri.backbones.sites import Site
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import ArtifactError
 
 ROUNDINGS = ("bfloat16", "float16")

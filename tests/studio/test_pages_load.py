@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from studio.host import ModelHost
-from studio.studies import Studies
+from studio.machine.host import ModelHost
+from studio.studies.studies import Studies
 from tests.studio.launched import Launched, launched
-from tests.studio.votes.conftest import make_draft
+from tests.studio.studies.conftest import make_draft
 
 
 @pytest.fixture(scope="module")
