@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibri.calibration.artifact import Calibration
+from calibri.calibration.artifact import LARGEST_FILE, Calibration
+from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import ArtifactError
 
 log = logging.getLogger(__name__)
@@ -208,3 +209,25 @@ class CalibrationStore:
         self._read.pop(path, None)  # a clock may not tell two quick writes apart
         self.revision += 1
         return Entry(f"own/{path.stem}", path, made, False, changed)
+
+
+def file_of(entry: Entry) -> tuple[str, str]:
+    """The calibration as a file: its name and its text."""
+    stem = "".join(c if c.isalnum() else "-" for c in entry.title.lower()).strip("-")[:60]
+    return f"{stem or 'calibration'}.json", entry.calibration.to_json()
+
+
+def read_file(path: Path) -> Calibration:
+    """A calibration that came as a file. Raises ArtifactError without the path."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ArtifactError(f"larger than {LARGEST_FILE // 2**20} MB, so no calibration")
+        made = Calibration.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError(error.strerror or "it cannot be read") from error
+    except UnicodeDecodeError as error:
+        raise ArtifactError("not a text file") from error
+    far = next((s for m in made.members for s in m.scales if not LOWEST <= s <= HIGHEST), None)
+    if far is not None:
+        raise ArtifactError(f"expected scales from {LOWEST:g} to {HIGHEST:g}, came {far:g}")
+    return made if made.title.strip() else made.model_copy(update={"title": path.stem[:60]})

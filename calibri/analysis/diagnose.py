@@ -20,10 +20,9 @@ from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
-from calibri.rewards.scoring import Progress, Scorer
+from calibri.rewards.base import RewardTerm
+from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
-from calibri.search.config import RewardTerm
-from calibri.search.records import Pair
 
 VALUES = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)  # 0 bypasses
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from calibri.errors import SearchError
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardTerm
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:

@@ -13,7 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import SearchError
-from calibri.search.config import PRESETS, Budget, RewardTerm, SearchConfig
+from calibri.rewards.base import RewardTerm
+from calibri.search.config import PRESETS, Budget, SearchConfig
 from calibri.search.prompts import search_prompts
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from calibri.errors import RewardError, SearchError
+from calibri.rewards.base import Frozen
 
 if TYPE_CHECKING:
     from calibri.rewards.base import Reward
@@ -113,3 +114,10 @@ class LocalScorer:
             if progress is not None:
                 progress(done, len(requests))
         return np.concatenate(parts)
+
+
+class Pair(Frozen):
+    """A prompt and a seed: with the steps they fix one picture of an arm."""
+
+    prompt: str
+    seed: int

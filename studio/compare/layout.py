@@ -7,13 +7,16 @@ from typing import Any
 
 import gradio as gr
 
-from studio.compare import view as parts
-from studio.compare.comparison import AGAINST, ARMS, offered
+from studio.compare import view
+from studio.compare.form import AGAINST, ARMS
 from studio.compare.view import COLUMNS, MAPPED, SLIDER
 from studio.core import Services
-from studio.rendering import first_visit as firstvisit
-from studio.rendering.shots import LARGEST_SEED, MOST_STEPS, Ask, Comparison
-from studio.ui.elements import picture, visitor_state
+from studio.rendering import first_visit
+from studio.rendering.arms import offered
+from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
+from studio.rendering.shots import Comparison
+from studio.ui.elements import picture
+from studio.ui.events import visitor_state
 
 USUAL_WORDS = "Base, calibrated and ensemble"
 AGAINST_WORDS = f"Base at {AGAINST[0].steps} against calibrated at {AGAINST[1].steps}"
@@ -109,7 +112,7 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
     now = gr.State(["", 0])  # the comparison on the page, and which of its rows
     file = gr.File(visible="hidden")
 
-    lead = gr.HTML(parts.lead_html(first), elem_id="lead")
+    lead = gr.HTML(view.lead_html(first), elem_id="lead")
     with gr.Row(equal_height=True, elem_id="ask"):
         prompt = gr.Textbox(
             start.prompt, label="Prompt", lines=1, max_lines=3, scale=6, min_width=280, elem_id="prompt"
@@ -150,7 +153,7 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
         )
 
     images, captions, arms, gets, sends = [], [], [], [], []
-    first_shown = parts.columns(first.shots if first else [])
+    first_shown = view.columns(first.shots if first else [])
     kinds = offered(services, services.visitors.of(None))
     with gr.Row(elem_id="pictures"):
         for column, (kind, title) in enumerate(COLUMNS):
@@ -216,9 +219,9 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
             table = gr.HTML("", elem_id="means")
 
     gr.Examples(
-        [[e] for e in firstvisit.examples()], inputs=[prompt], label="Prompts to try", examples_per_page=12
+        [[e] for e in first_visit.examples()], inputs=[prompt], label="Prompts to try", examples_per_page=12
     )
-    over = parts.laid_plain(first.shots if first else [])
+    over = view.laid_plain(first.shots if first else [])
     with gr.Row():
         with gr.Column(min_width=320):
             with gr.Row(elem_id="look-row"):

@@ -1,20 +1,16 @@
-"""What can be said of pictures that were compared: how two differ, means over many, and where they go next.
-No Gradio."""
+"""What can be said of pictures that were compared: how two differ, and means over many. No Gradio."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from calibri.errors import CalibriError, RenderError
-from studio.compare.comparison import USUAL, arm_of
-from studio.core import Services
-from studio.rendering.shots import NOTHING, WORDS, Choice, Comparison, Shot, guidance_of, short_title
+from calibri.errors import RenderError
+from studio.rendering.shots import Comparison, Shot, name_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from calibri.calibration.artifact import Calibration
 
 #: Anchors of the difference map, from equal to most different; lightness rises all the way.
 MAP = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
@@ -52,13 +48,6 @@ def reference(row: Sequence[Shot]) -> Shot | None:
     return next((s for s in row if s.arm.kind == "base" and s.image is not None), None)
 
 
-def name_of(shot: Shot) -> str:
-    """An arm in words: `Base`, `Calibrated: Bent`."""
-    title = WORDS[shot.arm.kind] if shot.arm.title != "Nothing" else shot.arm.title
-    named = short_title(shot.arm.calibration) if shot.arm.calibration is not None else ""
-    return f"{title}: {named}" if named and named != title else title
-
-
 def means(comparison: Comparison) -> list[dict[str, Any]]:
     """One row for each arm over all prompts and seeds: name, kind, steps, nfe, seconds, n, and for each
     reward its mean and the Interval of its paired difference from base (None below two pairs)."""
@@ -92,53 +81,3 @@ def means(comparison: Comparison) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-# to the other pages
-
-
-def calibration_at(services: Services, visitor: object, shot: Shot, choice: Choice) -> Calibration:
-    """The calibration of one picture. Raises CalibriError for base and for what is missing."""
-    found = shot.arm.calibration
-    if found is None and choice.what not in ("base", NOTHING):
-        found = arm_of(services, services.visitors.of(visitor), choice).calibration  # prepared pictures
-    if found is None:
-        raise CalibriError(
-            "The base has no scales of its own: all of them are 1. Choose a calibrated picture."
-        )
-    return found
-
-
-def study_of(services: Services, visitor: object, comparison: Comparison) -> dict[str, Any]:
-    """What the page Studies fills its form with: arms as it keeps them, prompts, pictures a prompt. Raters
-    read a study's name, so that it is left to its organiser.
-
-    Raises CalibriError where fewer than two arms have a picture.
-    """
-    arms: list[dict[str, Any]] = []
-    for shot, choice in zip(comparison.shots, comparison.choices or USUAL):
-        if shot.image is None:
-            continue
-        kind, found = shot.arm.kind, None
-        if kind != "base":
-            found = calibration_at(services, visitor, shot, choice)
-        short = (short_title(found) if found else "base") or WORDS[kind]
-        label = f"{short}, {shot.ask.steps} steps"
-        taken = [arm["label"] for arm in arms]
-        arms.append(
-            {
-                "label": label if label not in taken else f"{label} (arm {len(arms) + 1})",
-                "kind": kind,
-                "calibration": found.to_json() if found else None,
-                "steps": shot.ask.steps,
-                "guidance": guidance_of(shot),
-            }
-        )
-    if len(arms) < 2:
-        raise CalibriError("A study compares at least two arms. Render two first.")
-    asks = [row[0].ask for row in comparison.rows]
-    return {
-        "arms": arms,
-        "prompts": "\n".join(dict.fromkeys(a.prompt for a in asks)),
-        "seeds": len({a.seed for a in asks}),
-    }

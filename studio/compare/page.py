@@ -9,26 +9,19 @@ from typing import Any
 import gradio as gr
 
 from calibri.errors import CalibriError, RenderError
-from studio.compare import comparison as comparing
-from studio.compare import png_settings as picturefiles
-from studio.compare import send as takes
+from studio.compare import comparison, png_settings, send
 from studio.compare import view as parts
-from studio.compare.comparison import AGAINST, ARMS, USUAL, Form, checked, find, form_of, offered
+from studio.compare.comparison import find
+from studio.compare.form import AGAINST, ARMS, USUAL, Form, checked, form_of, prompts_in, seeds_in
 from studio.compare.layout import lay_out
 from studio.core import Services
-from studio.rendering import first_visit as firstvisit
-from studio.rendering.shots import NOTHING, Ask, Choice, Comparison, dice, word_hint
-from studio.ui.elements import (
-    DIRECT,
-    IN_ORDER,
-    QUEUED,
-    guard,
-    said,
-    step_words,
-    waiting,
-    when_loaded,
-    when_switched,
-)
+from studio.rendering import first_visit
+from studio.rendering.arms import NOTHING, Choice, offered
+from studio.rendering.asks import Ask, dice, word_hint
+from studio.rendering.shots import Comparison
+from studio.ui.elements import said
+from studio.ui.errors import guard
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, step_words, waiting, when_loaded, when_switched
 from studio.visitors import Visitor
 
 TITLE, PATH = "Compare", "/"
@@ -40,13 +33,13 @@ TYPED = 8  # fields of the form before those of the arms
 
 def compare(services: Services, visitor: object, form: Form, **calls: Any) -> Comparison:
     """Check the form, render it, and put it first in the visitor's history. See `comparing.compare`."""
-    return comparing.compare(services, visitor, checked(services, form), **calls)
+    return comparison.compare(services, visitor, checked(services, form), **calls)
 
 
 def latest(services: Services, visitor: object) -> Comparison | None:
     """The comparison this visitor saw last, or that of the first visit."""
     history = services.visitors.of(visitor).history
-    return history[0] if history else firstvisit.opening(services.assets)
+    return history[0] if history else first_visit.opening(services.assets)
 
 
 def form_from(values: tuple[Any, ...]) -> Form:
@@ -100,17 +93,17 @@ def view(made: Comparison | None, row: int, *looking: Any) -> list[Any]:
 def count_of(text: str, more: str, numbers: str, *whats: str) -> str:
     """How many pictures the form asks for, as HTML; for seeds that cannot be read, why."""
     try:
-        seeds = 1 + len(set(comparing.seeds_in(numbers)))
+        seeds = 1 + len(set(seeds_in(numbers)))
     except RenderError as error:
         return f"<div class='aside'>{html.escape(str(error))}</div>"
-    prompts = len(comparing.prompts_in(text, more)) or 1
+    prompts = len(prompts_in(text, more)) or 1
     return parts.count_words(prompts, seeds, sum(what != NOTHING for what in whats))
 
 
 def build(services: Services) -> None:
     """Lay out the page inside the current Blocks."""
-    first = firstvisit.opening(services.assets)
-    start = first.ask if first else Ask(firstvisit.examples()[0], 3, 8)
+    first = first_visit.opening(services.assets)
+    start = first.ask if first else Ask(first_visit.examples()[0], 3, 8)
     page = lay_out(services, first, start)
     visitor, looking = page.visitor, page.looking
     marked = {component.elem_id: component for component in page.fields}
@@ -130,7 +123,7 @@ def build(services: Services) -> None:
         if order.problems:
             shown, said_of = painted(*at(visitor_id, key)), parts.problem_html(order.problems)
         else:
-            made = comparing.compare(
+            made = comparison.compare(
                 services,
                 visitor_id,
                 order,
@@ -202,13 +195,13 @@ def build(services: Services) -> None:
         page.count,
         **IN_ORDER,
     )
-    takes.files(services, page, at)
-    takes.elsewhere(services, page, at)
+    send.files(services, page, at)
+    send.elsewhere(services, page, at)
 
     @guard
     def on_png(visitor_id: str | None, path: str) -> list[Any]:
         place = services.visitors.of(visitor_id)
-        form, word = picturefiles.settings_from(services, place, Path(path))
+        form, word = png_settings.settings_from(services, place, Path(path))
         told = " ".join(filter(None, (f"Settings from {Path(path).name}.", word, "Press Render.")))
         return [*form_updates(services, place, form), said(told)]
 

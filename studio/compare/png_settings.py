@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import CalibriError, RenderError
-from studio.compare.comparison import ARMS, USUAL, Form
+from studio.compare.form import ARMS, USUAL, Form
 from studio.core import Services
-from studio.rendering.shots import NOTHING, Ask, Choice, Comparison, Shot, guidance_of
+from studio.rendering.arms import NOTHING, Choice
+from studio.rendering.asks import Ask
+from studio.rendering.shots import Comparison, Shot, guidance_of
 from studio.visitors import Visitor
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from studio.compare.measures import BRIGHTEST, MAP, difference, means, name_of, reference
+from calibri.words import duration, three_digits
+from studio.compare.measures import BRIGHTEST, MAP, difference, means, reference
 from studio.core import Services
-from studio.rendering.shots import Comparison, Shot, facts
-from studio.ui.elements import caption, duration, enlarged, said, three_digits
+from studio.rendering.shots import Comparison, Shot, facts, name_of
+from studio.ui.elements import caption, enlarged, said
 from studio.ui.picture_files import served
 
 SENTENCE = (

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from calibri.analysis.diagnose import Cell
+from calibri.calibration.scale_names import group_of, words_for
 from calibri.interval import Interval
-from studio.scales.desk import group_of, words_for
-from studio.ui.charts import DIVERGING, Figure, layout, signed
+from calibri.words import signed
+from studio.ui.charts import DIVERGING, Figure, layout
 from studio.ui.theme import BASE
 
 OBJECTIVE = "objective"  # the choice that means: all rewards together

@@ -3,20 +3,20 @@ a cell. No Gradio."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardTerm
 from studio.core import Services
-from studio.diagnose.charts import OBJECTIVE, key_of, short
-from studio.diagnose.store import ALIVE, Sweep, SweepSettings, cell_calibration, check_fits, images_of
+from studio.diagnose.charts import key_of
+from studio.diagnose.store import ALIVE, Sweep, SweepSettings, cell_calibration, check_fits
 from studio.diagnose.sweeps import Sweeps
-from studio.rendering.keeping import kept_shots
-from studio.rendering.shots import Arm, Ask, Shot, one_line
+from studio.rendering.arms import Arm
+from studio.rendering.asks import Ask, one_line
+from studio.rendering.shots import Shot, kept_shots
 from studio.scales.edits import opened
 
 SHOWN = 3  # prompts of a cell whose pictures are shown
@@ -78,76 +78,11 @@ def settings_of(
     )
 
 
-# words
-
-
-def count(number: int) -> str:
-    """`1 168`, with a thin space."""
-    return f"{number:,}".replace(",", "\u2009")
-
-
-def lasting(seconds: float) -> str:
-    """`40 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def cost_words(services: Services, settings: SweepSettings) -> str:
-    """What a sweep will take here, before it starts."""
-    backbone = services.host.wait_ready()
-    scales = len(backbone.layout(settings.granularity).names)
-    images = images_of(scales, len(settings.values), settings.pairs)
-    cells = scales * len(settings.values)
-    words = (
-        f"{scales} scales × {len(settings.values)} values = {count(cells)} cells, each on {settings.pairs} "
-        f"prompts: {count(images)} pictures"
-    )
-    each = sweeps_of(services).pace.seconds(backbone.spec.name, settings.nfe)
-    if each is None:
-        return f"{words}. How long that takes on this machine is not known yet."
-    return f"{words}, about {lasting(images * each)} on this machine."
-
-
 def measure(services: Services, settings: SweepSettings) -> None:
     """Have the speed of this machine measured, where it is not known."""
     sweeps, device = sweeps_of(services), services.host.wait_ready().device.type
     loaders = {t.name: (lambda name=t.name: sweeps.load(name, device)) for t in settings.rewards}
     sweeps.pace.measure(settings.prompts[0], loaders, settings.steps)
-
-
-def status_words(sweep: Sweep | None) -> str:
-    """How a sweep stands, as plain text."""
-    if sweep is None:
-        return ""
-    cells = f"{count(sweep.done)} of {count(sweep.total)} cells"
-    if sweep.state == "queued":
-        return f"Waits for the sweep under way. {cells} are measured."
-    if sweep.state in ("running", "stopping"):
-        verb = "Measuring" if sweep.state == "running" else "Stopping after this batch"
-        images = f", {count(sweep.images)} of {count(sweep.images_total)} pictures" if sweep.images else ""
-        left = f", {lasting(sweep.seconds_left)} left" if sweep.seconds_left is not None else ""
-        return f"{verb}: {cells}{images}{left}."
-    if sweep.state == "done":
-        return f"Done: {count(sweep.total)} cells, each on {sweep.settings.pairs} prompts."
-    if sweep.state == "failed":
-        return f"Failed after {cells}. {sweep.error}"
-    return f"Stopped after {cells}. Resume goes on from there."
-
-
-def status_html(sweep: Sweep | None) -> str:
-    """The same with a bar."""
-    if sweep is None:
-        return "<div class='sweep-status'></div>"
-    done, total = sweep.done, sweep.total
-    if sweep.state in ALIVE and sweep.images_total:
-        left = sweep.images_total - sweep.images
-        done, total = sweep.total * sweep.settings.pairs - left, sweep.total * sweep.settings.pairs
-    bar = f"<progress value='{max(done, 0)}' max='{total}' aria-label='progress'></progress>"
-    words = html.escape(status_words(sweep))
-    return (
-        f"<div class='sweep-status' data-state='{sweep.state}'>{bar}<span role='status'>{words}</span></div>"
-    )
 
 
 def chosen(sweeps: Sweeps, kept: object = None) -> str | None:
@@ -157,12 +92,6 @@ def chosen(sweeps: Sweeps, kept: object = None) -> str | None:
         return str(kept)
     running = [s.id for s in known if s.state in ALIVE]
     return next(iter([*running, *(s.id for s in known)]), None)
-
-
-def views(sweep: Sweep | None) -> list[tuple[str, str]]:
-    """(words, choice) of what the heat map can show."""
-    rewards = [] if sweep is None else [(short(t.name), t.name) for t in sweep.settings.rewards]
-    return [("all rewards together", OBJECTIVE), *(rewards if len(rewards) > 1 else [])]
 
 
 # cells

@@ -11,29 +11,23 @@ from calibri.analysis.diagnose import Cell
 from calibri.backbones.layouts import GRANULARITIES
 from calibri.errors import CalibriError
 from studio.core import Services
-from studio.diagnose import form as sweepwork
+from studio.diagnose import form as sweep_form
 from studio.diagnose.charts import OBJECTIVE, cell_words, cells_by_gain, heat_figure, key_of
 from studio.diagnose.store import ALIVE, Sweep
-from studio.rendering.shots import MOST_STEPS, Shot, facts
-from studio.search.form import JUDGES, REWARDS, known_rewards
+from studio.diagnose.view import cost_words, status_html, views
+from studio.machine.rewards import JUDGES, REWARDS, known_rewards
+from studio.rendering.asks import MOST_STEPS
+from studio.rendering.shots import Shot, facts
 from studio.ui.charts import Figure
-from studio.ui.elements import (
+from studio.ui.elements import caption, chart, empty, enlarged, offers, picture, read_beside, said
+from studio.ui.errors import guard, was_cancelled
+from studio.ui.events import (
     DIRECT,
     IN_ORDER,
     QUEUED,
-    caption,
-    chart,
-    empty,
-    enlarged,
-    guard,
-    offers,
-    picture,
-    read_beside,
-    said,
     step_words,
     visitor_state,
     waiting,
-    was_cancelled,
     when_loaded,
     when_ready,
 )
@@ -59,7 +53,7 @@ def available(services: Services) -> bool:
 
 def current(services: Services, sweep_id: object) -> Sweep | None:
     """The chosen sweep, or None where none is chosen or it is gone."""
-    known = {s.id: s for s in sweepwork.sweeps_of(services).all()}
+    known = {s.id: s for s in sweep_form.sweeps_of(services).all()}
     return known.get(str(sweep_id))
 
 
@@ -67,21 +61,21 @@ def figure_of(services: Services, sweep: Sweep | None, view: str = OBJECTIVE) ->
     """The heat map of a sweep, in one of its views."""
     if sweep is None:
         return None
-    cells = sweepwork.sweeps_of(services).cells(sweep.id)
-    view = view if view in [choice for _, choice in sweepwork.views(sweep)] else OBJECTIVE
+    cells = sweep_form.sweeps_of(services).cells(sweep.id)
+    view = view if view in [choice for _, choice in views(sweep)] else OBJECTIVE
     return heat_figure(cells, sweep.note.names, sweep.settings.values, view)
 
 
 def cell_of(services: Services, sweep: Sweep, key: object) -> Cell | None:
     """The measured cell of a key, or None while it is not measured."""
-    cells = sweepwork.sweeps_of(services).cells(sweep.id)
+    cells = sweep_form.sweeps_of(services).cells(sweep.id)
     return next((c for c in cells if key_of(c.name, c.value) == key), None)
 
 
 def told(services: Services, sweep: Sweep, key: object) -> str:
     """What is known of a cell, as HTML."""
     cell = cell_of(services, sweep, key)
-    name, value = sweepwork.cell_at(sweep, key)
+    name, value = sweep_form.cell_at(sweep, key)
     return said(cell_words(cell) if cell is not None else f"{name} × {value:.2f} is not measured yet.")
 
 
@@ -93,12 +87,12 @@ def shown(shots: list[Shot]) -> list[Any]:
         changed = gr.Image(value=served(enlarged(mine.image)), label=mine.arm.title)  # type: ignore[arg-type]
         words = caption("calibrated", mine.arm.title, facts_of, mine.rewards, base.rewards)
         parts += [served(enlarged(base.image)), changed, words]  # type: ignore[arg-type]
-    return parts + [None, None, ""] * (sweepwork.SHOWN - len(shots) // 2)
+    return parts + [None, None, ""] * (sweep_form.SHOWN - len(shots) // 2)
 
 
 def places(prompts: int) -> list[Any]:
     """The row of pictures and its columns, for so many prompts."""
-    columns = [gr.Column(visible=number < prompts) for number in range(sweepwork.SHOWN)]
+    columns = [gr.Column(visible=number < prompts) for number in range(sweep_form.SHOWN)]
     return [gr.Row(visible=prompts > 0), *columns]
 
 
@@ -107,16 +101,16 @@ def state_of(services: Services, sweep_id: object) -> list[Any]:
     sweep = current(services, sweep_id)
     stop = sweep is not None and sweep.state in ALIVE
     resume = sweep is not None and sweep.state in ("interrupted", "failed")
-    words = sweepwork.status_html(sweep) if sweep is not None else empty(NO_SWEEP)
+    words = status_html(sweep) if sweep is not None else empty(NO_SWEEP)
     return [words, gr.Button(interactive=stop), gr.Button(interactive=resume)]
 
 
 def map_of(services: Services, sweep_id: object, view: str) -> list[Any]:
     """Heat map, views, cells to choose, and whether the best can be used."""
     sweep = current(services, sweep_id)
-    offered = sweepwork.views(sweep)
+    offered = views(sweep)
     asked, view = view, view if view in [choice for _, choice in offered] else OBJECTIVE
-    cells = sweepwork.sweeps_of(services).cells(sweep.id) if sweep is not None else []
+    cells = sweep_form.sweeps_of(services).cells(sweep.id) if sweep is not None else []
     return [
         figure_of(services, sweep, view),
         offers(offered, asked, view, gr.Radio),
@@ -127,7 +121,7 @@ def map_of(services: Services, sweep_id: object, view: str) -> list[Any]:
 
 def listed(services: Services) -> list[tuple[str, str]]:
     """(title, id) of all sweeps, the newest first."""
-    return [(s.title, s.id) for s in sweepwork.sweeps_of(services).all()]
+    return [(s.title, s.id) for s in sweep_form.sweeps_of(services).all()]
 
 
 def build(services: Services) -> None:
@@ -155,7 +149,7 @@ def build(services: Services) -> None:
         )  # fmt: skip
     with gr.Accordion("More settings", open=False), gr.Row():
         values = gr.Textbox(
-            sweepwork.VALUES, label="Values of the one scale", info="0 bypasses", max_lines=1, min_width=240,
+            sweep_form.VALUES, label="Values of the one scale", info="0 bypasses", max_lines=1, min_width=240,
             elem_id="sweep-values",
         )  # fmt: skip
         guidance = gr.Slider(
@@ -176,7 +170,7 @@ def build(services: Services) -> None:
     with gr.Row(equal_height=True):
         which = gr.Dropdown([], label="Sweep", scale=3, min_width=300, elem_id="sweep-which")
         view = gr.Radio(
-            sweepwork.views(None), value=OBJECTIVE, label="Difference in", scale=3, min_width=300,
+            views(None), value=OBJECTIVE, label="Difference in", scale=3, min_width=300,
             elem_id="sweep-view",
         )  # fmt: skip
     words = gr.HTML(empty(NO_SWEEP), elem_id="sweep-words")
@@ -197,7 +191,7 @@ def build(services: Services) -> None:
     seen: list[Any] = []
     columns: list[Any] = []
     with gr.Row(visible=False, elem_id="cell-pictures") as stage:
-        for number in range(1, sweepwork.SHOWN + 1):
+        for number in range(1, sweep_form.SHOWN + 1):
             with gr.Column(min_width=300) as column:
                 columns.append(column)
                 seen += [
@@ -216,10 +210,10 @@ def build(services: Services) -> None:
         if services.host.backbone is None:
             return said(NO_COST)
         try:
-            settings = sweepwork.settings_of(services, *asked)
+            settings = sweep_form.settings_of(services, *asked)
             if not services.settings.demo:
-                sweepwork.measure(services, settings)
-            return said(sweepwork.cost_words(services, settings))
+                sweep_form.measure(services, settings)
+            return said(cost_words(services, settings))
         except CalibriError as error:
             return said(str(error))
 
@@ -230,7 +224,7 @@ def build(services: Services) -> None:
 
     def tick(sweep_id: object) -> list[str]:
         """Three short texts; a part of the page is drawn again when its text changes."""
-        sweeps = sweepwork.sweeps_of(services)
+        sweeps = sweep_form.sweeps_of(services)
         sweep = current(services, sweep_id)
         done = f"{sweep.id}:{sweep.done}" if sweep is not None else ""
         return [str(sweeps.revision), f"{done}:{len(sweeps.all())}", str(sweeps.pace.revision)]
@@ -251,20 +245,20 @@ def build(services: Services) -> None:
 
     @guard
     def on_start(request: gr.Request, *asked: Any) -> Any:
-        services.organisers_only(services.username(request))
-        made = sweepwork.sweeps_of(services).start(sweepwork.settings_of(services, *asked))
+        services.rights.organisers_only(services.rights.username(request))
+        made = sweep_form.sweeps_of(services).start(sweep_form.settings_of(services, *asked))
         return gr.Dropdown(listed(services), value=made.id)
 
     @guard
     def on_stop(sweep_id: str, request: gr.Request) -> list[Any]:
-        services.organisers_only(services.username(request))
-        sweepwork.sweeps_of(services).stop(sweep_id)
+        services.rights.organisers_only(services.rights.username(request))
+        sweep_form.sweeps_of(services).stop(sweep_id)
         return state_of(services, sweep_id)
 
     @guard
     def on_resume(sweep_id: str, request: gr.Request) -> list[Any]:
-        services.organisers_only(services.username(request))
-        sweepwork.sweeps_of(services).resume(sweep_id)
+        services.rights.organisers_only(services.rights.username(request))
+        sweep_form.sweeps_of(services).resume(sweep_id)
         return state_of(services, sweep_id)
 
     start.click(on_start, form, which, **QUEUED)
@@ -275,10 +269,10 @@ def build(services: Services) -> None:
 
     @guard
     def on_click(sweep_id: str, event: gr.EventData) -> list[Any]:
-        sweep = sweepwork.sweeps_of(services).get(sweep_id)
+        sweep = sweep_form.sweeps_of(services).get(sweep_id)
         data = event._data.get("data") if isinstance(event._data, dict) else None
         chosen = key_of(data[0], float(data[1])) if isinstance(data, list) and len(data) == 2 else ""
-        sweepwork.cell_at(sweep, chosen)
+        sweep_form.cell_at(sweep, chosen)
         known = cell_of(services, sweep, chosen) is not None
         return [chosen, gr.Dropdown(value=chosen if known else None)]
 
@@ -290,12 +284,12 @@ def build(services: Services) -> None:
             services.visitors.of(visitor_id).stop("cell")
             yield [empty(NO_CELL), *places(0), *shown([])]
             return
-        sweep = sweepwork.sweeps_of(services).get(sweep_id)
+        sweep = sweep_form.sweeps_of(services).get(sweep_id)
         about_it = told(services, sweep, chosen)
-        room = places(min(sweepwork.SHOWN, sweep.settings.pairs))
+        room = places(min(sweep_form.SHOWN, sweep.settings.pairs))
         yield [about_it, *room, *shown([])]
         try:
-            shots = sweepwork.pictures(
+            shots = sweep_form.pictures(
                 services,
                 visitor_id,
                 sweep,
@@ -325,7 +319,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_best(visitor_id: object, sweep_id: str) -> str:
-        made = sweepwork.best_on_desk(services, visitor_id, sweep_id)
+        made = sweep_form.best_on_desk(services, visitor_id, sweep_id)
         return made.title
 
     best.click(on_best, [visitor, which], go, **QUEUED).success(
@@ -334,9 +328,9 @@ def build(services: Services) -> None:
 
     def ready(_: object, *asked: Any) -> list[Any]:
         spec = services.host.wait_ready().spec
-        sweeps = sweepwork.sweeps_of(services)
+        sweeps = sweep_form.sweeps_of(services)
         mine = asked if spec.name == "tabletop" else [asked[0], asked[1], spec.steps, *asked[3:]]
-        chosen = sweepwork.chosen(sweeps)
+        chosen = sweep_form.chosen(sweeps)
         return [
             gr.Slider(value=spec.steps),
             gr.Slider(value=spec.cfg or 1.0),

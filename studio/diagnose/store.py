@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from calibri.analysis.diagnose import VALUES, read_sweep
 from calibri.analysis.evaluate import pairs_of
 from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import SearchError
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardTerm
+from calibri.rewards.scoring import Pair
 from calibri.search.journal import write_atomically
-from calibri.search.records import Pair
-from studio.scales.desk import HIGHEST, LOWEST
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone

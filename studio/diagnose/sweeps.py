@@ -34,7 +34,8 @@ from studio.diagnose.store import (
     read_folder,
     write_note,
 )
-from studio.machine.host import HostCancelled, ModelHost, Priority
+from studio.machine.host import ModelHost
+from studio.machine.queue import HostCancelled, Priority
 from studio.machine.speed import Pace
 
 if TYPE_CHECKING:

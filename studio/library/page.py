@@ -8,42 +8,26 @@ from typing import Any
 import gradio as gr
 
 from calibri.errors import ArtifactError
-from studio.calibrations import Entry
-from studio.compare.comparison import Form, checked, compare
+from studio.calibrations import Entry, file_of
+from studio.compare.comparison import compare
+from studio.compare.form import Form, checked
 from studio.core import Services
-from studio.library import view as shelf
+from studio.library import view
 from studio.library.thumbnails import PROMPT, SEED
-from studio.rendering.keeping import kept_shots
-from studio.rendering.shots import (
-    LARGEST_SEED,
-    MOST_STEPS,
-    NOTHING,
-    WORDS,
-    Arm,
-    Ask,
-    Choice,
-    Shot,
-    facts,
-    shoot,
-)
+from studio.rendering.arms import NOTHING, WORDS, Arm, Choice
+from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
+from studio.rendering.shots import Shot, facts, kept_shots, shoot
 from studio.scales.edits import opened
 from studio.scales.page import SAVE_SCRIPT
-from studio.ui.elements import (
+from studio.ui.elements import caption, chart, enlarged, offers, picture, read_beside, said
+from studio.ui.errors import guard, was_cancelled
+from studio.ui.events import (
     DIRECT,
     IN_ORDER,
     QUEUED,
-    caption,
-    chart,
-    enlarged,
-    guard,
-    offers,
-    picture,
-    read_beside,
-    said,
     step_words,
     visitor_state,
     waiting,
-    was_cancelled,
     when_loaded,
     when_ready,
 )
@@ -77,8 +61,8 @@ def listed(services: Services, selected: object) -> tuple[Any, list[tuple[str, s
     """Cards, and as (words, id) what can stand beside and what lies in the trash."""
     entries = services.calibrations.entries()
     others = [("Base: all scales 1.00", BASE), *((e.title, e.id) for e in entries)]
-    trash = [(f"{e.title} ({shelf.moment(e.saved)})", e.id) for e in services.calibrations.trash()]
-    return shelf.cards(entries, services.thumbnails, selected), others, trash
+    trash = [(f"{e.title} ({view.moment(e.saved)})", e.id) for e in services.calibrations.trash()]
+    return view.cards(entries, services.thumbnails, selected), others, trash
 
 
 def drawn(services: Services, selected: object, beside: object) -> list[Any]:
@@ -99,11 +83,11 @@ def described(services: Services, selected: object, beside: object) -> list[Any]
     entry = found(services, selected)
     if entry is None:
         gone = f"There is no saved calibration {selected!r} (any more)." if selected else ""
-        return ["", said(gone) or shelf.details(None), None, ""]
+        return ["", said(gone) or view.details(None), None, ""]
     other = found(services, beside)
     beside_it = other.calibration if other is not None else None
-    figure, remark = shelf.vectors(entry.calibration, beside_it, services.host.backbone)
-    return [entry.title, shelf.details(entry), figure, said(remark)]
+    figure, remark = view.vectors(entry.calibration, beside_it, services.host.backbone)
+    return [entry.title, view.details(entry), figure, said(remark)]
 
 
 def arm_of(services: Services, entry: Entry | None) -> Arm:
@@ -181,14 +165,14 @@ def build(services: Services) -> None:
         )  # fmt: skip
     told = gr.HTML("", elem_id="library-told")
     cards = gr.HTML(
-        shelf.cards(store.entries(), services.thumbnails),
+        view.cards(store.entries(), services.thumbnails),
         js_on_load=read_beside(__file__, "library.js"),
         apply_default_css=False,
         elem_id="library-cards",
     )
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            about = gr.HTML(shelf.details(None), elem_id="library-about")
+            about = gr.HTML(view.details(None), elem_id="library-about")
         with gr.Column(scale=2, min_width=300):
             with gr.Row(equal_height=True):
                 title = gr.Textbox(
@@ -309,7 +293,7 @@ def build(services: Services) -> None:
     outputs = [selected, told, undo, gone, *kept, *facts_of]
 
     def allowed(request: gr.Request) -> None:
-        services.organisers_only(services.username(request))
+        services.rights.organisers_only(services.rights.username(request))
 
     @guard
     def on_rename(entry_id: str, other: str, name: str, request: gr.Request) -> list[Any]:
@@ -343,9 +327,9 @@ def build(services: Services) -> None:
     @guard
     def on_import(paths: list[str] | None, entry_id: str, other: str, request: gr.Request) -> list[Any]:
         allowed(request)
-        came, refused = shelf.take_in(store, paths or [])
+        came, refused = view.take_in(store, paths or [])
         last = came[-1].id if came else entry_id
-        return changed(last, other, shelf.import_words(came, refused))
+        return changed(last, other, view.import_words(came, refused))
 
     gr.on([rename.click, title.submit], on_rename, [selected, beside, title], outputs, **QUEUED)
     copy.click(on_copy, [selected, beside], outputs, **QUEUED)
@@ -358,7 +342,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_export(entry_id: str) -> list[str]:
-        return list(shelf.file_of(needed(services, entry_id)))
+        return list(file_of(needed(services, entry_id)))
 
     @guard
     def on_open(visitor_id: object, entry_id: str) -> str:

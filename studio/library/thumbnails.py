@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from calibri.errors import CalibriError
 from studio.calibrations import CalibrationStore
-from studio.machine.host import ModelHost, Priority
+from studio.machine.host import ModelHost
+from studio.machine.queue import Priority
 from studio.machine.render_cache import Kept, RenderCache
 
 if TYPE_CHECKING:

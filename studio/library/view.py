@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from calibri.backbones.layouts import GRANULARITIES
-from calibri.calibration.artifact import LARGEST_FILE, Calibration, Member
+from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import ArtifactError, CalibriError, LayoutError
 from calibri.interval import Interval
-from studio.calibrations import CalibrationStore, Entry
+from calibri.words import signed
+from studio.calibrations import CalibrationStore, Entry, read_file
 from studio.library.thumbnails import Thumbnails
-from studio.scales.desk import HIGHEST, LOWEST
-from studio.ui.charts import Figure, signed, vector_figure
+from studio.ui.charts import Figure, vector_figure
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -198,28 +198,6 @@ def vectors(first: Calibration, second: Calibration | None, backbone: Backbone |
 
 
 # files
-
-
-def file_of(entry: Entry) -> tuple[str, str]:
-    """The calibration as a file: its name and its text."""
-    stem = "".join(c if c.isalnum() else "-" for c in entry.title.lower()).strip("-")[:60]
-    return f"{stem or 'calibration'}.json", entry.calibration.to_json()
-
-
-def read_file(path: Path) -> Calibration:
-    """A calibration that came as a file. Raises ArtifactError without the path."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ArtifactError(f"larger than {LARGEST_FILE // 2**20} MB, so no calibration")
-        made = Calibration.from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArtifactError(error.strerror or "it cannot be read") from error
-    except UnicodeDecodeError as error:
-        raise ArtifactError("not a text file") from error
-    far = next((s for m in made.members for s in m.scales if not LOWEST <= s <= HIGHEST), None)
-    if far is not None:
-        raise ArtifactError(f"expected scales from {LOWEST:g} to {HIGHEST:g}, came {far:g}")
-    return made if made.title.strip() else made.model_copy(update={"title": path.stem[:60]})
 
 
 def take_in(store: CalibrationStore, paths: Sequence[str | Path]) -> tuple[list[Entry], list[str]]:

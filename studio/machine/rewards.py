@@ -1,5 +1,4 @@
-"""Rewards and judges for the pictures that people look at: loaded once, in the background, and left out
-where absent."""
+"""Rewards and judges: which there are, and those in memory, each loaded once."""
 
 from __future__ import annotations
 
@@ -13,16 +12,36 @@ from calibri.errors import CalibriError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from calibri.rewards.base import Reward
+
 log = logging.getLogger(__name__)
 
 #: Shown under pictures of this backbone, in this order. Other backbones: rewards that were chosen by name.
 SHOWN_FOR = {"tabletop": ("tabletop-align", "tabletop-quality", "tabletop-judge", "tabletop-facts")}
+
+JUDGES = ("tabletop-judge", "tabletop-facts")  # reported at the end of a search that did not optimise them
+REWARDS = ("tabletop-align", "tabletop-quality", "tabletop-keep:2")
 
 
 def _load(name: str) -> Any:
     from calibri.rewards.base import load_reward  # torch
 
     return load_reward(name)
+
+
+class RewardModels:
+    """Rewards for searches and sweeps, each loaded once on each device."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[str, str], Reward] = {}
+
+    def load(self, name: str, device: str) -> Reward:
+        """The reward of that name. Raises RewardError."""
+        from calibri.rewards.base import load_reward  # torch
+
+        if (name, device) not in self._loaded:
+            self._loaded[name, device] = load_reward(name, device)
+        return self._loaded[name, device]
 
 
 class Scorer:
@@ -65,3 +84,16 @@ class Scorer:
                 for row, value in zip(rows, reward.score(list(images), list(prompts))):
                     row[short] = float(value)
         return rows
+
+
+def known_rewards() -> list[str]:
+    """What the field for rewards offers."""
+    from calibri.rewards.base import known_rewards as known
+
+    names = list(known())
+    return [*dict.fromkeys([*(n for n in REWARDS), *names])]
+
+
+def rewards_shown(backbone: str) -> Sequence[str]:
+    """Rewards that a measurement of the speed scores with."""
+    return [name for name in SHOWN_FOR.get(backbone, ()) if name not in JUDGES]

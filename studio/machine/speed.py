@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from calibri.errors import CalibriError
-from studio.machine.host import ModelHost, Priority
+from studio.machine.host import ModelHost
+from studio.machine.queue import Priority
 
 log = logging.getLogger(__name__)
 

@@ -11,38 +11,15 @@ import gradio as gr
 from calibri.errors import StudyError
 from studio.core import Services
 from studio.quick_vote.votes import Contender, Offer, offer, standing, vote
-from studio.rendering import first_visit as firstvisit
-from studio.rendering.shots import (
-    DESK,
-    KINDS,
-    WORDS,
-    Arm,
-    Ask,
-    Comparison,
-    Shot,
-    arm,
-    choices,
-    dice,
-    guidance_of,
-    shoot_all,
-)
-from studio.studies.results import charts as charts_votes
+from studio.rendering import first_visit
+from studio.rendering.arms import DESK, KINDS, WORDS, Arm, arm, choices
+from studio.rendering.asks import Ask, dice
+from studio.rendering.shots import Comparison, Shot, guidance_of, shoot_all
+from studio.studies.results import charts
 from studio.studies.results.analysis import headline
-from studio.ui.elements import (
-    IN_ORDER,
-    SHOWN,
-    chart,
-    empty,
-    enlarged,
-    guard,
-    hint,
-    read_beside,
-    step_words,
-    visitor_state,
-    waiting,
-    when_loaded,
-    when_switched,
-)
+from studio.ui.elements import SHOWN, chart, empty, enlarged, hint, read_beside
+from studio.ui.errors import guard
+from studio.ui.events import IN_ORDER, step_words, visitor_state, waiting, when_loaded, when_switched
 from studio.ui.picture_files import served
 
 TITLE, PATH = "Quick vote", "/quick"
@@ -141,7 +118,7 @@ def score(services: Services) -> tuple[str, Any]:
     lines = "".join(
         f"<div>{html.escape(headline(t))}</div>" for t in analysis.tables["preference"] if t.tally.total
     )
-    return hint(lines), charts_votes.forest(analysis, "preference", met_only=True)
+    return hint(lines), charts.forest(analysis, "preference", met_only=True)
 
 
 def build(services: Services) -> None:
@@ -151,7 +128,7 @@ def build(services: Services) -> None:
     gr.HTML(f"<div class='lead'>{LEAD}</div>", js_on_load=read_beside(__file__, "quick.js"))
     with gr.Row(equal_height=True):
         prompt = gr.Textbox(
-            firstvisit.examples()[0], label="Prompt", scale=6, min_width=240, elem_id="quick-prompt"
+            first_visit.examples()[0], label="Prompt", scale=6, min_width=240, elem_id="quick-prompt"
         )
         run = gr.Button(
             "Render",

@@ -1,108 +1,27 @@
-"""What is compared: base, calibrated, ensemble. From a choice on a page to pictures with what is known of
-them. No Gradio."""
+"""Shots: pictures of arms, rendered or read from the disk, with what is known of them. No Gradio."""
 
 from __future__ import annotations
 
-import random
+import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from calibri.errors import RenderError
-from studio.machine.host import Priority
+from studio.core import Services
+from studio.machine.queue import Priority
+from studio.machine.render_cache import Kept, RenderCache
+from studio.rendering.arms import WORDS, Arm, Choice, short_title
+from studio.rendering.asks import Ask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from calibri.calibration.artifact import Calibration
-    from studio.core import Services
-    from studio.scales.desk import Desk
 
-ArmKind = Literal["base", "calibrated", "ensemble"]
-KINDS: tuple[ArmKind, ...] = ("base", "calibrated", "ensemble")
-WORDS = {"base": "Base", "calibrated": "Calibrated", "ensemble": "Ensemble"}
+log = logging.getLogger(__name__)
 
-DESK = "desk"  # the choice that means: the scales on this visitor's desk
-NOTHING = ""  # the choice that means: no such arm
-EMPTY_DESK = "Your desk is empty. Move a slider on the page Scales first."
-LONGEST_PROMPT = 400
-MOST_STEPS = 100
-LARGEST_SEED = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What a visitor wants to see. `steps`: sampling steps; `guidance` 1 means none; `width` and `height` in
-    pixels, None for the backbone's own."""
-
-    prompt: str
-    seed: int
-    steps: int
-    guidance: float = 1.0
-    width: int | None = None
-    height: int | None = None
-
-    @classmethod
-    def checked(cls, prompt: object, seed: object, steps: object, guidance: object = 1.0) -> Ask:
-        """From what a page sent. Raises RenderError with the field's name and what was expected."""
-        problems = problems_of(prompt, seed, steps, guidance)
-        if problems:
-            raise RenderError(" ".join(problems.values()))
-        return cls(one_line(prompt), int(seed), int(steps), float(guidance))  # type: ignore[call-overload]
-
-
-def one_line(prompt: object) -> str:
-    """A prompt without line breaks and doubled spaces."""
-    return " ".join(str(prompt).split())
-
-
-def problems_of(prompt: object, seed: object, steps: object, guidance: object = 1.0) -> dict[str, str]:
-    """Field → sentence, for every field that cannot be rendered."""
-    problems = {}
-    if not isinstance(prompt, str) or not prompt.strip():
-        problems["prompt"] = "Type what the picture should show."
-    elif len(prompt) > LONGEST_PROMPT:
-        problems["prompt"] = f"The prompt has {len(prompt)} characters; {LONGEST_PROMPT} are the most."
-    if not is_whole(seed, 0, LARGEST_SEED):
-        problems["seed"] = f"The seed is a whole number from 0 to {LARGEST_SEED}."
-    if not is_whole(steps, 1, MOST_STEPS):
-        problems["steps"] = f"Steps are a whole number from 1 to {MOST_STEPS}."
-    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 1.0 <= guidance <= 20.0:
-        problems["guidance"] = "Guidance is a number from 1 (none) to 20."
-    return problems
-
-
-def is_whole(value: object, low: int, high: int) -> bool:
-    """Whether this is a whole number of that range, as an int or as a float that a page sent."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and value == value
-        and low <= value <= high
-        and int(value) == value
-    )
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An arm as a visitor chose it. `what`: a kind (then the studio's first of that kind), DESK, NOTHING, or
-    the id of a calibration. `steps` and `guidance` of its own; None: as for all arms."""
-
-    what: str
-    steps: int | None = None
-    guidance: float | None = None
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One thing to compare. Without a calibration it is the base; `missing` says in words why there is
-    nothing to render."""
-
-    kind: ArmKind
-    title: str
-    calibration: Calibration | None = None
-    missing: str = ""
+RENDERS = "renders"  # in the data folder
 
 
 @dataclass(frozen=True)
@@ -138,60 +57,6 @@ class Comparison:
     def rows(self) -> list[list[Shot]]:
         """One list of shots for every prompt and seed."""
         return [self.shots, *self.more]
-
-
-def dice() -> int:
-    """A seed nobody chose."""
-    return random.SystemRandom().randrange(100_000)
-
-
-def calibration_of_desk(desk: Desk, backbone: str, title: str = "Your desk") -> Calibration:
-    """The desk as a calibration, with all its members."""
-    from calibri.calibration.artifact import Calibration
-
-    return Calibration(
-        title=title,
-        backbone=backbone,
-        granularity=desk.layout.granularity,
-        names=desk.layout.names,
-        members=desk.members,
-        found={"by": "hand, on the mixing desk"},
-    )
-
-
-def choices(services: Services, kind: ArmKind, granularity: str) -> list[tuple[str, str]]:
-    """(title, id) of the saved calibrations that can stand for this arm, the studio's own first."""
-    backbone = services.host.status.backbone
-    return [
-        (entry.title, entry.id)
-        for entry in services.calibrations.entries()
-        if entry.calibration.granularity == granularity
-        and entry.calibration.is_ensemble == (kind == "ensemble")
-        and entry.calibration.backbone == backbone
-    ]
-
-
-def arm(services: Services, kind: ArmKind, granularity: str, choice: str | None, desk: Desk | None) -> Arm:
-    """The arm for a choice: an id of `choices`, DESK, or None for the first that there is."""
-    if kind == "base":
-        return Arm("base", WORDS["base"])
-    if choice == DESK:
-        if desk is None:
-            return Arm(kind, WORDS[kind], missing=EMPTY_DESK)
-        return Arm(kind, "Your desk", calibration_of_desk(desk, services.host.status.backbone))
-    offered = choices(services, kind, granularity)
-    if choice is None or choice not in [entry_id for _, entry_id in offered]:
-        if not offered:
-            what = "ensemble" if kind == "ensemble" else "calibration"
-            return Arm(
-                kind,
-                WORDS[kind],
-                missing=f"No {what} of this backbone is saved at {granularity} granularity yet. "
-                "A search makes one; another granularity may have one.",
-            )
-        choice = offered[0][1]
-    entry = services.calibrations.get(choice)
-    return Arm(kind, WORDS[kind], entry.calibration)
 
 
 def shoot(
@@ -257,11 +122,6 @@ def _combines(calibration: Calibration | None) -> bool:
     return calibration is not None and calibration.is_ensemble
 
 
-def short_title(calibration: Calibration) -> str:
-    """The first part of a title: a search writes its rewards behind a comma."""
-    return calibration.title.partition(",")[0].strip()[:48]
-
-
 def facts(shot: Shot) -> list[str]:
     """What stands under a picture, besides rewards."""
     if shot.image is None:
@@ -279,10 +139,64 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def word_hint(services: Services, prompt: str) -> str:
-    """What to say of words that the embedded world does not know. Empty for other backbones."""
-    if services.host.status.backbone != "tabletop":
-        return ""
-    from calibri.tabletop.prompts import hint
+def name_of(shot: Shot) -> str:
+    """An arm in words: `Base`, `Calibrated: Bent`."""
+    title = WORDS[shot.arm.kind] if shot.arm.title != "Nothing" else shot.arm.title
+    named = short_title(shot.arm.calibration) if shot.arm.calibration is not None else ""
+    return f"{title}: {named}" if named and named != title else title
 
-    return hint(prompt) or ""
+
+def cache_of(services: Services) -> RenderCache:
+    return RenderCache(services.settings.data / RENDERS)
+
+
+def kept_shots(
+    services: Services,
+    wanted: Sequence[tuple[Arm, Ask]],
+    *,
+    score: bool = True,
+    on_step: Callable[..., None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+    on_wait: Callable[[int, str], None] | None = None,
+) -> list[Shot]:
+    """As shoot_all, in the order of `wanted`; what was rendered before is read, the rest rendered and kept.
+
+    Only for what cannot grow without end: fixed prompts, cells of a sweep.
+    """
+    backbone = services.host.wait_ready(cancel=cancel, on_wait=on_wait)
+    cache = cache_of(services)
+    keys = [
+        ""
+        if arm.missing
+        else RenderCache.key(
+            backbone.fingerprint, ask.prompt, ask.seed, ask.steps, arm.calibration, ask.guidance
+        )
+        for arm, ask in wanted
+    ]
+    found = {key: cache.get(key) if key else None for key in keys}
+    missing = {key: pair for key, pair in zip(keys, wanted) if key and found[key] is None}
+    if missing:
+        shots = shoot_all(
+            services, list(missing.values()), score=False, on_step=on_step, cancel=cancel, on_wait=on_wait
+        )
+        for key, shot in zip(missing, shots):
+            assert shot.image is not None
+            found[key] = kept = Kept(shot.image, shot.nfe, shot.seconds)
+            try:
+                cache.put(key, kept)
+            except OSError as error:
+                log.warning("a picture could not be kept: %s", error.strerror)
+    made = []
+    for key, (arm, ask) in zip(keys, wanted):
+        kept_one = found[key]
+        if kept_one is None:
+            made.append(Shot(arm, ask))
+        else:
+            made.append(Shot(arm, ask, kept_one.image, kept_one.nfe, kept_one.seconds))
+    shown = [i for i, shot in enumerate(made) if shot.image is not None]
+    if score and shown:
+        images, prompts = [made[i].image for i in shown], [made[i].ask.prompt for i in shown]
+        rows = services.scorer.score(backbone.spec.name, images, prompts)  # type: ignore[arg-type]
+        for i, row in zip(shown, rows):
+            made[i] = replace(made[i], rewards=row)
+    return made

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from calibri.backbones.layouts import Layout
-from calibri.calibration.artifact import Member
+from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.scale_names import HIGHEST, LOWEST, group_of, layer_of, stream_of, words_for
 from calibri.errors import LayoutError
 
 NEUTRAL = 1.0
-LOWEST, HIGHEST = -4.0, 4.0  # beyond this a picture is noise; a typing error is likelier than a wish
 HEAVIEST = 20.0  # of a member's output weight, either way
 MOST_MEMBERS = 8
 HISTORY = 100
@@ -67,6 +67,17 @@ class Desk:
     @property
     def is_ensemble(self) -> bool:
         return len(self.members) > 1
+
+    def calibration(self, backbone: str, title: str = "Your desk") -> Calibration:
+        """The desk as a calibration, with all its members."""
+        return Calibration(
+            title=title,
+            backbone=backbone,
+            granularity=self.layout.granularity,
+            names=self.layout.names,
+            members=self.members,
+            found={"by": "hand, on the mixing desk"},
+        )
 
     # the vector in hand
 
@@ -164,42 +175,6 @@ class Desk:
     def _carried(self, member: Member, layout: Layout) -> Member:
         vector = tuple(float(v) for v in self.layout.convert(member.scales, layout))
         return member.model_copy(update={"scales": vector})
-
-
-def group_of(name: str) -> str:
-    """The block a scale belongs to: `double.3.img.attn` → `double.3`."""
-    return ".".join(name.split(".")[:2])
-
-
-def layer_of(name: str) -> str:
-    """`attn`, `attn2`, `mlp`, `fused`, or `block` where a scale drives a whole block."""
-    parts = name.split(".")
-    if len(parts) > 2:
-        return parts[-1]
-    return "fused" if parts[0] == "single" else "block"
-
-
-def stream_of(name: str) -> str:
-    """`img`, `txt`, or `joint` where one scale drives both streams."""
-    parts = name.split(".")
-    return parts[2] if len(parts) > 3 else "joint"
-
-
-LAYER_WORDS = {
-    "attn": "attention",
-    "attn2": "second attention",
-    "mlp": "MLP",
-    "fused": "attention and MLP, fused",
-    "block": "the whole block",
-}
-STREAM_WORDS = {"img": "image stream", "txt": "text stream", "joint": "both streams"}
-
-
-def words_for(name: str) -> str:
-    """A scale in words: `double.3.img.attn` → `double block 3: attention, image stream`."""
-    parts = name.split(".")
-    block = f"{parts[0]} block {parts[1]}" if len(parts) > 1 else name
-    return f"{block}: {LAYER_WORDS.get(layer_of(name), layer_of(name))}, {STREAM_WORDS[stream_of(name)]}"
 
 
 def strips(layout: Layout) -> list[dict[str, str]]:

@@ -11,7 +11,9 @@ from calibri.calibration.artifact import Calibration
 from calibri.calibration.vector_text import parse_vector
 from calibri.errors import ArtifactError, LayoutError
 from studio.core import Services
-from studio.rendering.shots import Arm, ArmKind, Ask, Shot, calibration_of_desk, shoot
+from studio.rendering.arms import Arm, ArmKind
+from studio.rendering.asks import Ask
+from studio.rendering.shots import Shot, shoot
 from studio.scales.desk import Desk, checked, strips
 from studio.visitors import Visitor
 
@@ -140,7 +142,7 @@ def preview(
     desk = desk_of(services, place)
     name = services.host.status.backbone
     kind: ArmKind = "ensemble" if desk.is_ensemble else "calibrated"
-    mine = Arm(kind, "Your scales", calibration_of_desk(desk, name))
+    mine = Arm(kind, "Your scales", desk.calibration(name))
     kept = place.base
     fresh = kept is None or kept[0] != (ask, name)
     arms = [Arm("base", "Base"), mine] if fresh else [mine]
@@ -200,11 +202,11 @@ def kept(services: Services, visitor: object, title: str, alone: bool = False) -
     if alone:
         member = desk.member.model_copy(update={"weight": 1.0, "condition": "positive"})
         desk = Desk(desk.layout, (member,))
-    return calibration_of_desk(desk, services.host.status.backbone, title.strip())
+    return desk.calibration(services.host.status.backbone, title.strip())
 
 
 def file_of(desk: Desk, backbone: str, title: str) -> tuple[str, str]:
     """The desk with all its members as a calibration file: its name and its text."""
-    calibration = calibration_of_desk(desk, backbone, title.strip() or "From the mixing desk")
+    calibration = desk.calibration(backbone, title.strip() or "From the mixing desk")
     stem = "".join(c if c.isalnum() else "-" for c in calibration.title.lower()).strip("-")[:60]
     return f"{stem or 'calibration'}.json", calibration.to_json()

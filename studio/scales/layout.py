@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 
 from calibri.backbones.layouts import GRANULARITIES
-from studio.rendering.shots import LARGEST_SEED, MOST_STEPS, Ask
+from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
 from studio.scales.desk import HEAVIEST
 from studio.scales.view import CONDITIONS, DESK_HTML, TOOLS, summary
-from studio.ui.elements import Scripted, caption, chart, picture, read_beside, visitor_state
+from studio.ui.elements import Scripted, caption, chart, picture, read_beside
+from studio.ui.events import visitor_state
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import gradio as gr
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import ArtifactError
+from studio.calibrations import read_file
 from studio.core import Services
-from studio.library.view import read_file
-from studio.rendering import first_visit as firstvisit
-from studio.rendering.shots import Ask, Shot, dice, facts
+from studio.rendering import first_visit
+from studio.rendering.asks import Ask, dice
+from studio.rendering.shots import Shot, facts
 from studio.scales.desk import Desk, checked, strips
 from studio.scales.edits import (
     RANGE,
@@ -34,19 +35,9 @@ from studio.scales.edits import (
 )
 from studio.scales.layout import Page, lay_out
 from studio.scales.view import SAVE_SCRIPT, beside_choices, drawn, figure_of, saved_choices
-from studio.ui.elements import (
-    DIRECT,
-    IN_ORDER,
-    QUEUED,
-    caption,
-    enlarged,
-    guard,
-    step_words,
-    waiting,
-    was_cancelled,
-    when_loaded,
-    when_ready,
-)
+from studio.ui.elements import caption, enlarged
+from studio.ui.errors import guard, was_cancelled
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, step_words, waiting, when_loaded, when_ready
 from studio.ui.picture_files import served
 from studio.visitors import Visitor
 
@@ -92,8 +83,8 @@ def seen(base: Shot, mine: Shot) -> list[Any]:
 
 def build(services: Services) -> None:
     """Lay out the page inside the current Blocks."""
-    first = firstvisit.opening(services.assets)
-    page = lay_out(first.ask if first else Ask(firstvisit.examples()[0], 3, 8))
+    first = first_visit.opening(services.assets)
+    page = lay_out(first.ask if first else Ask(first_visit.examples()[0], 3, 8))
     visitor, after = page.visitor, page.after
 
     def follow(
@@ -247,7 +238,7 @@ def _files(services: Services, page: Page) -> None:
     def saving(alone: bool) -> Callable[..., list[Any]]:
         @guard
         def on_save(visitor_id: object, name: str, request: gr.Request) -> list[Any]:
-            services.organisers_only(services.username(request))
+            services.rights.organisers_only(services.rights.username(request))
             entry = services.calibrations.save(kept(services, visitor_id, name, alone))
             gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
             return [

@@ -9,10 +9,11 @@ import gradio as gr
 
 from calibri.calibration.artifact import Member
 from calibri.calibration.vector_text import format_vector
+from calibri.words import signed
 from studio.core import Services
 from studio.scales.desk import MOST_MEMBERS, Desk
 from studio.scales.edits import BASE, beside, desk_value
-from studio.ui.charts import signed, vector_figure
+from studio.ui.charts import vector_figure
 from studio.visitors import Visitor
 
 IDLE = "Drag a slider; double-click resets it; hold Shift and drag to draw a curve."

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.scales.desk import layer_of, words_for
+from calibri.calibration.scale_names import layer_of, words_for
 from studio.ui.charts import DIVERGING, SCALE_RANGE, Figure, layout
 from studio.ui.theme import ATTENTION, BASE, CALIBRATED, ENSEMBLE, FUSED, LAYER_COLOURS, MLP
 

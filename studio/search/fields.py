@@ -10,8 +10,9 @@ import gradio as gr
 from calibri.backbones.layouts import GRANULARITIES
 from calibri.search.config import PRESETS
 from studio.core import Services
-from studio.rendering.shots import LARGEST_SEED
-from studio.search.form import MEMBERS, Form, known_rewards, starts
+from studio.machine.rewards import known_rewards
+from studio.rendering.asks import LARGEST_SEED
+from studio.search.form import MEMBERS, Form, starts
 
 
 def form_fields(services: Services, usual: Form) -> tuple[list[Any], gr.UploadButton]:

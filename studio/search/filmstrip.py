@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import CalibriError
-from studio.machine.host import ModelHost, Priority
+from studio.machine.host import ModelHost
+from studio.machine.queue import Priority
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
-from calibri.search.config import PRESETS, Budget, RewardTerm, SearchConfig
+from calibri.rewards.base import RewardTerm
+from calibri.search.config import PRESETS, Budget, SearchConfig
 from calibri.search.prompts import search_prompts, split_prompts
 from calibri.search.space import Start, calibration_start, ensemble_start, guidance_start, plain_start
 from studio.core import Services
-from studio.machine.rewards import SHOWN_FOR
-from studio.rendering.shots import DESK, LARGEST_SEED, MOST_STEPS, calibration_of_desk, is_whole
+from studio.machine.rewards import JUDGES, REWARDS, SHOWN_FOR
+from studio.rendering.arms import DESK
+from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, is_whole
 from studio.scales.edits import desk_of, opened
 from studio.search.jobs import SearchJobs
 
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 
 BASE_START = ""  # the choice that means: all scales 1
 SWEEP = "sweep:"  # in front of a sweep's id
-JUDGES = ("tabletop-judge", "tabletop-facts")
-REWARDS = ("tabletop-align", "tabletop-quality", "tabletop-keep:2")
 IMAGES = 1500
 MOST_IMAGES = 10_000_000
 MOST_PROMPTS = 5000
+MOST_IMAGES_OF_A_PROGRAM = 1_000_000
 
 #: What is searched: words, and the members' conditions where they are not those of the start.
 MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -73,14 +73,6 @@ def default_form(backbone: str, steps: int = 8) -> Form:
     if backbone == "tabletop":
         return Form()
     return Form(rewards=(), judges=(), steps=steps)
-
-
-def known_rewards() -> list[str]:
-    """What the field for rewards offers."""
-    from calibri.rewards.base import known_rewards as known
-
-    names = list(known())
-    return [*dict.fromkeys([*(n for n in REWARDS), *names])]
 
 
 def starts(services: Services) -> list[tuple[str, str]]:
@@ -206,7 +198,7 @@ def _start(services: Services, visitor: object, form: Form, backbone: Backbone, 
     else:
         if choice == DESK:
             desk = desk_of(services, services.visitors.of(visitor))
-            found, words = calibration_of_desk(desk, backbone.spec.name), "a desk"
+            found, words = desk.calibration(backbone.spec.name), "a desk"
         elif choice.startswith(SWEEP):
             sweeps = getattr(services, "sweeps", None)
             if sweeps is None:
@@ -278,6 +270,74 @@ def chosen(jobs: SearchJobs, kept: object) -> tuple[str | None, list[str]]:
     return next(iter([*running, *known]), None), []
 
 
-def rewards_shown(backbone: str) -> Sequence[str]:
-    """Rewards that a measurement of the speed scores with."""
-    return [name for name in SHOWN_FOR.get(backbone, ()) if name not in JUDGES]
+# the same from a program
+
+
+def read_search(
+    services: Services,
+    granularity: object,
+    rewards: object,
+    steps: object,
+    images: object,
+    seed: object,
+    prompts: object,
+) -> tuple[SearchConfig, Budget]:
+    """The search that a program asks for, on the loaded backbone, and its budget.
+
+    Raises SearchError that names the argument which does not fit.
+    """
+    if not is_whole(images, 1, MOST_IMAGES_OF_A_PROGRAM):
+        raise SearchError(
+            f"images: expected a whole number from 1 to {MOST_IMAGES_OF_A_PROGRAM}, came {images!r}."
+        )
+    if not is_whole(seed, 0, LARGEST_SEED):
+        raise SearchError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, came {seed!r}.")
+    if not is_whole(steps, 1, 100):
+        raise SearchError(f"steps: expected a whole number from 1 to 100, came {steps!r}.")
+    spec = services.host.wait_ready().spec
+    judges = [name for name in JUDGES if name in SHOWN_FOR.get(spec.name, ())]
+    terms = tuple(RewardTerm.parse(word) for word in read_texts("rewards", rewards, 32))
+    config = SearchConfig.make(
+        backbone=spec.name,
+        granularity=granularity,
+        rewards=terms,
+        judges=tuple(name for name in judges if name not in {term.name for term in terms}),
+        steps=int(steps),  # type: ignore[call-overload]
+        guidance=spec.cfg,
+        seed=int(seed),  # type: ignore[call-overload]
+        batch_size=services.settings.batch_size,
+        **read_prompts(spec.name, prompts),
+    )
+    check_rewards(config)
+    return config, Budget(images=int(images))  # type: ignore[call-overload]
+
+
+def read_texts(name: str, value: object, most: int) -> list[str]:
+    """A list of different texts as a program sent it."""
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
+        raise SearchError(f"{name}: expected a list of texts.")
+    if len(value) > most:
+        raise SearchError(f"{name}: expected at most {most} texts, came {len(value)}.")
+    return list(dict.fromkeys(" ".join(v.split()) for v in value))
+
+
+def read_prompts(backbone: str, prompts: object) -> dict[str, tuple[str, ...]]:
+    """Prompts to search, validate and judge on; none given: the embedded world's own."""
+    if prompts == [] and backbone == "tabletop":
+        return search_prompts(None, None, backbone)
+    if prompts == []:
+        raise SearchError(f"prompts: expected at least 10 that suit {backbone}.")
+    try:
+        return split_prompts(read_texts("prompts", prompts, MOST_PROMPTS))
+    except SearchError as error:
+        raise SearchError(f"prompts: {str(error).removeprefix('prompts: ')}") from error
+
+
+def check_rewards(config: SearchConfig) -> None:
+    """Raises SearchError for a reward that is not known, before the search is in the queue."""
+    from calibri.rewards.base import known_rewards  # numpy
+
+    unknown = [term.name for term in config.rewards if term.name not in known_rewards()]
+    if unknown:
+        known = ", ".join(known_rewards())
+        raise SearchError(f"rewards: there is no reward {unknown[0]!r}; expected some of {known}.")

@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.calibration.artifact import Calibration
-from calibri.commands.live import duration
 from calibri.errors import CalibriError, SearchError
 from calibri.rewards.scoring import SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import RunFolder
 from calibri.search.records import GenerationRecord, Record
-from studio.machine.host import HostCancelled, ModelHost, Priority
+from calibri.words import grouped, long_duration
+from studio.machine.host import ModelHost
+from studio.machine.queue import HostCancelled, Priority
+from studio.machine.rewards import RewardModels
 from studio.machine.speed import Pace
 from studio.search.filmstrip import Filmstrip
-from studio.search.runs import Run, RunStore, grouped
+from studio.search.runs import Run, RunStore
 from studio.search.status import ALIVE, Job, JobStatus, State, state_of, status_of
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
-    from calibri.rewards.base import Reward
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +51,10 @@ class SearchJobs:
         self.store = RunStore(folder, assets / "runs")
         self.pace = Pace(host)
         self.film = Filmstrip(host)
+        self.rewards = RewardModels()
         self._jobs: dict[str, Job] = {}
         self._turns = threading.Condition()
         self._line: list[str] = []  # ids that wait for their turn; the first one has it
-        self._rewards: dict[tuple[str, str], Reward] = {}
         self._revision = 0
         self._closed = False
         # Long journals take a second or more: they are read before somebody opens the page.
@@ -93,7 +94,7 @@ class SearchJobs:
             except SearchError:
                 continue  # its folder was just removed
             limit = f" of {grouped(status.images_limit)}" if status.images_limit else ""
-            left = f", {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+            left = f", {long_duration(status.seconds_left)} left" if status.seconds_left is not None else ""
             verb = "judging" if job.judging else "searching"
             parts.append(f"{verb}: {status.title}, {grouped(status.images)}{limit} images{left}")
         for state, words in (("paused", "paused"), ("queued", "in the queue")):
@@ -192,14 +193,6 @@ class SearchJobs:
         self.store.refresh(now=True)
         return self.status(run_id)
 
-    def reward(self, name: str, device: str) -> Reward:
-        """The reward of that name, loaded once. Raises RewardError."""
-        from calibri.rewards.base import load_reward  # torch
-
-        if (name, device) not in self._rewards:
-            self._rewards[name, device] = load_reward(name, device)
-        return self._rewards[name, device]
-
     def close(self) -> None:
         """Leave every search after the batch under way, to be resumed at the next start."""
         with self._turns:
@@ -294,7 +287,7 @@ class SearchJobs:
         check_fits(config, backbone)
         names = dict.fromkeys([term.name for term in config.rewards] + list(config.judges))
         device = backbone.device.type
-        rewards: dict[str, Any] = {name: self.reward(name, device) for name in names}
+        rewards: dict[str, Any] = {name: self.rewards.load(name, device) for name in names}
         return run_search(
             None,
             run.folder,

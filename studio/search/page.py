@@ -12,11 +12,13 @@ import gradio as gr
 
 from calibri.errors import CalibriError, SearchError
 from calibri.search.config import Budget
-from studio.compare import comparison as comparing
+from studio.compare import comparison
+from studio.compare import form as compare_form
 from studio.core import Services
-from studio.rendering.shots import DESK, NOTHING, Choice
+from studio.machine.rewards import rewards_shown
+from studio.rendering.arms import DESK, NOTHING, Choice
 from studio.scales.edits import opened
-from studio.search import charts as charts_search
+from studio.search import charts
 from studio.search.fields import form_fields
 from studio.search.form import (
     IMAGES,
@@ -26,21 +28,17 @@ from studio.search.form import (
     config_of,
     cost_of,
     default_form,
-    rewards_shown,
     start_file,
     starts,
 )
 from studio.search.jobs import SearchJobs
 from studio.search.view import card, choice_words, cost_words, settings_table, story, strip_html, table
-from studio.ui.elements import (
+from studio.ui.elements import chart, empty, offers, said
+from studio.ui.errors import guard
+from studio.ui.events import (
     DIRECT,
     IN_ORDER,
     QUEUED,
-    chart,
-    empty,
-    guard,
-    offers,
-    said,
     step_words,
     visitor_state,
     waiting,
@@ -88,7 +86,7 @@ def beats(services: Services, main: object, others: object) -> list[str]:
     return [
         f"{first.id}:{_word(repr(status))}",
         f"{first.id}:{first.lines}",
-        charts_search.drawn_key(runs),
+        charts.drawn_key(runs),
         words[0],
         f"{first.id}:{strip.images if strip else 0}:{bool(first.steps)}",
         words[1],
@@ -107,7 +105,7 @@ def want(services: Services, main: object) -> None:
     backbone = services.host.backbone
     if backbone is not None and not jobs.busy_words():
         name, device = backbone.spec.name, backbone.device.type
-        rewards = {n: (lambda n=n: jobs.reward(n, device)) for n in rewards_shown(name)}
+        rewards = {n: (lambda n=n: jobs.rewards.load(n, device)) for n in rewards_shown(name)}
         jobs.pace.measure("a red cube left of a blue sphere", rewards, backbone.spec.steps)
 
 
@@ -183,10 +181,10 @@ def figures(services: Services, main: object, others: object) -> list[Any]:
     if not runs or runs[0].id != main:
         return [None] * 4
     return [
-        charts_search.reward_figure(runs),
-        charts_search.step_figure(runs),
-        charts_search.spread_figure(runs[0]),
-        charts_search.mean_figure(runs[0]),
+        charts.reward_figure(runs),
+        charts.step_figure(runs),
+        charts.spread_figure(runs[0]),
+        charts.mean_figure(runs[0]),
     ]
 
 
@@ -327,8 +325,8 @@ def build(services: Services) -> None:
 
     @guard
     def on_start(visitor_id: object, run: Any, beside: Any, request: gr.Request, *values: Any) -> list[Any]:
-        user = services.username(request)
-        services.organisers_only(user)
+        user = services.rights.username(request)
+        services.rights.organisers_only(user)
         return after(start(services, visitor_id, Form(*values), user or ""), [])
 
     begin.click(on_start, [visitor, *selection, *fields], follows, **QUEUED)
@@ -336,7 +334,7 @@ def build(services: Services) -> None:
     def acting(do: Any) -> Any:
         @guard
         def act(run: Any, beside: Any, request: gr.Request, *values: Any) -> list[Any]:
-            services.organisers_only(services.username(request))
+            services.rights.organisers_only(services.rights.username(request))
             if not run:
                 raise SearchError("Choose a search first.")
             do(run, values)
@@ -370,17 +368,17 @@ def build(services: Services) -> None:
     def on_compare(visitor_id: object, run: Any, progress: gr.Progress = gr.Progress()) -> str:
         config = jobs.store.get(run).config
         opened(services, visitor_id, jobs.calibration(run))
-        form = comparing.Form(
+        form = compare_form.Form(
             prompt=(config.validation_prompts or config.prompts)[0],
             seed=1,
             steps=config.steps,
             guidance=1.0,
             arms=(Choice("base", guidance=config.guidance), Choice(DESK), Choice(NOTHING)),
         )
-        comparing.compare(
+        comparison.compare(
             services,
             visitor_id,
-            comparing.checked(services, form),
+            compare_form.checked(services, form),
             on_step=step_words(progress, "Rendering"),
             on_wait=waiting(progress),
         )
@@ -398,7 +396,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_save(run: Any, request: gr.Request) -> None:
-        services.organisers_only(services.username(request))
+        services.rights.organisers_only(services.rights.username(request))
         entry = services.calibrations.save(jobs.calibration(run))
         gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
 

@@ -35,6 +35,7 @@ from calibri.search.records import (
 )
 from calibri.search.space import SearchSpace
 from calibri.search.stopping import kept_point
+from calibri.words import slug
 
 log = logging.getLogger(__name__)
 
@@ -262,16 +263,6 @@ class Run:
             members=space.decode(vector),
             found=found,
         )
-
-
-def grouped(number: int) -> str:
-    """A count with thin separators: `12 345`."""
-    return f"{number:,}".replace(",", "\u202f")
-
-
-def slug(text: str) -> str:
-    """A short readable folder name: `layer-align-quality`."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "search"
 
 
 class RunStore:

@@ -15,17 +15,14 @@ from PIL import Image
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, LayoutError, RenderError, SearchError
-from calibri.search.config import Budget, RewardTerm, SearchConfig
-from calibri.search.prompts import search_prompts, split_prompts
 from studio.core import Services
-from studio.machine.rewards import SHOWN_FOR
-from studio.rendering.shots import KINDS, LARGEST_SEED, WORDS, Arm, Ask, Shot, arm, is_whole, shoot
-from studio.ui.elements import guard
+from studio.machine.rewards import REWARDS
+from studio.rendering.arms import KINDS, WORDS, Arm, arm
+from studio.rendering.asks import Ask
+from studio.rendering.shots import Shot, shoot
+from studio.search.form import read_search
+from studio.ui.errors import guard
 
-JUDGES = ("tabletop-judge", "tabletop-facts")  # reported at the end of a search that did not optimise them
-REWARDS = ("tabletop-align", "tabletop-quality", "tabletop-keep:2")
-MOST_PROMPTS = 5000
-MOST_IMAGES = 1_000_000
 NO_SEARCH = "Searches cannot run at this studio: nothing runs in the background here. Run a copy of your own."
 
 
@@ -107,61 +104,10 @@ def start_search(
     """
     if services.jobs is None:
         raise SearchError(NO_SEARCH)
-    if not is_whole(images, 1, MOST_IMAGES):
-        raise SearchError(f"images: expected a whole number from 1 to {MOST_IMAGES}, came {images!r}.")
-    if not is_whole(seed, 0, LARGEST_SEED):
-        raise SearchError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, came {seed!r}.")
-    if not is_whole(steps, 1, 100):
-        raise SearchError(f"steps: expected a whole number from 1 to 100, came {steps!r}.")
     if not isinstance(title, str):
         raise SearchError("title: expected a text.")
-    spec = services.host.wait_ready().spec
-    judges = [name for name in JUDGES if name in SHOWN_FOR.get(spec.name, ())]
-    terms = tuple(RewardTerm.parse(word) for word in texts("rewards", rewards, 32))
-    config = SearchConfig.make(
-        backbone=spec.name,
-        granularity=granularity,
-        rewards=terms,
-        judges=tuple(name for name in judges if name not in {term.name for term in terms}),
-        steps=int(steps),  # type: ignore[call-overload]
-        guidance=spec.cfg,
-        seed=int(seed),  # type: ignore[call-overload]
-        batch_size=services.settings.batch_size,
-        **prompts_of(spec.name, prompts),
-    )
-    check_rewards(config)
-    return services.jobs.start(config, Budget(images=int(images)), title)  # type: ignore[call-overload]
-
-
-def texts(name: str, value: object, most: int) -> list[str]:
-    """A list of different texts as a program sent it."""
-    if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-        raise SearchError(f"{name}: expected a list of texts.")
-    if len(value) > most:
-        raise SearchError(f"{name}: expected at most {most} texts, came {len(value)}.")
-    return list(dict.fromkeys(" ".join(v.split()) for v in value))
-
-
-def prompts_of(backbone: str, prompts: object) -> dict[str, tuple[str, ...]]:
-    """Prompts to search, validate and judge on; none given: the embedded world's own."""
-    if prompts == [] and backbone == "tabletop":
-        return search_prompts(None, None, backbone)
-    if prompts == []:
-        raise SearchError(f"prompts: expected at least 10 that suit {backbone}.")
-    try:
-        return split_prompts(texts("prompts", prompts, MOST_PROMPTS))
-    except SearchError as error:
-        raise SearchError(f"prompts: {str(error).removeprefix('prompts: ')}") from error
-
-
-def check_rewards(config: SearchConfig) -> None:
-    """Raises SearchError for a reward that is not known, before the search is in the queue."""
-    from calibri.rewards.base import known_rewards  # numpy
-
-    unknown = [term.name for term in config.rewards if term.name not in known_rewards()]
-    if unknown:
-        known = ", ".join(known_rewards())
-        raise SearchError(f"rewards: there is no reward {unknown[0]!r}; expected some of {known}.")
+    config, budget = read_search(services, granularity, rewards, steps, images, seed, prompts)
+    return services.jobs.start(config, budget, title)
 
 
 def search_status(services: Services, run_id: object) -> dict[str, Any]:
@@ -266,7 +212,7 @@ def endpoints(services: Services) -> None:
         images: how many to render at most. prompts: at least 10; none needed for tabletop. On a public studio
         only its organisers may, after signing in: Client(url, auth=(name, password)).
         """
-        services.organisers_only(services.username(request))
+        services.rights.organisers_only(services.rights.username(request))
         return start_search(services, granularity, rewards, steps, images, seed, title, prompts)
 
     def status_of_search(run_id: str) -> dict:

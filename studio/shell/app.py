@@ -9,10 +9,18 @@ from typing import Any
 import gradio as gr
 
 from studio.access import signin
+from studio.calibrations import CalibrationStore
 from studio.core import Services
+from studio.diagnose.sweeps import Sweeps
+from studio.library.thumbnails import Thumbnails
+from studio.machine.host import ModelHost
+from studio.machine.render_cache import RenderCache
+from studio.search.jobs import SearchJobs
+from studio.settings import ASSETS, Settings
 from studio.shell import api
 from studio.shell.model_bar import model_bar
 from studio.studies.http import routes
+from studio.studies.studies import open_studies
 from studio.ui.elements import plotly_path
 from studio.ui.theme import css, head, theme
 
@@ -88,3 +96,24 @@ def launch_options(services: Services) -> dict[str, Any]:
         options["auth"] = settings.accounts
         options["auth_message"] = "Sign in to Calibri Studio."
     return options
+
+
+def open_services(settings: Settings) -> Services:
+    """The services of a running studio. Loads no model yet: `start()` does."""
+    host = ModelHost(device=settings.device, dtype=settings.dtype, batch_size=settings.batch_size)
+    calibrations = CalibrationStore(ASSETS / "calibrations", settings.data / "calibrations")
+    jobs = None if settings.no_search else SearchJobs(host, settings.data / "runs", ASSETS)
+    sweeps = thumbnails = None
+    if jobs is not None:
+        sweeps = Sweeps(settings.data / "sweeps", host, pace=jobs.pace, load=jobs.rewards.load)
+        renders = RenderCache(settings.data / "renders")
+        thumbnails = Thumbnails(host, calibrations, settings.data / "thumbnails", renders)
+    return Services(
+        settings=settings,
+        host=host,
+        calibrations=calibrations,
+        studies=open_studies(settings.data, host),
+        jobs=jobs,
+        sweeps=sweeps,
+        thumbnails=thumbnails,
+    )

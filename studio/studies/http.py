@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from calibri.errors import CalibriError
-from studio.studies import commands as organise
+from studio.studies import commands
 from studio.studies.studies import Studies
 from studio.studies.voting.ballots import Refused, View, Who
 
@@ -160,7 +160,7 @@ class _Api:
         this machine.
         """
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), organise.secret(self._studies.key()).encode()):
+        if not hmac.compare_digest(given.encode(), commands.secret(self._studies.key()).encode()):
             log.warning("organiser's command refused: wrong key")
             return _refusal("key", "Only the organiser can do that.", 403)
         body = await _read(request, LARGEST_STUDY)
@@ -170,7 +170,7 @@ class _Api:
         except (ValueError, TypeError, KeyError):
             return _refusal("json", "Expected a command and its values.", 400)
         try:
-            answer = await anyio.to_thread.run_sync(organise.run, self._studies, command, values)
+            answer = await anyio.to_thread.run_sync(commands.run, self._studies, command, values)
         except CalibriError as error:
             return _refusal("error", str(error), 409)
         if isinstance(answer, Path):

@@ -105,7 +105,7 @@ class StudyRenders:
         """
         from calibri.calibration.artifact import Calibration
         from calibri.sampling.renderer import RenderRequest
-        from studio.machine.host import Priority
+        from studio.machine.queue import Priority
 
         backbone = self._host.wait_ready(cancel=stopped)
         arms = {arm.id: arm for arm in self._studies.arms(study)}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from studio.scales.desk import group_of, layer_of, stream_of, words_for
+from calibri.calibration.scale_names import group_of, layer_of, stream_of, words_for
+from calibri.words import signed
 from studio.ui.theme import BASE, CALIBRATED, LAYER_COLOURS
 
 Figure = dict[str, Any]
@@ -33,11 +34,6 @@ def layout(*, x: str, y: str, height: int = 260, **more: Any) -> dict[str, Any]:
     for key, value in more.items():
         made[key] = {**made[key], **value} if isinstance(made.get(key), dict) else value
     return made
-
-
-def signed(difference: float) -> str:
-    """`+0.05`, `−0.12`: a difference as LOOK writes it."""
-    return f"{'−' if round(difference, 2) < 0 else '+'}{abs(difference):.2f}"
 
 
 def diverging(scale: float, opacity: float = 1.0) -> str:

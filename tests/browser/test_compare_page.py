@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.machine.host import Priority
+from studio.machine.queue import Priority
 from studio.rendering.first_visit import FOLDER
 from tests.browser.running import SharedStudio, Studio, filled, picture_bytes, unfold, wait_for_other_picture
 
@@ -243,7 +243,7 @@ def test_the_page_fits_a_phone(browser, tiny_studio: Studio) -> None:
 
 
 @pytest.mark.skipif(
-    not (FOLDER / "visit.json").exists(), reason="not made yet: python -m studio.rendering.first_visit"
+    not (FOLDER / "visit.json").exists(), reason="not made yet: python -m studio.shell.prepare_first_visit"
 )
 def test_a_newcomer_sees_three_pictures_without_a_click(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url)

@@ -81,7 +81,7 @@ def launched(folder: Path, host: ModelHost, **settings: Any) -> Iterator[Launche
         assets=folder,
         studies=open_studies(data, host),
         jobs=jobs,
-        sweeps=jobs and Sweeps(data / "sweeps", host, pace=jobs.pace, load=jobs.reward),
+        sweeps=jobs and Sweeps(data / "sweeps", host, pace=jobs.pace, load=jobs.rewards.load),
     )
     app = build_app(services).queue(
         max_size=services.settings.queue, default_concurrency_limit=8, api_open=False

@@ -8,15 +8,18 @@ from typing import Any
 import gradio as gr
 
 from calibri.errors import StudyError
+from calibri.words import duration
 from studio.core import Services
-from studio.studies import commands as organise
+from studio.studies import commands
 from studio.studies.pages.new import arm_choices, form
 from studio.studies.pages.results import STYLE
 from studio.studies.results.analysis import people
 from studio.studies.results.reports import table_html
 from studio.studies.storage.study_store import NEXT, Study, now
 from studio.studies.studies import Studies
-from studio.ui.elements import DIRECT, IN_ORDER, QUEUED, duration, empty, fill, guard, hint, offers
+from studio.ui.elements import empty, hint, offers
+from studio.ui.errors import guard
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, fill
 from studio.ui.theme import CALIBRATED
 
 TITLE, PATH = "Studies", "/studies"
@@ -73,7 +76,7 @@ def card(studies: Studies, study: Study) -> str:
             f"<div style='background:{CALIBRATED};width:{share:.1f}%;height:10px;border-radius:5px'>"
             "</div></div>"
         )
-    address = html.escape(organise.preview(studies, study.id))
+    address = html.escape(commands.preview(studies, study.id))
     see = f"<a href='{address}' target='_blank'>See what a rater will see</a>"
     return f"<div class='tables'><table>{lines}</table>{bar}{see}</div>"
 
@@ -143,7 +146,7 @@ def links(services: Services, study: Study, address: str) -> str:
     if study.protocol.access == "invite":
         return "By invite link only: make them below."
     pages = dict.fromkeys((rater_page(services), "ballot"))
-    return "\n".join(address + organise.link(study.id, page=page) for page in pages)
+    return "\n".join(address + commands.link(study.id, page=page) for page in pages)
 
 
 def who_can_come(services: Services) -> str:
@@ -162,7 +165,7 @@ def invites(services: Services, study: str, count: float, address: str) -> str:
     """Invite links, one a line, with the studio's own address in front."""
     assert services.studies is not None
     values = {"study": study, "count": int(count or 0), "page": rater_page(services)}
-    made = organise.run(services.studies, "invite", values)
+    made = commands.run(services.studies, "invite", values)
     assert isinstance(made, dict)
     return "\n".join(address + link for link in made["links"])
 
@@ -256,13 +259,13 @@ def build(services: Services) -> None:
     def acting(what: str) -> Any:
         @guard
         def act(chosen: str | None, request: gr.Request) -> list[Any]:
-            services.study_organisers_only(services.username(request))
+            services.rights.study_organisers_only(services.rights.username(request))
             if not chosen:
                 raise StudyError("Choose a study first.")
             if what == "stop":
                 studies.renders.stop(chosen)
             elif what:
-                organise.run(studies, what, {"study": chosen})
+                commands.run(studies, what, {"study": chosen})
             choices, first = listing(chosen)
             return [offers(choices, chosen, first), *shown(chosen, request)[1:]]
 
@@ -274,7 +277,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:
-        if not services.may_organise(services.username(request)):
+        if not services.rights.may_organise(services.rights.username(request)):
             return [gr.Dropdown([]), empty(REFUSED), "", "", *possible(studies, None), gr.skip()]
         return [*shown(None, request), gr.Dropdown(arm_choices(services), value="")]
 
@@ -283,7 +286,7 @@ def build(services: Services) -> None:
     last = gr.State("")
 
     def on_tick(chosen: str | None, before: str, request: gr.Request) -> list[Any]:
-        if chosen and services.may_organise(services.username(request)):
+        if chosen and services.rights.may_organise(services.rights.username(request)):
             known = studies.store.get(chosen)
             drawn = card(studies, known)
             if drawn != before:
@@ -294,7 +297,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_invite(chosen: str | None, number: float, request: gr.Request) -> str:
-        services.study_organisers_only(services.username(request))
+        services.rights.study_organisers_only(services.rights.username(request))
         if not chosen:
             raise StudyError("Choose a study first.")
         return invites(services, chosen, number, address_of(services, request))

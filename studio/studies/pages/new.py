@@ -17,7 +17,9 @@ from studio.core import Services
 from studio.studies.planning import NewArm, NewStudy, read_prompts
 from studio.studies.protocol import PRESETS, Protocol
 from studio.studies.storage.study_store import Study
-from studio.ui.elements import DIRECT, IN_ORDER, QUEUED, empty, guard, visitor_state, when_loaded
+from studio.ui.elements import empty
+from studio.ui.errors import guard
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, visitor_state, when_loaded
 
 NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
 LONGEST_LABEL = 40
@@ -249,7 +251,7 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
         number: str,
         request: gr.Request,
     ) -> list[Any]:
-        services.study_organisers_only(services.username(request))
+        services.rights.study_organisers_only(services.rights.username(request))
         made = create(services, title or "", kept or [], text or "", n, protocol or "", number or "")
         return [*shown(made.id, request), "", [], arms_words([])]
 

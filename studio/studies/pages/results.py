@@ -15,7 +15,7 @@ from gradio.context import Context
 
 from calibri.errors import StudyError
 from studio.core import Services
-from studio.studies.results import charts as charts_votes
+from studio.studies.results import charts as vote_charts
 from studio.studies.results.analysis import ALL, Analysis, Filter, headline, people
 from studio.studies.results.exports import FORMATS
 from studio.studies.results.reports import (
@@ -29,7 +29,9 @@ from studio.studies.results.reports import (
     table_html,
 )
 from studio.studies.studies import Studies
-from studio.ui.elements import IN_ORDER, chart, empty, guard, hint, offers
+from studio.ui.elements import chart, empty, hint, offers
+from studio.ui.errors import guard
+from studio.ui.events import IN_ORDER
 
 TITLE, PATH = "Results", "/results"
 MODEL_BAR = False
@@ -114,11 +116,11 @@ def figures(studies: Studies, analysis: Analysis, question: str) -> list[Any]:
     """[forest, matrix, strengths, votes over time, raters]; None where there is nothing to draw."""
     many = len(analysis.arms) > 2
     return [
-        charts_votes.forest(analysis, question),
-        charts_votes.matrix(analysis, question) if many else None,
-        charts_votes.strengths(analysis, question),
-        charts_votes.over_time(studies.votes.rows(analysis.study.id)),
-        charts_votes.raters(analysis.raters),
+        vote_charts.forest(analysis, question),
+        vote_charts.matrix(analysis, question) if many else None,
+        vote_charts.strengths(analysis, question),
+        vote_charts.over_time(studies.votes.rows(analysis.study.id)),
+        vote_charts.raters(analysis.raters),
     ]
 
 
@@ -213,7 +215,7 @@ def build(services: Services) -> None:
         early: bool,
         request: gr.Request,
     ) -> list[Any]:
-        services.study_organisers_only(services.username(request))
+        services.rights.study_organisers_only(services.rights.username(request))
         if not chosen:
             return [gr.skip(), gr.skip(), empty(NOTHING), *[None] * 5, "", "", gr.Column(visible=False)]
         known = studies.store.get(chosen)
@@ -257,7 +259,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:
-        if not services.may_organise(services.username(request)):
+        if not services.rights.may_organise(services.rights.username(request)):
             return [gr.Dropdown([]), empty(REFUSED), *[gr.skip()] * 10]
         choices = offered(studies)
         wanted = request.query_params.get("study")
@@ -277,7 +279,7 @@ def build(services: Services) -> None:
     def on_make(
         chosen: str | None, wanted: str, only: str | None, clean: bool, agreed: int, request: gr.Request
     ) -> Any:
-        services.study_organisers_only(services.username(request))
+        services.rights.study_organisers_only(services.rights.username(request))
         if not chosen:
             raise StudyError("Choose a study first.")
         path = export(studies, chosen, wanted, Filter("", only or "", bool(clean), agreed or None))

@@ -9,7 +9,7 @@ from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import SearchError
 from calibri.interval import Interval
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardTerm
 
 NAMES = ("double.0", "single.0", "single.1")
 LAYOUT = Layout(granularity="block", names=NAMES, groups=((0, 1), (2,), (3,)))

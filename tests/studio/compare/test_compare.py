@@ -10,22 +10,12 @@ import numpy as np
 import pytest
 
 from calibri.errors import CalibriError, RenderError
-from studio.compare.comparison import (
-    AGAINST,
-    MOST_ROWS,
-    USUAL,
-    Form,
-    Steps,
-    arm_of,
-    checked,
-    form_of,
-    offered,
-    prompts_in,
-    seeds_in,
-)
+from studio.compare.comparison import Steps
+from studio.compare.form import AGAINST, MOST_ROWS, USUAL, Form, checked, form_of, prompts_in, seeds_in
 from studio.compare.layout import AGAINST_WORDS
-from studio.compare.measures import calibration_at, difference, means, study_of
+from studio.compare.measures import difference, means
 from studio.compare.page import compare, count_of, form_from, form_values, latest, painted
+from studio.compare.send import calibration_at, study_of
 from studio.compare.view import (
     MAPPED,
     caption_of,
@@ -40,9 +30,10 @@ from studio.compare.view import (
 )
 from studio.core import Services
 from studio.machine.host import HostStatus
-from studio.rendering.shots import DESK, LONGEST_PROMPT, NOTHING, Ask, Choice, choices, problems_of
+from studio.rendering.arms import DESK, NOTHING, Choice, arm_of, choices, offered
+from studio.rendering.asks import LONGEST_PROMPT, Ask, problems_of
 from studio.scales.edits import added, change, opened
-from studio.ui.elements import was_cancelled
+from studio.ui.errors import was_cancelled
 
 CUBE = Form("a red cube", 3, 2)
 
@@ -363,7 +354,7 @@ def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Services, visi
 
 
 def test_a_comparison_becomes_the_form_of_a_study(stocked: Services, visitor: str) -> None:
-    from studio.studies.pages import new as newstudy
+    from studio.studies.pages import new
     from studio.studies.planning import NewArm
 
     form = replace(CUBE, prompts="a blue cone", seeds="4", arms=(*AGAINST[:2], Choice("base", 30)))
@@ -374,7 +365,7 @@ def test_a_comparison_becomes_the_form_of_a_study(stocked: Services, visitor: st
     assert sent["prompts"] == "a red cube\na blue cone" and sent["seeds"] == 2
     place = stocked.visitors.of(visitor)
     place.study = sent
-    filled = newstudy.sent(stocked, visitor)
+    filled = new.sent(stocked, visitor)
     assert filled[0] == sent["arms"] and "Bent, 8 steps" in filled[1] and filled[2:] == [sent["prompts"], 2]
     assert place.study is None  # taken once
     with pytest.raises(CalibriError, match="at least two"):

@@ -14,11 +14,11 @@ from PIL import Image
 
 from calibri.errors import CalibriError, RenderError
 from calibri.sampling.png import read_settings, save_png
-from studio.compare.comparison import Form, arm_of
+from studio.compare.form import Form
 from studio.compare.page import compare
 from studio.compare.png_settings import file_name, png_of, png_settings, settings_from, zip_of
 from studio.core import Services
-from studio.rendering.shots import DESK, NOTHING, Choice
+from studio.rendering.arms import DESK, NOTHING, Choice, arm_of
 from studio.scales.edits import change
 
 FORM = Form(

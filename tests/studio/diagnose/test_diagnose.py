@@ -12,10 +12,11 @@ from calibri.analysis.diagnose import Cell
 from calibri.errors import SearchError
 from calibri.interval import Interval
 from studio.core import Services
-from studio.diagnose import form as sweepwork
+from studio.diagnose import form
 from studio.diagnose.page import current, figure_of, listed, map_of, shown, state_of, told
 from studio.diagnose.store import Sweep
 from studio.diagnose.sweeps import Sweeps
+from studio.diagnose.view import cost_words, status_html, status_words
 
 FORM = (["tabletop-quality"], 2, 2, "block", 1.0, "0, 1.5", "a red cube\na blue ball\na red cube")
 
@@ -31,7 +32,7 @@ def diagnosing(services: Services) -> Iterator[Services]:
 def measured(diagnosing: Services) -> Sweep:
     """A sweep that is done, by the real reward; then one cell of it is made surely better."""
     sweeps = diagnosing.sweeps
-    begun = sweeps.start(sweepwork.settings_of(diagnosing, *FORM))
+    begun = sweeps.start(form.settings_of(diagnosing, *FORM))
     assert sweeps.wait(begun.id).state == "done"
     better = Interval(mean=0.4, low=0.3, high=0.5, n=2)
     cells = sweeps.cells(begun.id)
@@ -43,14 +44,14 @@ def measured(diagnosing: Services) -> Sweep:
 
 
 def test_a_form_becomes_a_sweep(diagnosing: Services) -> None:
-    made = sweepwork.settings_of(diagnosing, *FORM)
+    made = form.settings_of(diagnosing, *FORM)
     assert made.prompts == ("a red cube", "a blue ball") and made.values == (0.0, 1.5)
     assert made.guidance is None and made.rewards[0].name == "tabletop-quality"
-    words = sweepwork.cost_words(diagnosing, made)
+    words = cost_words(diagnosing, made)
     assert "5 scales × 2 values = 10 cells, each on 2 prompts: 22 pictures" in words
     assert "not known yet" in words
     diagnosing.sweeps.pace.note("tiny", 2, 10.0)
-    assert sweepwork.cost_words(diagnosing, made).endswith("about 4 min on this machine.")
+    assert cost_words(diagnosing, made).endswith("about 4 min on this machine.")
 
 
 @pytest.mark.parametrize(
@@ -69,14 +70,14 @@ def test_a_form_becomes_a_sweep(diagnosing: Services) -> None:
 )
 def test_what_does_not_fit_is_a_sentence(diagnosing: Services, change: dict, words: str) -> None:
     with pytest.raises(SearchError, match=words):
-        sweepwork.settings_of(diagnosing, *(change.get(i, value) for i, value in enumerate(FORM)))
+        form.settings_of(diagnosing, *(change.get(i, value) for i, value in enumerate(FORM)))
 
 
 def test_the_page_shows_what_was_measured(diagnosing: Services, measured: Sweep) -> None:
     assert (
         listed(diagnosing) == [(measured.title, measured.id)] and "tiny · block · quality" in measured.title
     )
-    assert sweepwork.chosen(diagnosing.sweeps) == measured.id
+    assert form.chosen(diagnosing.sweeps) == measured.id
     assert "Done: 10 cells, each on 2 prompts." in state_of(diagnosing, measured.id)[0]
     figure, _, cells, best = map_of(diagnosing, measured.id, "nonsense")
     assert figure == figure_of(diagnosing, measured) and "10 of 10 cells" in figure["words"]
@@ -98,31 +99,31 @@ def test_every_state_is_a_sentence(measured: Sweep) -> None:
         now = dataclasses.replace(
             measured, state=state, done=3, images=8, images_total=44, seconds_left=100.0, error="No weights."
         )
-        assert words in sweepwork.status_words(now) and words in sweepwork.status_html(now)
+        assert words in status_words(now) and words in status_html(now)
 
 
 def test_a_cell_shows_base_and_changed_and_reads_them_the_second_time(
     diagnosing: Services, measured: Sweep, visitor: str
 ) -> None:
-    shots = sweepwork.pictures(diagnosing, visitor, measured, "double.0|0.0")
+    shots = form.pictures(diagnosing, visitor, measured, "double.0|0.0")
     assert [s.arm.kind for s in shots] == ["base", "calibrated"] * 2
     assert not np.array_equal(np.asarray(shots[0].image), np.asarray(shots[1].image))
-    again = sweepwork.pictures(diagnosing, visitor, measured, "double.0|0.0")
+    again = form.pictures(diagnosing, visitor, measured, "double.0|0.0")
     assert [s.seconds for s in again] == [s.seconds for s in shots]
     assert len(shown(shots)) == 9 and shown(shots)[6:] == [None, None, ""]
     for wrong in ("double.0|0.3", "triple|0.0", "", None, "double.0|nan"):
         with pytest.raises(SearchError, match="Choose a cell"):
-            sweepwork.pictures(diagnosing, visitor, measured, wrong)
+            form.pictures(diagnosing, visitor, measured, wrong)
 
 
 def test_the_best_goes_to_the_desk(diagnosing: Services, measured: Sweep, visitor: str) -> None:
-    sweepwork.best_on_desk(diagnosing, visitor, measured.id)
+    form.best_on_desk(diagnosing, visitor, measured.id)
     desk = diagnosing.visitors.of(visitor).desk
     assert desk.layout.granularity == "block" and desk.values[0] == 1.5
     with pytest.raises(SearchError, match="no such sweep"):
-        sweepwork.best_on_desk(diagnosing, visitor, "gone")
+        form.best_on_desk(diagnosing, visitor, "gone")
 
 
 def test_where_nothing_runs_in_the_background_it_says_so(services: Services) -> None:
     with pytest.raises(SearchError, match="background"):
-        sweepwork.sweeps_of(services)
+        form.sweeps_of(services)

@@ -12,8 +12,7 @@ import pytest
 from calibri.analysis.diagnose import Cell, read_sweep
 from calibri.errors import SearchError
 from calibri.interval import Interval
-from calibri.rewards.base import RewardInfo
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardInfo, RewardTerm
 from studio.diagnose.charts import cell_words, cells_by_gain, heat_figure, tall
 from studio.diagnose.store import (
     CELLS,
@@ -26,7 +25,8 @@ from studio.diagnose.store import (
     read_folder,
 )
 from studio.diagnose.sweeps import Sweeps
-from studio.machine.host import HostError, ModelHost
+from studio.machine.host import ModelHost
+from studio.machine.queue import HostError
 
 PROMPTS = ("a red cube", "a blue ball", "two green cones")
 

@@ -12,12 +12,13 @@ import pytest
 
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import ArtifactError, RenderError
+from studio.calibrations import file_of
 from studio.core import Services
-from studio.library import view as shelf
+from studio.library import view
 from studio.library.page import BASE, arm_of, described, drawn, pair, redrawn, shown
 from studio.library.thumbnails import PROMPT, SEED, Thumbnails
 from studio.machine.render_cache import RenderCache
-from studio.rendering.keeping import kept_shots
+from studio.rendering.shots import kept_shots
 
 GAIN = {"mean": 0.4, "low": 0.3, "high": 0.5, "n": 128}
 
@@ -131,36 +132,36 @@ def test_what_is_gone_or_cannot_be_asked_is_a_sentence(library: Services) -> Non
 def test_gains_are_read_and_nonsense_is_left_out(library: Services) -> None:
     found = {"gains": {"tiny-align": GAIN, "quality": GAIN, "x": {"mean": "much"}, "y": 3}, "how": "search"}
     entry = library.calibrations.save(calibration(library, found=found))
-    assert shelf.gain_line(entry.calibration) == "gain: align +0.40, quality +0.40"
-    text = shelf.details(entry)
+    assert view.gain_line(entry.calibration) == "gain: align +0.40, quality +0.40"
+    text = view.details(entry)
     assert "[+0.30, +0.50]" in text and "128 held-out pairs" in text and "found by search" in text
     for nonsense in ({}, {"gains": []}, {"gains": None}, {"rewards": [1], "steps": True}):
         plain = library.calibrations.save(calibration(library, found=nonsense, scale=1.3))
-        assert "not measured" in shelf.details(plain)
+        assert "not measured" in view.details(plain)
 
 
 def test_what_people_typed_is_escaped(library: Services) -> None:
     entry = library.calibrations.save(calibration(library, title="<img src=x onerror=alert(1)>"))
-    for markup in (shelf.cards([entry], None), shelf.details(entry)):
+    for markup in (view.cards([entry], None), view.details(entry)):
         assert "<img src=x" not in markup and "&lt;img" in markup
 
 
 def test_different_granularity_is_put_on_the_finer_layout_and_said(library: Services) -> None:
     coarse, fine = calibration(library, "block", 1.2), library.calibrations.get("studio/bent").calibration
-    figure, words = shelf.vectors(coarse, fine, library.host.backbone)
+    figure, words = view.vectors(coarse, fine, library.host.backbone)
     assert figure["data"][0]["x"] == list(fine.names) == figure["data"][1]["x"]
     assert figure["data"][0]["y"][:3] == pytest.approx([0.2, 0.2, 0.0])
     assert "one scale for each block, drawn here at every layer" in words
-    figure, words = shelf.vectors(coarse, fine, None)
+    figure, words = view.vectors(coarse, fine, None)
     assert len(figure["data"]) == 1 and "Load tiny to see both" in words
 
 
 def test_different_backbones_have_no_common_chart(library: Services) -> None:
     other = calibration(library, backbone="FLUX.1-dev", title="Big")
-    figure, words = shelf.vectors(calibration(library), other, library.host.backbone)
+    figure, words = view.vectors(calibration(library), other, library.host.backbone)
     assert len(figure["data"]) == 1 and "there is no common chart" in words
     pair_of = library.calibrations.get("studio/pair").calibration
-    assert "2 members; the chart shows its first positive one" in shelf.vectors(pair_of, None, None)[1]
+    assert "2 members; the chart shows its first positive one" in view.vectors(pair_of, None, None)[1]
 
 
 def test_files_come_in_and_a_bad_one_is_a_sentence(library: Services, tmp_path: Path) -> None:
@@ -178,12 +179,12 @@ def test_files_come_in_and_a_bad_one_is_a_sentence(library: Services, tmp_path: 
         (tmp_path / name).write_text(text, encoding="utf-8")
         paths.append(str(tmp_path / name))
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    came, refused = shelf.take_in(library.calibrations, [*paths, str(tmp_path / "binary.json")])
+    came, refused = view.take_in(library.calibrations, [*paths, str(tmp_path / "binary.json")])
     assert [e.title for e in came] == ["fine", "Second"] and len(refused) == 5
-    words = shelf.import_words(came, refused)
+    words = view.import_words(came, refused)
     assert "Imported “fine”, “Second”." in words and "broken.json did not come in" in words
     assert "from -4 to 4, came 1e+09" in words and str(tmp_path) not in words
-    name, text = shelf.file_of(came[1])
+    name, text = file_of(came[1])
     assert name == "second.json" and json.loads(text)["title"] == "Second"
     with pytest.raises(ArtifactError, match="too many"):
-        shelf.take_in(library.calibrations, [paths[0]] * 51)
+        view.take_in(library.calibrations, [paths[0]] * 51)

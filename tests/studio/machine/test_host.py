@@ -14,14 +14,15 @@ import torch
 
 from calibri.errors import BackboneError, CalibriError, RenderError
 from calibri.sampling.request import RenderRequest
+from calibri.words import without_paths
 from studio.calibrations import CalibrationStore
 from studio.core import Services
 from studio.machine import host as hosting
-from studio.machine.host import HostError, Memory, ModelHost, _load_backbone, without_paths
+from studio.machine.host import Memory, ModelHost, _load_backbone
+from studio.machine.queue import HostError
 from studio.scales.edits import desk_of
 from studio.settings import Settings
-from studio.shell import switching
-from studio.shell.model_bar import words
+from studio.shell.model_bar import downloaded, offered, switch, words
 
 REQUESTS = [RenderRequest("a red cube", seed, 2) for seed in range(4)]
 
@@ -155,7 +156,7 @@ def test_a_switch_changes_layout_desk_and_bar(own: Services, other_folder: Path,
     place = own.visitors.of(visitor)
     before = desk_of(own, place, "block").layout
     assert words(own, visitor)[0] == f"{len(before.names)} scales, one a block"
-    assert "loading" in switching.switch(own, str(other_folder), None)
+    assert "loading" in switch(own, str(other_folder), None)
     own.host.wait_ready()
     after = desk_of(own, place)
     assert after.layout.granularity == "block" and after.layout.names != before.names
@@ -164,17 +165,17 @@ def test_a_switch_changes_layout_desk_and_bar(own: Services, other_folder: Path,
 
 
 def test_what_was_loaded_once_is_offered_by_name(own: Services, other_folder: Path) -> None:
-    switching.switch(own, str(other_folder), None)
+    switch(own, str(other_folder), None)
     own.host.wait_ready()
-    assert {"tiny", "other", "tabletop"} <= set(switching.offered(own))
-    switching.switch(own, "tiny", None)
+    assert {"tiny", "other", "tabletop"} <= set(offered(own))
+    switch(own, "tiny", None)
     assert own.host.wait_ready().spec.name == "tiny"
 
 
 def test_no_switch_while_a_search_runs(own: Services, other_folder: Path) -> None:
     with own.host.reserved("the search “Layer”"):
         with pytest.raises(HostError, match="cannot be changed while the search “Layer” runs"):
-            switching.switch(own, str(other_folder), None)
+            switch(own, str(other_folder), None)
         assert own.host.status.backbone == "tiny" and own.host.status.phase == "ready"
 
 
@@ -196,30 +197,30 @@ def test_no_switch_while_another_is_under_way(tiny_folder: Path, other_folder: P
 @pytest.mark.parametrize("name", ["", "  ", None, 7, "tabeltop", "no such place"])
 def test_what_is_no_backbone_leaves_the_loaded_one(own: Services, name: object) -> None:
     with pytest.raises(CalibriError, match=r"expected|Expected"):
-        switching.switch(own, name, None)
+        switch(own, name, None)
     assert own.host.status.phase == "ready" and own.host.status.loads == 1
 
 
 def test_the_loaded_one_is_not_loaded_again(own: Services) -> None:
     with pytest.raises(HostError, match="tiny is loaded already"):
-        switching.switch(own, "tiny", None)
+        switch(own, "tiny", None)
 
 
 def test_no_absolute_path_in_what_is_said(own: Services, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(BackboneError) as raised:
-        switching.switch(own, str(empty), None)
+        switch(own, str(empty), None)
     assert str(tmp_path) not in str(raised.value) and "empty holds no diffusers pipeline" in str(raised.value)
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', encoding="utf-8")
-    switching.switch(own, str(broken), None)
+    switch(own, str(broken), None)
     with pytest.raises(HostError) as failed:
         own.host.wait_ready()
     assert str(tmp_path) not in str(failed.value) and "broken" in str(failed.value)
     assert str(tmp_path) not in repr(own.host.status)
-    assert not any("/" in name and name.startswith("/") for name in switching.offered(own))
+    assert not any("/" in name and name.startswith("/") for name in offered(own))
 
 
 def test_only_organisers_load_what_is_not_in_the_list_where_others_can_reach(
@@ -229,12 +230,12 @@ def test_only_organisers_load_what_is_not_in_the_list_where_others_can_reach(
 
     reached = dataclasses.replace(own, settings=Settings(host="0.0.0.0", auth="ann:x"))
     with pytest.raises(HostError, match="only its organisers"):
-        switching.switch(reached, str(other_folder), None)
+        switch(reached, str(other_folder), None)
     public = dataclasses.replace(own, settings=Settings(demo=True, auth="ann:x"))
     with pytest.raises(CalibriError, match="only its organisers"):
-        switching.switch(public, "tabletop", None)
+        switch(public, "tabletop", None)
     assert own.host.status.loads == 1
-    switching.switch(public, str(other_folder), "ann")
+    switch(public, str(other_folder), "ann")
     assert own.host.wait_ready().spec.name == "other"
 
 
@@ -258,8 +259,8 @@ def test_downloaded_bytes_are_counted(tmp_path: Path) -> None:
     blobs.mkdir(parents=True)
     (blobs / "a").write_bytes(b"x" * 10)
     (blobs / "b.incomplete").write_bytes(b"x" * 5)
-    assert switching.downloaded("owner/name", tmp_path) == 15
-    assert switching.downloaded("owner/other", tmp_path) == 0
+    assert downloaded("owner/name", tmp_path) == 15
+    assert downloaded("owner/other", tmp_path) == 0
 
 
 # the memory in the bar

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from studio.machine.host import HostCancelled, Priority, PriorityLock
+from studio.machine.queue import HostCancelled, Priority, PriorityLock
 
 
 def wait_until(condition, seconds: float = 5.0) -> None:

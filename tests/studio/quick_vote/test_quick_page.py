@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 
 from calibri.errors import StudyError
-from studio.quick_vote import page as quick
-from studio.rendering.shots import Arm, Ask, Comparison, shoot_all
+from studio.quick_vote import page
+from studio.rendering.arms import Arm
+from studio.rendering.asks import Ask
+from studio.rendering.shots import Comparison, shoot_all
 from studio.studies.studies import open_studies
 
 
@@ -33,25 +35,25 @@ def compared(services, visitor) -> Comparison:
 def test_the_arms_compared_last_meet_again_on_a_seed_of_their_own(ready, visitor):
     last = compared(ready, visitor)
     ask = Ask("two blue balls", 77, 8)
-    made = quick.deal(ready, visitor, ask, quick.LAST, {}, "layer")
+    made = page.deal(ready, visitor, ask, page.LAST, {}, "layer")
     shown = {made.left.tobytes(), made.right.tobytes()}
     assert len(shown) == 2
     assert not shown & {s.image.tobytes() for s in last.shots}
-    told = quick.vote(ready.studies, visitor, made.study, made.token, "left")
+    told = page.vote(ready.studies, visitor, made.study, made.token, "left")
     assert {told.left.rpartition(", ")[2], told.right.rpartition(", ")[2]} == {"3 steps", "2 steps"}
-    words, figure = quick.score(ready)
+    words, figure = page.score(ready)
     assert "Bent" in words
     assert len(figure["data"]) == 1
 
 
 def test_without_a_comparison_there_is_a_sentence(ready, visitor):
     with pytest.raises(StudyError, match="page Compare"):
-        quick.deal(ready, visitor, Ask("p", 1, 2), quick.LAST, {}, "layer")
+        page.deal(ready, visitor, Ask("p", 1, 2), page.LAST, {}, "layer")
 
 
 def test_arms_may_be_chosen_on_the_page(ready, visitor):
     picks = {"base": None, "calibrated": None}
-    made = quick.deal(ready, visitor, Ask("a red cube", 1, 2), quick.OWN, picks, "layer")
+    made = page.deal(ready, visitor, Ask("a red cube", 1, 2), page.OWN, picks, "layer")
     assert made.left.size == made.right.size
     with pytest.raises(StudyError, match="two arms"):
-        quick.deal(ready, visitor, Ask("a red cube", 1, 2), quick.OWN, {"base": None}, "layer")
+        page.deal(ready, visitor, Ask("a red cube", 1, 2), page.OWN, {"base": None}, "layer")

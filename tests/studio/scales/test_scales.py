@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from calibri.calibration.artifact import Calibration
+from calibri.calibration.scale_names import words_for
 from calibri.errors import ArtifactError, LayoutError
 from studio.core import Services
-from studio.scales.desk import Desk, strips, words_for
+from studio.scales.desk import Desk, strips
 from studio.scales.edits import (
     BASE,
     added,
@@ -188,7 +189,9 @@ def test_an_ensemble_is_saved_with_all_its_members_or_one_alone(stocked: Service
 
 
 def test_the_preview_of_an_ensemble_is_that_of_its_calibration(stocked: Services, visitor: str) -> None:
-    from studio.rendering.shots import Arm, Ask, shoot
+    from studio.rendering.arms import Arm
+    from studio.rendering.asks import Ask
+    from studio.rendering.shots import shoot
 
     open_saved(stocked, visitor, "studio/pair")
     _, mine = preview(stocked, visitor, "a red cube", 3, 2)
@@ -310,12 +313,11 @@ def test_a_calibration_of_another_backbone_is_refused_in_words(stocked: Services
 def test_a_saved_calibration_is_listed_and_never_overwritten_by_another(
     services: Services, visitor: str
 ) -> None:
-    from studio.rendering.shots import calibration_of_desk
 
     store = services.calibrations
-    first = store.save(calibration_of_desk(desk(services, visitor), "tiny", "Mine"))
+    first = store.save(desk(services, visitor).calibration("tiny", "Mine"))
     changed = change(services, visitor, lambda d: d.strengthen(1).set([1.2] * 7))
-    second = store.save(calibration_of_desk(changed, "tiny", "Mine"))
+    second = store.save(changed.calibration("tiny", "Mine"))
     assert {e.id for e in store.entries("tiny")} == {first.id, second.id} and first.id != second.id
     assert store.get(first.id).calibration.members[0].scales == (1.0,) * 7
 
@@ -356,6 +358,6 @@ def test_saving_is_for_organisers_in_demo_mode(services: Services) -> None:
 
     demo = dataclasses.replace(services, settings=services.settings.model_copy(update={"demo": True}))
     with pytest.raises(CalibriError):
-        demo.organisers_only(None)
-    demo.organisers_only("ann")
-    services.organisers_only(None)
+        demo.rights.organisers_only(None)
+    demo.rights.organisers_only("ann")
+    services.rights.organisers_only(None)

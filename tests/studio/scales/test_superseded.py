@@ -9,7 +9,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from studio.machine.host import ModelHost, Priority
+from studio.machine.host import ModelHost
+from studio.machine.queue import Priority
 from studio.visitors import Visitors
 from tests.studio.launched import PATIENCE, Launched, launched
 

@@ -9,17 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from calibri.interval import Interval
+from calibri.rewards.scoring import Pair
 from calibri.search.config import SearchConfig
 from calibri.search.journal import CONFIG, JOURNAL, _line, write_atomically
-from calibri.search.records import (
-    BaseRecord,
-    GenerationRecord,
-    Pair,
-    Record,
-    SessionRecord,
-    ValidationRecord,
-    pack,
-)
+from calibri.search.records import BaseRecord, GenerationRecord, Record, SessionRecord, ValidationRecord, pack
 
 EACH = 12 * 8  # images of one generation
 

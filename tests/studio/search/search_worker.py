@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from calibri.search.config import Budget, SearchConfig
-from studio.machine.host import ModelHost, Priority
+from studio.machine.host import ModelHost
+from studio.machine.queue import Priority
 from studio.search.jobs import SearchJobs
 
 

@@ -18,7 +18,8 @@ from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import read_journal
 from calibri.search.records import GenerationRecord, ResultRecord, SessionRecord, ValidationRecord
 from calibri.search.run import run_search
-from studio.machine.host import HostError, ModelHost, Priority
+from studio.machine.host import ModelHost
+from studio.machine.queue import HostError, Priority
 from studio.search.jobs import SearchJobs
 
 WORKER = Path(__file__).with_name("search_worker.py")

@@ -13,7 +13,8 @@ from calibri.search.config import Budget
 from calibri.search.journal import JOURNAL, RunFolder, read_journal
 from calibri.search.records import GenerationRecord
 from calibri.search.stopping import tail_average
-from studio.search.runs import RunStore, slug, step_of
+from calibri.words import slug
+from studio.search.runs import RunStore, step_of
 from tests.studio.search.runfolders import EACH, Writer, config, generation
 
 

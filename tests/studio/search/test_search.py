@@ -13,7 +13,7 @@ from calibri.errors import CalibriError, SearchError
 from calibri.interval import Interval
 from calibri.search.records import ResultRecord
 from studio.core import Services
-from studio.rendering.shots import DESK
+from studio.rendering.arms import DESK
 from studio.search import page
 from studio.search.form import (
     BASE_START,
@@ -241,7 +241,7 @@ def test_what_people_typed_is_escaped(searching: Services, tmp_path: Path) -> No
 def test_a_public_studio_lets_only_organisers_search(searching: Services) -> None:
     searching.settings = searching.settings.model_copy(update={"demo": True})
     with pytest.raises(CalibriError, match="only its organisers"):
-        searching.organisers_only(None)
+        searching.rights.organisers_only(None)
     import gradio as gr
     from starlette.requests import Request
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from studio.quick_vote.votes import quick_study
-from studio.studies import commands as organise
+from studio.studies import commands
 from studio.studies.http import LARGEST_BODY, routes
 from studio.studies.planning import NewStudy
 from tests.studio.studies.conftest import World, calibration, hang_pictures, picture, rows
@@ -263,7 +263,7 @@ def test_a_preview_needs_its_code(client, world):
 
 
 def command(client, world: World, name: str, key: str | None = None, **values):
-    key = organise.secret(world.studies.key()) if key is None else key
+    key = commands.secret(world.studies.key()) if key is None else key
     return client.post(
         "/ballot/organise",
         json={"command": name, "values": values},

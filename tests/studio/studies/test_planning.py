@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from calibri.errors import StudyError
-from studio.rendering.shots import LARGEST_SEED
+from studio.rendering.asks import LARGEST_SEED
 from studio.studies.planning import FIRST_SEED, NewArm, NewPrompt, NewStudy, plan, read_prompts
 from studio.studies.protocol import PRESETS, Protocol, Question
 from tests.studio.studies.conftest import calibration

@@ -12,8 +12,7 @@ from calibri.errors import CalibriError
 from studio.core import Services
 from studio.settings import Settings
 from studio.shell.app import launch_options
-from studio.studies.pages import manage as studies
-from studio.studies.pages import results
+from studio.studies.pages import manage, results
 
 OUTSIDE = (
     {"demo": True},
@@ -33,25 +32,25 @@ def services_of(world, **settings) -> Services:
 @pytest.mark.parametrize("settings", OUTSIDE)
 def test_a_visitor_from_outside_is_no_organiser(world, settings):
     services = services_of(world, **settings)
-    assert not services.may_organise(None)
+    assert not services.rights.may_organise(None)
     with pytest.raises(CalibriError, match="Only the organisers"):
-        services.study_organisers_only(None)
+        services.rights.study_organisers_only(None)
 
 
 @pytest.mark.parametrize("settings", OUTSIDE)
 def test_who_signed_in_is(world, settings):
-    services_of(world, **settings).study_organisers_only("ada")
+    services_of(world, **settings).rights.study_organisers_only("ada")
 
 
 def test_at_a_studio_that_nobody_else_can_reach_everybody_is(world):
-    services_of(world).study_organisers_only(None)
+    services_of(world).rights.study_organisers_only(None)
 
 
 def call_everything(services: Services, study: str) -> list[str]:
     """What every endpoint of the organiser's pages answers when it is called by its index, without a page."""
     with gr.Blocks() as app:
         results.build(services)
-        studies.build(services)
+        manage.build(services)
     app.queue(api_open=True)  # what the queue would answer, without the queue
     served = gr.routes.App.create_app(app, app_kwargs=launch_options(services)["app_kwargs"])
     answers = []

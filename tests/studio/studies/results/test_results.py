@@ -11,7 +11,7 @@ import pytest
 
 from calibri.errors import StudyError
 from calibri.preference import NoData, Rate
-from studio.studies.results import charts as charts_votes
+from studio.studies.results import charts
 from studio.studies.results.analysis import Filter, headline
 from studio.studies.results.exports import COLUMNS
 from studio.studies.results.reports import to_html, to_markdown
@@ -66,7 +66,7 @@ def test_a_study_without_votes_is_no_data_everywhere(world):
     for text in (to_markdown(analysis), to_html(analysis)):
         assert "no data" in text
         assert "50.0 %" not in text
-    assert "no data" in json.dumps(charts_votes.forest(analysis, "preference"))
+    assert "no data" in json.dumps(charts.forest(analysis, "preference"))
 
 
 def test_an_invalidated_vote_is_left_out_and_kept(world, closed):
@@ -114,8 +114,8 @@ def test_three_arms_get_strengths_and_every_pair(world):
     analysis = world.studies.analysis(study.id)
     assert len(analysis.tables["preference"]) == 3
     assert analysis.strengths["preference"].arms[0].arm == "ensemble-arm"
-    assert charts_votes.strengths(analysis, "preference")["data"]
-    text = json.dumps(charts_votes.matrix(analysis, "preference"))
+    assert charts.strengths(analysis, "preference")["data"]
+    text = json.dumps(charts.matrix(analysis, "preference"))
     assert "ensemble-arm" in text
 
 
@@ -157,7 +157,7 @@ def test_labels_cannot_break_the_report(world):
     )
     analysis = world.studies.analysis(world.studies.create(spec).id)
     assert "<script>" not in to_html(analysis) + to_markdown(analysis)
-    assert "<script>" not in json.dumps(charts_votes.forest(analysis, "preference")["data"])
+    assert "<script>" not in json.dumps(charts.forest(analysis, "preference")["data"])
 
 
 # files
@@ -232,14 +232,14 @@ def test_no_export_holds_the_key(world, closed):
 
 def test_arms_that_have_not_met_say_so_in_the_matrix_and_no_votes_draw_none(world):
     study = world.study(prompts=4, arms=3)
-    assert charts_votes.matrix(world.studies.analysis(study.id), "preference") is None
-    assert charts_votes.strengths(world.studies.analysis(study.id), "preference") is None
+    assert charts.matrix(world.studies.analysis(study.id), "preference") is None
+    assert charts.strengths(world.studies.analysis(study.id), "preference") is None
     rater = world.rater(study).join()
     for _ in range(
         4
     ):  # arms come in turns: one pair of arms has met twice, which is the least for an interval
         rater.vote()
-    drawn = charts_votes.matrix(world.studies.analysis(study.id), "preference")
+    drawn = charts.matrix(world.studies.analysis(study.id), "preference")
     values = [v for row in drawn["data"][0]["z"] for v in row]
     assert sum(v is not None for v in values) == 2  # that pair of arms, both ways
     assert [a["text"] for a in drawn["layout"]["annotations"]] == ["no data"] * 4
