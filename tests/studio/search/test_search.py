@@ -239,7 +239,8 @@ def test_what_people_typed_is_escaped(searching: Services, tmp_path: Path) -> No
 
 
 def test_a_public_studio_lets_only_organisers_search(searching: Services) -> None:
-    searching.settings = searching.settings.model_copy(update={"demo": True})
+    settings = searching.settings.model_copy(update={"demo": True})
+    searching = dataclasses.replace(searching, settings=settings)
     with pytest.raises(CalibriError, match="only its organisers"):
         searching.rights.organisers_only(None)
     import gradio as gr
