@@ -23,11 +23,19 @@ def three_digits(value: float) -> str:
     return text.replace("-", "−")
 
 
-def duration(seconds: float) -> str:
-    """`4.2 s`, `3 min`, `2 h`."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def duration(seconds: float | None, *, exact: bool = False) -> str:
+    """`0.42 s`, `4.2 s`, `42 s`, `3 min`, `2.5 h`; `exact`: `3 min 05 s`, `2 h 10 min`; None: `unknown`."""
+    if seconds is None or math.isnan(seconds):
+        return "unknown"
+    if seconds < 60 or (seconds < 90 and not exact):
+        return f"{seconds:.{2 if seconds < 0.995 else 1 if seconds < 9.95 else 0}f} s"
+    if not exact:
+        return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
 
 
 def signed(difference: float) -> str:
@@ -36,35 +44,18 @@ def signed(difference: float) -> str:
 
 
 def grouped(number: int) -> str:
-    """A count with thin separators: `12 345`."""
+    """A count with thin separators that no line breaks at: `12 345`."""
     return f"{number:,}".replace(",", "\u202f")
 
 
-def slug(text: str) -> str:
-    """A short readable folder name: `layer-align-quality`."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "search"
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """`1 image`, `12 345 images`. `nouns`: the plural where it is not the noun with an s."""
+    return f"{grouped(number)} {noun if number == 1 else nouns or noun + 's'}"
 
 
-def long_duration(seconds: float | None) -> str:
-    """`4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+def slug(text: str, otherwise: str, longest: int = 40) -> str:
+    """A short name for files and ids, of a to z, digits and hyphens: `layer-align-quality`.
 
-
-def grouped_thin(number: int) -> str:
-    """`1 168`, with a thin space."""
-    return f"{number:,}".replace(",", "\u2009")
-
-
-def duration_rounded_up(seconds: float) -> str:
-    """`40 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    `otherwise`: the name where nothing of the text is left.
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:longest].strip("-") or otherwise

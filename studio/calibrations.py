@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from calibri.calibration.artifact import LARGEST_FILE, Calibration
 from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import ArtifactError
+from calibri.words import slug
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class CalibrationStore:
         return free
 
     def _free_path(self, title: str) -> Path:
-        stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "calibration"
+        stem = slug(title, "calibration", 60)
         path, number = self._own / f"{stem}.json", 2
         while path.exists():
             path, number = self._own / f"{stem}-{number}.json", number + 1

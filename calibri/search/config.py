@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from calibri.errors import SearchError
+from calibri.errors import SearchError, sentence
 from calibri.rewards.base import Frozen, RewardTerm
 
 FORMAT = "calibri-search/1"
@@ -214,7 +214,7 @@ class SearchConfig(Frozen):
         try:
             return cls(**merged)
         except ValidationError as error:
-            raise SearchError(_one_sentence(error)) from error
+            raise SearchError(sentence(error)) from error
 
     @classmethod
     def from_json(cls, text: str) -> SearchConfig:
@@ -222,7 +222,7 @@ class SearchConfig(Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise SearchError(f"config.json is not a search's config: {_one_sentence(error)}") from error
+            raise SearchError(f"config.json is not a search's config: {sentence(error)}") from error
 
     def to_json(self) -> str:
         """JSON with sorted keys, so that equal configs are equal texts."""
@@ -256,10 +256,3 @@ class SearchConfig(Frozen):
         base = generations * self.bucket if not self.pool else min(generations * self.bucket, self.pool)
         searched = generations * each + base
         return round(searched * (1 + self.validation_share)) + self.validation_pairs
-
-
-def _one_sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from calibri.calibration.artifact import Calibration
+from calibri.files import write_whole
 from calibri.interval import Interval, paired_interval
 from calibri.search.config import SearchConfig
-from calibri.search.journal import CALIBRATION, TAIL, write_atomically
+from calibri.search.journal import CALIBRATION, TAIL
 from calibri.search.objective import Objective
 from calibri.search.provenance import versions
 from calibri.search.records import ResultRecord
@@ -102,10 +103,10 @@ def ship(shipment: Shipment, judgement: Judgement | None, folder: Path, time: st
     verdict = judgement.objective.verdict if judgement else "not judged"
     gains = judgement.gains if judgement else {}
     text = shipment.calibration(verdict, gains).to_json()
-    write_atomically(folder / TAIL, text)
+    write_whole(folder / TAIL, text, durable=True)
     shipped = None
     if verdict == "better":
-        write_atomically(folder / CALIBRATION, text)
+        write_whole(folder / CALIBRATION, text, durable=True)
         shipped = CALIBRATION
     else:
         # An earlier session's better calibration would no longer be what this run says.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from calibri.errors import JournalError
+from calibri.errors import JournalError, sentence
 from calibri.interval import Interval
 from calibri.rewards.base import Frozen
 from calibri.rewards.scoring import Pair
@@ -141,9 +141,7 @@ def record_from(data: dict) -> Record:
     try:
         return _ADAPTER.validate_python(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise JournalError(f"not a record of a search: {where}: {first['msg']}") from error
+        raise JournalError(f"not a record of a search: {sentence(error)}") from error
 
 
 def pack(array: np.ndarray) -> str:

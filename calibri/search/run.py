@@ -14,11 +14,12 @@ import numpy as np
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError
+from calibri.files import write_whole
 from calibri.interval import paired_interval
 from calibri.rewards.scoring import LocalScorer, Progress, Scorer, SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.fitted import point_reached
-from calibri.search.journal import TAIL, RunFolder, write_atomically
+from calibri.search.journal import TAIL, RunFolder
 from calibri.search.judgement import Shipment, judge, ship
 from calibri.search.objective import Objective
 from calibri.search.pairs import PairSource
@@ -343,7 +344,7 @@ class _Search:
     def _write_tail(self) -> None:
         """Keeps the point as it stands, unjudged, so that there is one whatever happens next."""
         calibration = self._shipment("the search goes on").calibration("not judged", {})
-        write_atomically(self.run.folder / TAIL, calibration.to_json())
+        write_whole(self.run.folder / TAIL, calibration.to_json(), durable=True)
 
     def _finish(self, reason: str) -> Iterator[Record]:
         self._write_tail()

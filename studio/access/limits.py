@@ -7,6 +7,7 @@ identity: `X-Forwarded-For` can be forged, and many people share one.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from calibri.errors import CalibriError
+from calibri.words import count
 from studio.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,10 +105,10 @@ class Limits:
         if own:
             raise LimitError(
                 f"Each visitor of this public studio may render {self._rate} pictures a minute. "
-                f"Go on in {_seconds(own)}, or run a copy of your own without limits."
+                f"Go on in {_wait(own)}, or run a copy of your own without limits."
             )
         if shared:
-            raise LimitError(f"Many people are rendering here just now. Go on in {_seconds(shared)}.")
+            raise LimitError(f"Many people are rendering here just now. Go on in {_wait(shared)}.")
         bucket.take(pictures)
         self._all.take(pictures)
 
@@ -143,6 +145,5 @@ def check_size(requests: Sequence[RenderRequest], spec: BackboneSpec) -> None:
             )
 
 
-def _seconds(seconds: float) -> str:
-    whole = max(1, round(seconds + 0.5))
-    return f"{whole} second" + ("s" if whole > 1 else "")
+def _wait(seconds: float) -> str:
+    return count(max(1, math.ceil(seconds)), "second")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import CalibriError, RenderError
+from calibri.words import slug
 from studio.compare.form import ARMS, USUAL, Form
 from studio.core import Services
 from studio.rendering.arms import NOTHING, Choice
@@ -75,8 +76,7 @@ def _without_paths(value: Any) -> Any:
 
 def file_name(shot: Shot) -> str:
     """`a-red-cube-seed3-calibrated-8.png`."""
-    words = re.sub(r"[^a-z0-9]+", "-", shot.ask.prompt.lower()).strip("-")[:48].strip("-") or "picture"
-    return f"{words}-seed{shot.ask.seed}-{shot.arm.kind}-{shot.ask.steps}.png"
+    return f"{slug(shot.ask.prompt, 'picture', 48)}-seed{shot.ask.seed}-{shot.arm.kind}-{shot.ask.steps}.png"
 
 
 def png_of(comparison: Comparison, shot: Shot) -> bytes:

@@ -18,9 +18,9 @@ from calibri.analysis.evaluate import pairs_of
 from calibri.calibration.artifact import Calibration, Member
 from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import SearchError
+from calibri.files import write_whole
 from calibri.rewards.base import RewardTerm
 from calibri.rewards.scoring import Pair
-from calibri.search.journal import write_atomically
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -158,7 +158,7 @@ def write_note(folder: Path, sweep: Sweep) -> None:
     note = sweep.note.model_copy(update={"state": sweep.state, "error": sweep.error})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, note.model_dump_json(indent=1) + "\n")
+        write_whole(path, note.model_dump_json(indent=1) + "\n", durable=True)
     except OSError as error:
         raise SearchError(f"The sweep cannot be written: {error.strerror}.") from error
 

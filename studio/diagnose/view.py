@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from calibri.words import duration_rounded_up, grouped_thin
+from calibri.words import duration, grouped
 from studio.core import Services
 from studio.diagnose.charts import OBJECTIVE, short
 from studio.diagnose.form import sweeps_of
@@ -18,33 +18,31 @@ def cost_words(services: Services, settings: SweepSettings) -> str:
     images = images_of(scales, len(settings.values), settings.pairs)
     cells = scales * len(settings.values)
     words = (
-        f"{scales} scales × {len(settings.values)} values = {grouped_thin(cells)} cells, "
-        f"each on {settings.pairs} prompts: {grouped_thin(images)} pictures"
+        f"{scales} scales × {len(settings.values)} values = {grouped(cells)} cells, "
+        f"each on {settings.pairs} prompts: {grouped(images)} pictures"
     )
     each = sweeps_of(services).pace.seconds(backbone.spec.name, settings.nfe)
     if each is None:
         return f"{words}. How long that takes on this machine is not known yet."
-    return f"{words}, about {duration_rounded_up(images * each)} on this machine."
+    return f"{words}, about {duration(images * each)} on this machine."
 
 
 def status_words(sweep: Sweep | None) -> str:
     """How a sweep stands, as plain text."""
     if sweep is None:
         return ""
-    cells = f"{grouped_thin(sweep.done)} of {grouped_thin(sweep.total)} cells"
+    cells = f"{grouped(sweep.done)} of {grouped(sweep.total)} cells"
     if sweep.state == "queued":
         return f"Waits for the sweep under way. {cells} are measured."
     if sweep.state in ("running", "stopping"):
         verb = "Measuring" if sweep.state == "running" else "Stopping after this batch"
         images = (
-            f", {grouped_thin(sweep.images)} of {grouped_thin(sweep.images_total)} pictures"
-            if sweep.images
-            else ""
+            f", {grouped(sweep.images)} of {grouped(sweep.images_total)} pictures" if sweep.images else ""
         )
-        left = f", {duration_rounded_up(sweep.seconds_left)} left" if sweep.seconds_left is not None else ""
+        left = f", {duration(sweep.seconds_left)} left" if sweep.seconds_left is not None else ""
         return f"{verb}: {cells}{images}{left}."
     if sweep.state == "done":
-        return f"Done: {grouped_thin(sweep.total)} cells, each on {sweep.settings.pairs} prompts."
+        return f"Done: {grouped(sweep.total)} cells, each on {sweep.settings.pairs} prompts."
     if sweep.state == "failed":
         return f"Failed after {cells}. {sweep.error}"
     return f"Stopped after {cells}. Resume goes on from there."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibri.errors import CalibriError
+from calibri.files import write_whole
 from studio.calibrations import CalibrationStore
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
@@ -133,10 +134,7 @@ class Thumbnails:
         out = BytesIO()
         small.save(out, "WEBP", quality=88)
         path = self._path(calibration, backbone.fingerprint)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{threading.get_ident()}.part")
-        part.write_bytes(out.getvalue())
-        part.replace(path)
+        write_whole(path, out.getvalue())
 
     def wait(self, seconds: float = 60.0) -> None:
         """Block until what is under way has ended."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from calibri.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,9 +65,7 @@ class RenderCache:
         from PIL.PngImagePlugin import PngInfo
 
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         facts = PngInfo()
         facts.add_text(KEY, json.dumps({"nfe": kept.nfe, "seconds": kept.seconds}))
-        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
-        kept.image.save(part, "PNG", pnginfo=facts)
-        os.replace(part, path)
+        with replacing(path) as part:
+            kept.image.save(part, "PNG", pnginfo=facts)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from calibri.errors import StudyError
+from calibri.words import slug
 from studio.studies.protocol import QUICK
 from studio.studies.results.analysis import Analysis
-from studio.studies.storage.study_store import ArmKind, Study, StudyArm, StudyPair, now, slug
+from studio.studies.storage.study_store import ArmKind, Study, StudyArm, StudyPair, now
 from studio.studies.studies import Studies
 from studio.studies.voting.ballots import Who
 
@@ -71,14 +72,14 @@ def quick_study(studies: Studies, backbone: str) -> Study:
         number = 1 + len(_mine(studies, backbone))
         name = f"Quick votes on {backbone}" + (f" ({number})" if number > 1 else "")
         found = Study(
-            f"quick-{slug(backbone)}-{number}", name, QUICK, secrets.randbelow(2**31), "draft", now()
+            f"quick-{slug(backbone, 'study')}-{number}", name, QUICK, secrets.randbelow(2**31), "draft", now()
         )
         studies.store.add(found, [], [])
     return found if found.status == "open" else studies.set_status(found.id, "open")
 
 
 def _mine(studies: Studies, backbone: str) -> list[Study]:
-    ours = re.compile(rf"quick-{re.escape(slug(backbone))}-\d+")
+    ours = re.compile(rf"quick-{re.escape(slug(backbone, 'study'))}-+\d+")
     return [s for s in studies.store.all() if ours.fullmatch(s.id)]
 
 

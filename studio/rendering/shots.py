@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from calibri.words import duration
 from studio.core import Services
 from studio.machine.queue import Priority
 from studio.machine.render_cache import Kept, RenderCache
@@ -127,16 +128,12 @@ def facts(shot: Shot) -> list[str]:
     if shot.image is None:
         return []
     guided = [f"guidance {shot.ask.guidance:g}"] if guidance_of(shot) != 1.0 else []
-    return [f"{shot.ask.steps} steps", *guided, f"{shot.nfe} NFE", _seconds(shot.seconds)]
+    return [f"{shot.ask.steps} steps", *guided, f"{shot.nfe} NFE", duration(shot.seconds)]
 
 
 def guidance_of(shot: Shot) -> float:
     """The guidance that this picture was made with: an ensemble has its own in its weights."""
     return 1.0 if _combines(shot.arm.calibration) else shot.ask.guidance
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def name_of(shot: Shot) -> str:

@@ -16,7 +16,7 @@ from calibri.rewards.scoring import SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import RunFolder
 from calibri.search.records import GenerationRecord, Record
-from calibri.words import grouped, long_duration
+from calibri.words import duration, grouped
 from studio.machine.host import ModelHost
 from studio.machine.queue import HostCancelled, Priority
 from studio.machine.rewards import RewardModels
@@ -94,7 +94,11 @@ class SearchJobs:
             except SearchError:
                 continue  # its folder was just removed
             limit = f" of {grouped(status.images_limit)}" if status.images_limit else ""
-            left = f", {long_duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+            left = (
+                f", {duration(status.seconds_left, exact=True)} left"
+                if status.seconds_left is not None
+                else ""
+            )
             verb = "judging" if job.judging else "searching"
             parts.append(f"{verb}: {status.title}, {grouped(status.images)}{limit} images{left}")
         for state, words in (("paused", "paused"), ("queued", "in the queue")):

@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError, SearchError
+from calibri.files import write_whole
 from calibri.search.config import Budget, SearchConfig
-from calibri.search.journal import CONFIG, TAIL, JournalTail, owner_of, write_atomically
+from calibri.search.journal import CONFIG, TAIL, JournalTail, owner_of
 from calibri.search.records import (
     BaseRecord,
     EventRecord,
@@ -340,7 +341,7 @@ class RunStore:
     def new(self, title: str, by: str, budget: Budget | None, stem: str) -> Path:
         """A new folder with its note, named after `stem`; a number is added where the name is taken."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        name, number = slug(stem), 1
+        name, number = slug(stem, "search"), 1
         while True:
             path = self.folder / (name if number == 1 else f"{name}-{number}")
             try:
@@ -351,7 +352,9 @@ class RunStore:
                 pass
             number += 1
         when = datetime.now(UTC).isoformat()
-        write_atomically(path / NOTE, RunNote(title=title, by=by, when=when, budget=budget).model_dump_json())
+        write_whole(
+            path / NOTE, RunNote(title=title, by=by, when=when, budget=budget).model_dump_json(), durable=True
+        )
         return path
 
 

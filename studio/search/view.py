@@ -8,7 +8,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from calibri.words import grouped, long_duration
+from calibri.words import duration, grouped
 from studio.search.runs import Run, as_words
 from studio.search.status import JobStatus
 
@@ -33,7 +33,9 @@ def cost_words(cost: Cost) -> str:
     if cost.seconds is None or cost.per_image is None:
         return f"{first} The speed of this machine is being measured."
     rate = f"{1 / cost.per_image:.2g} images a second" if cost.per_image else ""
-    return f"{first} On this machine about <b>{long_duration(cost.seconds)}</b>, at {rate} as measured."
+    return (
+        f"{first} On this machine about <b>{duration(cost.seconds, exact=True)}</b>, at {rate} as measured."
+    )
 
 
 STATE_WORDS = {
@@ -76,9 +78,9 @@ def card(status: JobStatus, run: Run) -> str:
     if status.images_per_second:
         facts.append(f"{status.images_per_second:.2g} images a second")
     if status.seconds:
-        facts.append(f"{long_duration(status.seconds)} so far")
+        facts.append(f"{duration(status.seconds, exact=True)} so far")
     if status.seconds_left is not None and status.state != "done":
-        facts.append(f"{long_duration(status.seconds_left)} left")
+        facts.append(f"{duration(status.seconds_left, exact=True)} left")
     by = f", started by {html.escape(run.note.by)}" if run.note.by else ""
     bar = f"<progress max='1' value='{share:.4f}' aria-label='images used'></progress>" if limit else ""
     doing = f"<div class='sub'>{html.escape(status.doing)}</div>" if status.doing else ""
@@ -133,7 +135,7 @@ def table(run: Run) -> str:
             f"{step.mean_gain:+.2f} [{step.low:+.2f}, {step.high:+.2f}]",
             f"{step.sigma:.3g}",
             f"{step.axis_ratio:.2f}",
-            long_duration(step.seconds),
+            duration(step.seconds, exact=True),
         )
         rows.append("<tr>" + "".join(f"<td>{cell.replace('-', '−')}</td>" for cell in cells) + "</tr>")
     shown = ""

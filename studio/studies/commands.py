@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from calibri.errors import StudyError
+from calibri.errors import StudyError, sentence
 from studio.studies.planning import NewStudy
 from studio.studies.results.analysis import Filter
 from studio.studies.studies import Studies
@@ -58,9 +58,7 @@ def _create(studies: Studies, spec: dict[str, Any]) -> dict[str, Any]:
     try:
         new = NewStudy.model_validate(spec)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise StudyError(f"{where or 'study'}: {first['msg']}") from None
+        raise StudyError(sentence(error, "study")) from None
     return about(studies, studies.create(new).id)
 
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError
+from calibri.words import slug
 from studio.studies.protocol import PRESETS, Protocol
-from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now, slug
+from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now
 
 LONGEST_PROMPT = 400
 MOST_PAIRS = 20_000
@@ -118,7 +119,7 @@ def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
     """
     seed = secrets.randbelow(2**31) if new.seed is None else new.seed
     random = Random(seed)
-    study_id = f"{slug(new.name)}-{secrets.token_hex(3)}"
+    study_id = f"{slug(new.name, 'study')}-{secrets.token_hex(3)}"
     study = Study(study_id, new.name, new.protocol, seed, "draft", now())
     arms = [_arm(study_id, new.backbone, place, arm) for place, arm in enumerate(new.arms)]
     for x, y in combinations(arms, 2):

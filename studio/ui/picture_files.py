@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from calibri.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,11 +40,8 @@ def served(image: Image | None) -> str | None:
     try:
         os.utime(path)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            image.save(file, format="PNG", compress_level=1)
-        os.replace(temporary, path)
+        with replacing(path) as part:
+            image.save(part, format="PNG", compress_level=1)
         if next(_written) % EVERY == 0:
             tidy(path.parent)
     return str(path)

@@ -12,7 +12,7 @@ import gradio as gr
 from pydantic import ValidationError
 
 from calibri.calibration.artifact import Calibration
-from calibri.errors import StudyError
+from calibri.errors import StudyError, sentence
 from studio.core import Services
 from studio.studies.planning import NewArm, NewStudy, read_prompts
 from studio.studies.protocol import PRESETS, Protocol
@@ -50,15 +50,8 @@ def new_arm(services: Services, choice: str, label: str, steps: float, guidance:
     try:
         NewArm.model_validate(made)
     except ValidationError as error:
-        raise StudyError(words_of(error, "arm")) from None
+        raise StudyError(sentence(error, "arm")) from None
     return made
-
-
-def words_of(error: ValidationError, what: str) -> str:
-    """The first complaint, with the field's name."""
-    first = error.errors()[0]
-    where = " ".join(str(part) for part in first["loc"])
-    return f"{where or what}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def arms_words(arms: list[dict[str, Any]]) -> str:
@@ -102,7 +95,7 @@ def create(
             )
         )
     except ValidationError as error:
-        raise StudyError(words_of(error, "study")) from None
+        raise StudyError(sentence(error, "study")) from None
     studies.renders.start(study.id)
     return study
 
@@ -127,7 +120,7 @@ def protocol_text(protocol: str, votes: float | None, cap: float | None, invited
         }
         return written(Protocol(**{**fields, **changed}))
     except ValidationError as error:
-        raise StudyError(words_of(error, "protocol")) from None
+        raise StudyError(sentence(error, "protocol")) from None
 
 
 def written(protocol: Protocol) -> str:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
-import secrets
 import struct
 import zlib
 from collections.abc import Iterable
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibri.errors import StudyError
+from calibri.files import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,10 +58,7 @@ class ImageStore:
             raise StudyError(f"the bytes of picture {sha256[:12]} do not have that hash")
         if path.exists():
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
-        part.write_bytes(data)
-        os.replace(part, path)
+        write_whole(path, data)
 
     def has(self, sha256: str) -> bool:
         return self.path(sha256).exists()
@@ -95,9 +91,7 @@ class ImageStore:
         image = self.open(sha256)
         size = (image.width * factor, image.height * factor)
         data = png(image.resize(size, Image.Resampling.LANCZOS))
-        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
-        part.write_bytes(data)
-        os.replace(part, path)
+        write_whole(path, data)
         return data
 
     def padded_view(self, sha256: str, length: int) -> bytes:

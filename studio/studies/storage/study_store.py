@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -291,11 +290,6 @@ class StudyStore:
 
 
 PAIR_COLUMNS = "id, study, prompt, seed, arm_x, arm_y, image_x, image_y, kind, repeat_of, category"
-
-
-def slug(name: str) -> str:
-    """A readable beginning for an id."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "study"
 
 
 def _study(row: dict[str, Any]) -> Study:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from calibri.files import write_whole
 from calibri.interval import Interval
 from calibri.rewards.scoring import Pair
 from calibri.search.config import SearchConfig
-from calibri.search.journal import CONFIG, JOURNAL, _line, write_atomically
+from calibri.search.journal import CONFIG, JOURNAL, _line
 from calibri.search.records import BaseRecord, GenerationRecord, Record, SessionRecord, ValidationRecord, pack
 
 EACH = 12 * 8  # images of one generation
@@ -62,7 +63,7 @@ class Writer:
     def __init__(self, folder: Path, made: SearchConfig | None = None, scales: int = 16) -> None:
         self.folder, self.scales = folder, scales
         folder.mkdir(parents=True)
-        write_atomically(folder / CONFIG, (made or config()).to_json())
+        write_whole(folder / CONFIG, (made or config()).to_json(), durable=True)
         self._prev = hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()
         self.put(
             SessionRecord(

@@ -126,7 +126,8 @@ def test_new_folders_have_short_names_and_their_note(tmp_path: Path) -> None:
     first = store.new("Łayer, 2 × quality!", "ann", Budget(images=7), "Łayer, 2 × quality!")
     second = store.new("Łayer, 2 × quality!", "", None, "Łayer, 2 × quality!")
     assert (first.name, second.name) == ("ayer-2-quality", "ayer-2-quality-2")
-    assert slug("../../etc") == "etc" and slug("") == "search" and len(slug("x" * 200)) == 40
+    assert slug("../../etc", "search") == "etc" and slug("", "search") == "search"
+    assert len(slug("x" * 200, "search")) == 40
     for path in (first, second):
         with RunFolder(path, config()):
             pass
