@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from calibri.errors import JournalError
-from calibri.interval import Interval
+from calibri.interval import Interval, Verdict
 
 
 class _Record(BaseModel):
@@ -131,7 +131,7 @@ class ResultRecord(_Record):
     generation: int
     images: int
     seconds: float
-    verdict: Literal["better", "not told apart", "worse", "not judged"]
+    verdict: Verdict | Literal["not judged"]
     objective: Interval | None
     gains: dict[str, Interval]
     judges: list[str]
