@@ -30,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
-    from studio.services import open_services
-    from studio.ui import build_app, launch_options
+    from studio.shell.app import build_app, launch_options, open_services
 
     services = open_services(settings)
     app = build_app(services).queue(max_size=settings.queue, default_concurrency_limit=8, api_open=False)

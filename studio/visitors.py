@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from studio.desk import Desk
+from studio.scales.desk import Desk
 
 MOST_VISITORS = 400
 MOST_PICTURES = 24  # in one visitor's history

@@ -16,7 +16,7 @@ from calibri.backbones.layouts import Granularity
 from calibri.errors import ArtifactError, LayoutError
 
 if TYPE_CHECKING:
-    from calibri.calibration.layout import Layout
+    from calibri.backbones.layouts import Layout
 
 FORMAT: Final = "calibri-calibration/1"
 LARGEST_FILE = 8 * 2**20  # bytes; 240 scales take 6 KB

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from calibri.backbones.layouts import Granularity
+from calibri.backbones.layouts import Granularity, Layout
 from calibri.backbones.sites import Site
 from calibri.calibration.artifact import Calibration, Condition, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import ArtifactError
 
 ROUNDINGS = ("bfloat16", "float16")

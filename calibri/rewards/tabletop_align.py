@@ -11,7 +11,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from calibri.errors import RewardError
 from calibri.rewards.base import RewardInfo, checked
-from calibri.rewards.tabletop_nets import BATCH, FOLDER, as_batch
+from calibri.tabletop.reward_nets import BATCH, FOLDER, as_batch
 
 
 class AlignReward:

@@ -11,10 +11,10 @@ import torch
 from PIL.Image import Image
 
 from calibri.rewards.base import RewardInfo, Role, checked
-from calibri.rewards.tabletop_nets import in_batches, load_net
 from calibri.tabletop.captions import Facts
 from calibri.tabletop.nets import GRID, KINDS
 from calibri.tabletop.prompts import facts_in
+from calibri.tabletop.reward_nets import in_batches, load_net
 
 
 class FactsJudge:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL.Image import Image
 
 from calibri.rewards.base import RewardInfo, Role, checked
-from calibri.rewards.tabletop_nets import in_batches, load_net
+from calibri.tabletop.reward_nets import in_batches, load_net
 
 
 class QualityReward:

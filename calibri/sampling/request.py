@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibri.backbones.layouts import Granularity
+from calibri.backbones.layouts import Granularity, Layout
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import LayoutError, RenderError
 
 if TYPE_CHECKING:

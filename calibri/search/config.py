@@ -9,9 +9,10 @@ import json
 import math
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from calibri.errors import SearchError
+from calibri.rewards.base import Frozen, RewardTerm
 
 FORMAT: Final = "calibri-search/1"
 PUBLISHED_BOUNDS = (-1.0, 2.0)
@@ -76,31 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RewardTerm(_Frozen):
-    """One reward of the objective; `weight` counts in units of the reward's spread on the base."""
-
-    name: str = Field(min_length=1)
-    weight: float = 1.0
-
-    @classmethod
-    def parse(cls, text: str) -> RewardTerm:
-        """`tabletop-align` or `tabletop-keep:2`. Raises SearchError."""
-        name, _, weight = text.strip().partition(":")
-        try:
-            return cls(name=name, weight=float(weight) if weight else 1.0)
-        except ValueError as error:
-            raise SearchError(f"a reward is written name or name:weight, got {text!r}") from error
-
-    @property
-    def text(self) -> str:
-        return self.name if self.weight == 1 else f"{self.name}:{self.weight:g}"
-
-
-class Budget(_Frozen):
+class Budget(Frozen):
     """When to stop in any case. `images` counts everything rendered before the final judgement."""
 
     images: int | None = Field(default=None, ge=1)
@@ -118,7 +95,7 @@ class Budget(_Frozen):
         return None
 
 
-class SearchConfig(_Frozen):
+class SearchConfig(Frozen):
     """All that the candidates follow from. Saved as `config.json`; a search never changes it.
 
     The searched vector is `[scales of member 1, …, scales of member K, weights if searched]`.

@@ -19,8 +19,8 @@ import numpy as np
 
 from calibri.errors import SearchError
 from calibri.memory import keep_freed_memory
+from calibri.rewards.scoring import Progress, SearchStopped, batches
 from calibri.search.config import SearchConfig
-from calibri.search.scoring import Progress, SearchStopped, batches
 from calibri.threads import shorten_thread_waits
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Worker:
 
     def score(self, batch: list[dict[str, Any]], names: list[str]) -> list[list[float]]:
         """Scores of one batch of plain requests, (len(batch), len(names))."""
-        from calibri.search.scoring import score_batch
+        from calibri.rewards.scoring import score_batch
 
         requests = [unpacked(plain, self.backbone) for plain in batch]
         return score_batch(self.renderer, self.rewards, requests, names).tolist()

@@ -15,6 +15,7 @@ import numpy as np
 from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError
 from calibri.interval import paired_interval
+from calibri.rewards.scoring import LocalScorer, Progress, Scorer, SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.fitted import point_reached
 from calibri.search.journal import TAIL, RunFolder, write_atomically
@@ -32,14 +33,13 @@ from calibri.search.records import (
     ValidationRecord,
     pack,
 )
-from calibri.search.scoring import LocalScorer, Progress, Scorer, SearchStopped
 from calibri.search.space import SearchSpace
 from calibri.search.stopping import kept_point, next_validation, paper_converged, validation_converged
 from calibri.search.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
+    from calibri.backbones.layouts import Layout
     from calibri.backbones.loading import Backbone
-    from calibri.calibration.layout import Layout
     from calibri.rewards.base import Reward
 
 DEFAULT_BUDGET = Budget(images=4000)

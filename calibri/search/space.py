@@ -12,7 +12,7 @@ from calibri.calibration.artifact import Calibration, Condition, Member
 from calibri.errors import SearchError
 
 if TYPE_CHECKING:
-    from calibri.calibration.layout import Layout
+    from calibri.backbones.layouts import Layout
     from calibri.search.config import SearchConfig
     from calibri.search.strategy import StrategySettings
 

@@ -44,9 +44,9 @@ def browser() -> Iterator[object]:
 @pytest.fixture(scope="session")
 def tiny_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A studio over a tiny pipeline of 4 double and 8 single blocks, with a calibration and an ensemble."""
+    from calibri.backbones.layouts import Layout
     from calibri.backbones.sites import sites_of
     from calibri.calibration.artifact import Calibration, Member
-    from calibri.calibration.layout import Layout
     from tests.tiny import tiny_flux
 
     folder = tmp_path_factory.mktemp("studio")
@@ -65,11 +65,11 @@ def tiny_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.fixture(scope="module")
 def shared_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedStudio]:
     """A studio in this process over a tiny pipeline, without prepared pictures and calibrations."""
-    from studio.host import ModelHost
-    from studio.services import Services
+    from studio.calibrations import CalibrationStore
+    from studio.core import Services
+    from studio.machine.host import ModelHost
     from studio.settings import Settings
-    from studio.stores.calibrations import CalibrationStore
-    from studio.ui import build_app, launch_options
+    from studio.shell.app import build_app, launch_options
     from tests.tiny import tiny_flux
 
     folder = tmp_path_factory.mktemp("shared")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.host import ModelHost
+from studio.machine.host import ModelHost
 from tests.browser.running import PATIENCE, filled
 from tests.studio.launched import Launched, launched
 

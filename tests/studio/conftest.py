@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from calibri.calibration.artifact import Calibration, Member
-from studio.host import ModelHost
-from studio.scoring import Scorer
-from studio.services import Services
+from studio.calibrations import CalibrationStore
+from studio.core import Services
+from studio.machine.host import ModelHost
+from studio.machine.rewards import Scorer
 from studio.settings import Settings
-from studio.stores.calibrations import CalibrationStore
 from studio.visitors import Visitors
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 
 from calibri.calibration.artifact import Calibration, Member
-from studio.host import ModelHost
-from studio.jobs import SearchJobs
-from studio.services import Services
+from studio.calibrations import CalibrationStore
+from studio.core import Services
+from studio.diagnose.sweeps import Sweeps
+from studio.machine.host import ModelHost
+from studio.search.jobs import SearchJobs
 from studio.settings import Settings
-from studio.stores.calibrations import CalibrationStore
-from studio.studies import open_studies
-from studio.sweeps import Sweeps
-from studio.ui import build_app, launch_options
+from studio.shell.app import build_app, launch_options
+from studio.studies.studies import open_studies
 from tests.browser.running import free_port
 
 PATIENCE = 240.0
@@ -81,7 +81,7 @@ def launched(folder: Path, host: ModelHost, **settings: Any) -> Iterator[Launche
         assets=folder,
         studies=open_studies(data, host),
         jobs=jobs,
-        sweeps=jobs and Sweeps(data / "sweeps", host, pace=jobs.pace, load=jobs.reward),
+        sweeps=jobs and Sweeps(data / "sweeps", host, pace=jobs.pace, load=jobs.rewards.load),
     )
     app = build_app(services).queue(
         max_size=services.settings.queue, default_concurrency_limit=8, api_open=False

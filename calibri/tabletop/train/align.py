@@ -14,12 +14,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from calibri.rewards.tabletop_nets import load_net
 from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer, in_order_of
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import KINDS, FactsNet
+from calibri.tabletop.reward_nets import load_net
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon

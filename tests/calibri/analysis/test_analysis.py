@@ -5,11 +5,11 @@ import pytest
 
 from calibri.analysis.diagnose import Cell, SweepFile, best_start, heat_map, read_sweep, sweep
 from calibri.analysis.evaluate import Arm, evaluate, pairs_of
+from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import SearchError
 from calibri.interval import Interval
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardTerm
 
 NAMES = ("double.0", "single.0", "single.1")
 LAYOUT = Layout(granularity="block", names=NAMES, groups=((0, 1), (2,), (3,)))

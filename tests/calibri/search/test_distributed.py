@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from calibri.errors import SearchError
+from calibri.rewards.scoring import LocalScorer, SearchStopped
 from calibri.search.config import Budget
 from calibri.search.journal import read_journal
 from calibri.search.objective import Objective
 from calibri.search.records import GenerationRecord
 from calibri.search.run import run_search
-from calibri.search.scoring import LocalScorer, SearchStopped
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'calibri-studio[ray]'")
 pytestmark = pytest.mark.slow
