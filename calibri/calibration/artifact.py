@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -17,7 +17,7 @@ from calibri.files import write_whole
 if TYPE_CHECKING:
     from calibri.backbones.layouts import Layout
 
-FORMAT = "calibri-calibration/1"
+FORMAT: Final = "calibri-calibration/1"
 LARGEST_FILE = 8 * 2**20  # bytes; 240 scales take 6 KB
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

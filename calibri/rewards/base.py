@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+Role = Literal["reward", "judge"]
+
+
 class RewardInfo(BaseModel):
     """What a reward says of itself. A `judge` is for measuring: a search refuses it unless it is named on
     purpose.
@@ -23,7 +26,7 @@ class RewardInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    role: Literal["reward", "judge"]
+    role: Role
     version: str
     description: str
     range_hint: tuple[float, float]

@@ -7,14 +7,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from calibri.errors import SearchError, sentence
 from calibri.rewards.base import Frozen, RewardTerm
 
-FORMAT = "calibri-search/1"
+FORMAT: Final = "calibri-search/1"
 PUBLISHED_BOUNDS = (-1.0, 2.0)
 WHOLE_BOUNDS = (0.5, 1.5)  # on tabletop these kept the pictures whole (TABLETOP.md)
 

@@ -7,6 +7,7 @@ studio[ray]`.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
@@ -159,11 +160,16 @@ class RayScorer:
             raise SearchError(NO_RAY) from error
         if workers is not None and workers < 1:
             raise SearchError(f"--workers must be 1 or more, got {workers}")
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
         if address == "local":
-            ray.init(num_cpus=workers, object_store_memory=80 * 2**20, **quiet)
+            ray.init(
+                num_cpus=workers,
+                object_store_memory=80 * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         else:
-            ray.init(address=address, log_to_driver=False, logging_level="error")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             gpus = int(ray.cluster_resources().get("GPU", 0))
             count = workers or gpus or 2

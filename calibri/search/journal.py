@@ -209,7 +209,7 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise JournalError(f"{self.folder} is a file, not a folder for a run") from error
-        self._lock = self._locked()
+        self._lock: int | None = self._locked()
         try:
             self.config = self._settle_config(config)
             self._open_journal()

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from calibri.errors import JournalError, sentence
-from calibri.interval import Interval
+from calibri.interval import Interval, Verdict
 from calibri.rewards.base import Frozen
 from calibri.rewards.scoring import Pair
 
@@ -122,7 +122,7 @@ class ResultRecord(Frozen):
     generation: int
     images: int
     seconds: float
-    verdict: Literal["better", "not told apart", "worse", "not judged"]
+    verdict: Verdict | Literal["not judged"]
     objective: Interval | None
     gains: dict[str, Interval]
     judges: list[str]

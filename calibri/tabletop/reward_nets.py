@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,9 @@ def load_net(name: str, device: str) -> tuple[torch.nn.Module, str]:
     return net.to(device).eval().requires_grad_(False), f"{meta['scenes_seed']}.{meta['samples']}"
 
 
-def in_batches(images: Sequence[Image.Image], device: str, f) -> np.ndarray:
+def in_batches(
+    images: Sequence[Image.Image], device: str, f: Callable[[torch.Tensor], torch.Tensor]
+) -> np.ndarray:
     """f over batches of pictures, as one float64 array."""
     if not images:
         return np.zeros(0)

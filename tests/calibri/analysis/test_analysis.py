@@ -144,10 +144,16 @@ def test_progress_counts_the_pictures_of_the_whole_sweep(pairs):
     told.clear()
     list(
         sweep(
-            LAYOUT, pairs, Telling(), TERMS, steps=2, values=(0.5, 1.5), done=whole[:3],
+            LAYOUT,
+            pairs,
+            Telling(),
+            TERMS,
+            steps=2,
+            values=(0.5, 1.5),
+            done=whole[:3],
             progress=lambda *t: told.append(t),
         )
-    )  # fmt: skip
+    )
     assert told[-1] == (24, 24) and len(told) == 12
 
 
