@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import RenderError
 from studio.compare.form import Order, read_size
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.arms import Choice, arm_of
-from studio.rendering.asks import (
-    Ask,
-)
+from studio.rendering.asks import Ask
+from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, shoot_all
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    services: Services,
+    core: Core,
     visitor: object,
     order: Order,
     *,
@@ -34,20 +34,20 @@ def compare(
     """
     if order.problems:
         raise RenderError(" ".join(order.problems.values()))
-    place = services.visitors.of(visitor)
-    cancelled = place.begin("compare")
-    backbone = services.host.wait_ready(cancel=cancelled, on_wait=on_wait)
+    found = core.visitors.of(visitor)
+    cancelled = found.begin("compare")
+    backbone = core.host.wait_ready(cancel=cancelled, on_wait=on_wait)
     for ask in order.asks[:1]:  # the form may have been checked before the backbone was there
-        _, wrong = read_size(services, ask.width, ask.height)
+        _, wrong = read_size(core, ask.width, ask.height)
         if wrong:
             raise RenderError(" ".join(wrong.values()))
-    arms = [arm_of(services, place, choice) for choice in order.choices]
+    arms = [arm_of(core, found, choice) for choice in order.choices]
     wanted = [(arm, _own(ask, choice)) for ask in order.asks for arm, choice in zip(arms, order.choices)]
-    counted = Steps(on_step, [a.steps for arm, a in wanted if not arm.missing], services.host.batch_size)
-    shots = shoot_all(services, wanted, on_step=counted, cancel=cancelled, on_wait=on_wait)
+    counted = Steps(on_step, [a.steps for arm, a in wanted if not arm.missing], core.host.batch_size)
+    shots = shoot_all(core, wanted, on_step=counted, cancel=cancelled, on_wait=on_wait)
     rows = [shots[i : i + len(arms)] for i in range(0, len(shots), len(arms))]
     made = Comparison(order.asks[0], rows[0], rows[1:], choices=order.choices, made_on=_made_on(backbone))
-    place.history.appendleft(made)
+    found.place(SharedPlace).history.appendleft(made)
     return made
 
 
@@ -92,7 +92,12 @@ class Steps:
             self._on_step(now, max(self.total, now))
 
 
-def find(services: Services, visitor: object, key: object) -> Comparison | None:
+def history_of(core: Core, visitor: object) -> deque[Comparison]:
+    """The visitor's comparisons, the newest first."""
+    return core.visitors.of(visitor).place(SharedPlace).history
+
+
+def find(core: Core, visitor: object, key: object) -> Comparison | None:
     """The comparison of this id in the visitor's history."""
-    history = services.visitors.of(visitor).history
+    history = history_of(core, visitor)
     return next((c for c in history if c.id == key), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import RenderError
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.arms import NOTHING, Choice
 from studio.rendering.asks import (
     LARGEST_SEED,
@@ -82,11 +82,11 @@ def size_limits(backbone: Backbone, demo: bool = False) -> tuple[int, int, int]:
     return step, max(step, usual // 4 // step * step), most // step * step
 
 
-def rows_allowed(services: Services) -> int:
-    return MOST_ROWS_DEMO if services.settings.demo else MOST_ROWS
+def rows_allowed(core: Core) -> int:
+    return MOST_ROWS_DEMO if core.settings.demo else MOST_ROWS
 
 
-def checked(services: Services, form: Form) -> Order:
+def checked(core: Core, form: Form) -> Order:
     """The form as an order. `problems`: field → sentence for what cannot be rendered; then it asks for
     nothing."""
     problems = problems_of(form.prompt, form.seed, form.steps, form.guidance)
@@ -99,7 +99,7 @@ def checked(services: Services, form: Form) -> Order:
         more = seeds_in(form.seeds)
     except RenderError as error:
         problems["seeds"] = str(error)
-    size, wrong = read_size(services, form.width, form.height)
+    size, wrong = read_size(core, form.width, form.height)
     problems |= wrong
     for number, choice in enumerate(form.arms, 1):
         if choice.steps is not None and not is_whole(choice.steps, 1, MOST_STEPS):
@@ -112,7 +112,7 @@ def checked(services: Services, form: Form) -> Order:
     if problems:
         return Order((), form.arms, problems)
     seeds = list(dict.fromkeys([int(form.seed), *more]))
-    count, most = len(prompts) * len(seeds), rows_allowed(services)
+    count, most = len(prompts) * len(seeds), rows_allowed(core)
     if count > most:
         where = "prompts" if len(prompts) > len(seeds) else "seeds"
         words = f"{len(prompts)} prompts × {len(seeds)} seeds are {count} rows; {most} are the most at once."
@@ -123,15 +123,15 @@ def checked(services: Services, form: Form) -> Order:
 
 
 def read_size(
-    services: Services, width: object, height: object
+    core: Core, width: object, height: object
 ) -> tuple[tuple[int | None, int | None], dict[str, str]]:
     """The checked size, and a sentence for each side that does not fit the loaded backbone."""
-    backbone, found, wrong = services.host.backbone, [], {}
+    backbone, found, wrong = core.host.backbone, [], {}
     for name, value in (("width", width), ("height", height)):
         if value in (None, "", 0):
             found.append(None)
             continue
-        step, least, most = size_limits(backbone, services.settings.demo) if backbone else (8, 8, 4096)
+        step, least, most = size_limits(backbone, core.settings.demo) if backbone else (8, 8, 4096)
         fits = is_whole(value, least, most) and int(value) % step == 0  # type: ignore[call-overload]
         if not fits:
             name_of = backbone.spec.name if backbone else "the backbone"

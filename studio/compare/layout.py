@@ -10,7 +10,7 @@ import gradio as gr
 from studio.compare import view
 from studio.compare.form import AGAINST, ARMS
 from studio.compare.view import COLUMNS, MAPPED, SLIDER
-from studio.core import Services
+from studio.core import Core
 from studio.rendering import first_visit
 from studio.rendering.arms import offered
 from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
@@ -106,7 +106,7 @@ class Page:
         return [*self.painted, *self.laid]
 
 
-def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
+def lay_out(core: Core, first: Comparison | None, start: Ask) -> Page:
     """Put everything into the current Blocks. `first`: what the page opens with."""
     visitor = visitor_state()
     now = gr.State(["", 0])  # the comparison on the page, and which of its rows
@@ -154,7 +154,7 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
 
     images, captions, arms, gets, sends = [], [], [], [], []
     first_shown = view.columns(first.shots if first else [])
-    kinds = offered(services, services.visitors.of(None))
+    kinds = offered(core, core.visitors.of(None))
     with gr.Row(elem_id="pictures"):
         for column, (kind, title) in enumerate(COLUMNS):
             with gr.Column(min_width=300):
@@ -198,9 +198,7 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
     with gr.Row(equal_height=True, elem_classes="go-on"):
         try_prompt = gr.Button("Try a prompt of your own", elem_id="go-prompt")
         gr.Button("Move a slider", link="scales", elem_id="go-scales")
-        gr.Button(
-            "Vote for the better picture", link="quick", elem_id="go-vote", visible=services.db is not None
-        )
+        gr.Button("Vote for the better picture", link="quick", elem_id="go-vote")
     with gr.Row(elem_id="many"):
         with gr.Column(min_width=320, scale=2):
             grid = gr.Gallery(
@@ -312,13 +310,7 @@ def lay_out(services: Services, first: Comparison | None, start: Ask) -> Page:
                     )
             with gr.Row():
                 get_all = gr.Button("Download all as ZIP", size="sm", min_width=150, elem_id="get-all")
-                to_study = gr.Button(
-                    "Send to vote study",
-                    size="sm",
-                    min_width=150,
-                    visible=services.studies is not None,
-                    elem_id="to-study",
-                )
+                to_study = gr.Button("Send to vote study", size="sm", min_width=150, elem_id="to-study")
             history = gr.Gallery(
                 label="This session",
                 columns=5,

@@ -11,10 +11,10 @@ import gradio as gr
 from calibri.errors import CalibriError, RenderError
 from studio.compare import comparison, png_settings, send
 from studio.compare import view as parts
-from studio.compare.comparison import find
+from studio.compare.comparison import find, history_of
 from studio.compare.form import AGAINST, ARMS, USUAL, Form, checked, form_of, prompts_in, seeds_in
 from studio.compare.layout import lay_out
-from studio.core import Services
+from studio.core import Core
 from studio.rendering import first_visit
 from studio.rendering.arms import NOTHING, Choice, offered
 from studio.rendering.asks import Ask, dice, word_hint
@@ -31,15 +31,15 @@ FOCUS = (
 TYPED = 8  # fields of the form before those of the arms
 
 
-def compare(services: Services, visitor: object, form: Form, **calls: Any) -> Comparison:
+def compare(core: Core, visitor: object, form: Form, **calls: Any) -> Comparison:
     """Check the form, render it, and put it first in the visitor's history. See `comparing.compare`."""
-    return comparison.compare(services, visitor, checked(services, form), **calls)
+    return comparison.compare(core, visitor, checked(core, form), **calls)
 
 
-def latest(services: Services, visitor: object) -> Comparison | None:
+def latest(core: Core, visitor: object) -> Comparison | None:
     """The comparison this visitor saw last, or that of the first visit."""
-    history = services.visitors.of(visitor).history
-    return history[0] if history else first_visit.opening(services.assets)
+    history = history_of(core, visitor)
+    return history[0] if history else first_visit.opening(core.assets)
 
 
 def form_from(values: tuple[Any, ...]) -> Form:
@@ -60,9 +60,9 @@ def form_values(form: Form) -> list[Any]:
     return [*first, form.width, form.height, *(v for c in form.arms for v in (c.what, c.steps, c.guidance))]
 
 
-def form_updates(services: Services, place: Visitor, form: Form) -> list[Any]:
+def form_updates(core: Core, visitor: Visitor, form: Form) -> list[Any]:
     """The same with what can be chosen as an arm by now."""
-    values, kinds = form_values(form), offered(services, place)
+    values, kinds = form_values(form), offered(core, visitor)
     known = [what for _, what in kinds]
     for arm, at in enumerate(range(TYPED, TYPED + 3 * ARMS, 3)):
         what = values[at] if values[at] in known else USUAL[arm].what  # another backbone has other ones
@@ -100,39 +100,39 @@ def count_of(text: str, more: str, numbers: str, *whats: str) -> str:
     return parts.count_words(prompts, seeds, sum(what != NOTHING for what in whats))
 
 
-def build(services: Services) -> None:
+def build(core: Core) -> None:
     """Lay out the page inside the current Blocks."""
-    first = first_visit.opening(services.assets)
+    first = first_visit.opening(core.assets)
     start = first.ask if first else Ask(first_visit.examples()[0], 3, 8)
-    page = lay_out(services, first, start)
+    page = lay_out(core, first, start)
     visitor, looking = page.visitor, page.looking
     marked = {component.elem_id: component for component in page.fields}
 
     def at(visitor_id: object, key: Any) -> tuple[Comparison | None, int]:
         """The comparison on the page and its row; that of the first visit where it is not known."""
         identity, row = key if isinstance(key, list | tuple) and len(key) == 2 else ("", 0)
-        made = find(services, visitor_id, identity) or first
+        made = find(core, visitor_id, identity) or first
         return made, row if made and isinstance(row, int) and 0 <= row < len(made.rows) else 0
 
     @guard
     def on_render(
         visitor_id: str | None, key: Any, progress: gr.Progress = gr.Progress(), *values: Any
     ) -> list[Any]:
-        order = checked(services, form_from(values))
+        order = checked(core, form_from(values))
         marks = [gr.update(elem_classes=["wrong"] if name in order.problems else []) for name in marked]
         if order.problems:
             shown, said_of = painted(*at(visitor_id, key)), parts.problem_html(order.problems)
         else:
             made = comparison.compare(
-                services,
+                core,
                 visitor_id,
                 order,
                 on_step=step_words(progress, "Rendering"),
                 on_wait=waiting(progress),
             )
-            hints = [word_hint(services, prompt) for prompt in dict.fromkeys(a.prompt for a in order.asks)]
+            hints = [word_hint(core, prompt) for prompt in dict.fromkeys(a.prompt for a in order.asks)]
             shown, said_of = painted(made, 0), said(" ".join(filter(None, hints)))
-        return [*shown, said_of, parts.thumbnails(services, visitor_id), *marks]
+        return [*shown, said_of, parts.thumbnails(core, visitor_id), *marks]
 
     rendering: dict[str, Any] = {
         "fn": on_render,
@@ -151,7 +151,7 @@ def build(services: Services) -> None:
     rendered = [gr.on([page.run.click, page.prompt.submit], **rendering)]
     for button, preset in ((page.usual, USUAL), (page.against, AGAINST)):
         rendered.append(button.click(setting(preset), None, page.choosing, **DIRECT).then(**rendering))
-    page.stop.click(lambda v: services.visitors.of(v).stop("compare"), visitor, None, **DIRECT)
+    page.stop.click(lambda v: core.visitors.of(v).stop("compare"), visitor, None, **DIRECT)
     page.roll.click(dice, None, page.seed, queue=False, api_visibility="private")
     page.try_prompt.click(None, js=FOCUS)
 
@@ -180,12 +180,14 @@ def build(services: Services) -> None:
     def on_history(
         visitor_id: str | None, look: str, left: str, right: str, event: gr.SelectData
     ) -> list[Any]:
-        place = services.visitors.of(visitor_id)
-        kept = list(place.history)
+        kept = list(history_of(core, visitor_id))
         if not 0 <= event.index < len(kept):
             raise CalibriError("That picture is no longer kept.")
         chosen = kept[event.index]
-        return [*view(chosen, 0, look, left, right), *form_updates(services, place, form_of(chosen))]
+        return [
+            *view(chosen, 0, look, left, right),
+            *form_updates(core, core.visitors.of(visitor_id), form_of(chosen)),
+        ]
 
     page.history.select(on_history, [visitor, *looking], [*page.viewed, *page.fields], **QUEUED)
     gr.on(
@@ -195,23 +197,23 @@ def build(services: Services) -> None:
         page.count,
         **IN_ORDER,
     )
-    send.files(services, page, at)
-    send.elsewhere(services, page, at)
+    send.files(core, page, at)
+    send.elsewhere(core, page, at)
 
     @guard
     def on_png(visitor_id: str | None, path: str) -> list[Any]:
-        place = services.visitors.of(visitor_id)
-        form, word = png_settings.settings_from(services, place, Path(path))
+        known = core.visitors.of(visitor_id)
+        form, word = png_settings.settings_from(core, known, Path(path))
         told = " ".join(filter(None, (f"Settings from {Path(path).name}.", word, "Press Render.")))
-        return [*form_updates(services, place, form), said(told)]
+        return [*form_updates(core, known, form), said(told)]
 
     page.from_png.upload(on_png, [visitor, page.from_png], [*page.fields, page.remark], **QUEUED)
 
     sent = (*page.images, page.slider, page.mapped)
 
     def on_load(visitor_id: str, *chosen: Any) -> list[Any]:
-        place = services.visitors.of(visitor_id)
-        last = place.history[0] if place.history else None
+        history = history_of(core, visitor_id)
+        last = history[0] if history else None
         form = form_of(last) if last else Form(start.prompt, start.seed, start.steps)
         shown = view(last or first, 0, *chosen)
         if last is None:  # the page came with these pictures: they are not sent twice
@@ -219,8 +221,8 @@ def build(services: Services) -> None:
         return [
             *shown,
             parts.lead_html(last or first),
-            parts.thumbnails(services, visitor_id),
-            *form_updates(services, place, form),
+            parts.thumbnails(core, visitor_id),
+            *form_updates(core, core.visitors.of(visitor_id), form),
         ]
 
     filled = [*page.viewed, page.lead, page.history, *page.fields]

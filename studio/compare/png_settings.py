@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from calibri.errors import CalibriError, RenderError
 from calibri.words import slug
 from studio.compare.form import ARMS, USUAL, Form
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.arms import NOTHING, Choice
 from studio.rendering.asks import Ask
+from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, Shot, guidance_of
 from studio.visitors import Visitor
 
 if TYPE_CHECKING:
     from calibri.calibration.artifact import Calibration
 
-MOST_BORROWED = 12  # calibrations from PNG files that a visitor's place keeps
 _PATH = re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/)")
 
 
@@ -108,7 +108,7 @@ def zip_of(comparison: Comparison) -> bytes:
     return packed.getvalue()
 
 
-def settings_from(services: Services, place: Visitor, path: str | Path) -> tuple[Form, str]:
+def settings_from(core: Core, visitor: Visitor, path: str | Path) -> tuple[Form, str]:
     """The form that a PNG file asks for, and a remark (empty: nothing to say).
 
     Calibrations that the studio does not have are kept with the visitor, to be chosen as arms. Raises
@@ -125,7 +125,7 @@ def settings_from(services: Services, place: Visitor, path: str | Path) -> tuple
         raise RenderError(str(error).replace(str(path), path.name)) from None
     except Image.DecompressionBombError:
         raise RenderError(f"{path.name}: the picture is too large to be read.") from None
-    known, made_on = services.host.backbone, settings.get("backbone")
+    known, made_on = core.host.backbone, settings.get("backbone")
     if known is not None and made_on is not None and made_on != known.spec.name:
         raise RenderError(
             f"{path.name} was made on {str(made_on)[:80]!r}; {known.spec.name} is loaded here. "
@@ -141,7 +141,7 @@ def settings_from(services: Services, place: Visitor, path: str | Path) -> tuple
             raise RenderError(f"{path.name}: its settings are damaged ({name}).")
         own = known is not None and value == getattr(known.spec, name)
         size.append(None if own else value)
-    arms = _arms_from(services, place, settings, path.name)
+    arms = _arms_from(core, visitor, settings, path.name)
     form = Form(ask.prompt, ask.seed, ask.steps, "", "", 1.0, size[0], size[1], arms)
     print_of = settings.get("backbone_fingerprint")
     if known is not None and print_of is not None and print_of != known.fingerprint:
@@ -149,7 +149,7 @@ def settings_from(services: Services, place: Visitor, path: str | Path) -> tuple
     return form, ""
 
 
-def _arms_from(services: Services, place: Visitor, settings: dict[str, Any], name: str) -> tuple[Choice, ...]:
+def _arms_from(core: Core, visitor: Visitor, settings: dict[str, Any], name: str) -> tuple[Choice, ...]:
     """The arms that the settings name; for a file of the command line base and its own calibration."""
     own = {key: settings.get(key) for key in ("steps", "guidance", "calibration")}
     listed = settings.get("arms") or [{**own, "calibration": None}, *([own] if own["calibration"] else [])]
@@ -160,7 +160,7 @@ def _arms_from(services: Services, place: Visitor, settings: dict[str, Any], nam
         checked = Ask.checked("-", 0, each.get("steps"), each.get("guidance") or 1.0)
         what, kind = each.get("chosen"), each.get("kind", "base")
         if each.get("calibration") is not None:
-            what = _choice_for(services, place, each["calibration"], name)
+            what = _choice_for(core, visitor, each["calibration"], name)
         elif what != NOTHING:
             what = kind if kind in ("base", "calibrated", "ensemble") else "base"
         alike = checked.steps == settings.get("steps")
@@ -172,7 +172,7 @@ def _unless_none(guidance: float) -> float | None:
     return None if guidance == 1.0 else guidance
 
 
-def _choice_for(services: Services, place: Visitor, content: Any, name: str) -> str:
+def _choice_for(core: Core, visitor: Visitor, content: Any, name: str) -> str:
     """The id of the saved calibration with this content, or of a new one that is kept with the visitor."""
     from calibri.calibration.artifact import Calibration
 
@@ -180,11 +180,7 @@ def _choice_for(services: Services, place: Visitor, content: Any, name: str) -> 
         found: Calibration = Calibration.from_json(json.dumps(content))
     except CalibriError as error:
         raise RenderError(f"{name}: its calibration is damaged ({error}).") from None
-    for entry in services.calibrations.entries():
+    for entry in core.calibrations.entries():
         if entry.calibration.hash == found.hash:
             return entry.id
-    key = f"png/{found.hash[:16]}"
-    place.borrowed[key] = found
-    while len(place.borrowed) > MOST_BORROWED:
-        place.borrowed.pop(next(iter(place.borrowed)))
-    return key
+    return visitor.place(SharedPlace).borrow(found)

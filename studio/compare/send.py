@@ -12,8 +12,9 @@ from calibri.errors import CalibriError
 from studio.compare import png_settings
 from studio.compare.form import USUAL
 from studio.compare.layout import Page
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.arms import NOTHING, WORDS, Choice, arm_of, short_title
+from studio.rendering.places import ArmDraft, SharedPlace, StudyDraft
 from studio.rendering.shots import Comparison, Shot, guidance_of
 from studio.scales.edits import opened
 from studio.ui.errors import guard
@@ -28,7 +29,7 @@ At = Callable[[object, Any], tuple[Comparison | None, int]]
 
 
 def files(
-    services: Services,
+    core: Core,
     page: Page,
     at: At,
 ) -> None:
@@ -66,7 +67,7 @@ def files(
 
 
 def elsewhere(
-    services: Services,
+    core: Core,
     page: Page,
     at: At,
 ) -> None:
@@ -79,9 +80,9 @@ def elsewhere(
             if made is None or not made.shots:
                 raise CalibriError("There is nothing to send yet. Render first.")
             choice = (made.choices or USUAL)[column]
-            found = calibration_at(services, visitor_id, made.rows[row][column], choice)
-            opened(services, visitor_id, found)
-            services.visitors.of(visitor_id).carried = made.rows[row][column].ask
+            found = calibration_at(core, visitor_id, made.rows[row][column], choice)
+            opened(core, visitor_id, found)
+            core.visitors.of(visitor_id).place(SharedPlace).ask = made.rows[row][column].ask
 
         return on_send
 
@@ -92,22 +93,23 @@ def elsewhere(
 
     @guard
     def on_study(visitor_id: str | None, key: Any, request: gr.Request) -> None:
-        services.rights.study_organisers_only(services.rights.username(request))
+        core.rights.study_organisers_only(core.rights.username(request))
         made, _ = at(visitor_id, key)
         if made is None:
             raise CalibriError("There is nothing to send yet. Render first.")
-        services.visitors.of(visitor_id).study = study_of(services, visitor_id, made)
+        draft = study_of(core, visitor_id, made)
+        core.visitors.of(visitor_id).place(SharedPlace).draft = draft
 
     page.to_study.click(on_study, [page.visitor, page.now], None, **QUEUED).success(
         None, js="() => { window.location.href = 'studies'; }", api_visibility="private"
     )
 
 
-def calibration_at(services: Services, visitor: object, shot: Shot, choice: Choice) -> Calibration:
+def calibration_at(core: Core, visitor: object, shot: Shot, choice: Choice) -> Calibration:
     """The calibration of one picture. Raises CalibriError for base and for what is missing."""
     found = shot.arm.calibration
     if found is None and choice.what not in ("base", NOTHING):
-        found = arm_of(services, services.visitors.of(visitor), choice).calibration  # prepared pictures
+        found = arm_of(core, core.visitors.of(visitor), choice).calibration  # prepared pictures
     if found is None:
         raise CalibriError(
             "The base has no scales of its own: all of them are 1. Choose a calibrated picture."
@@ -115,36 +117,33 @@ def calibration_at(services: Services, visitor: object, shot: Shot, choice: Choi
     return found
 
 
-def study_of(services: Services, visitor: object, comparison: Comparison) -> dict[str, Any]:
-    """What the page Studies fills its form with: arms as it keeps them, prompts, pictures a prompt. Raters
-    read a study's name, so that it is left to its organiser.
+def study_of(core: Core, visitor: object, comparison: Comparison) -> StudyDraft:
+    """What the page Studies fills its form with. Raters read a study's name, so that it is left to its
+    organiser.
 
     Raises CalibriError where fewer than two arms have a picture.
     """
-    arms: list[dict[str, Any]] = []
+    arms: list[ArmDraft] = []
     for shot, choice in zip(comparison.shots, comparison.choices or USUAL):
         if shot.image is None:
             continue
         kind, found = shot.arm.kind, None
         if kind != "base":
-            found = calibration_at(services, visitor, shot, choice)
+            found = calibration_at(core, visitor, shot, choice)
         short = (short_title(found) if found else "base") or WORDS[kind]
         label = f"{short}, {shot.ask.steps} steps"
-        taken = [arm["label"] for arm in arms]
+        taken = [arm.label for arm in arms]
         arms.append(
-            {
-                "label": label if label not in taken else f"{label} (arm {len(arms) + 1})",
-                "kind": kind,
-                "calibration": found.to_json() if found else None,
-                "steps": shot.ask.steps,
-                "guidance": guidance_of(shot),
-            }
+            ArmDraft(
+                label=label if label not in taken else f"{label} (arm {len(arms) + 1})",
+                kind=kind,
+                calibration=found.to_json() if found else None,
+                steps=shot.ask.steps,
+                guidance=guidance_of(shot),
+            )
         )
     if len(arms) < 2:
         raise CalibriError("A study compares at least two arms. Render two first.")
     asks = [row[0].ask for row in comparison.rows]
-    return {
-        "arms": arms,
-        "prompts": "\n".join(dict.fromkeys(a.prompt for a in asks)),
-        "seeds": len({a.seed for a in asks}),
-    }
+    prompts = "\n".join(dict.fromkeys(a.prompt for a in asks))
+    return StudyDraft(tuple(arms), prompts, seeds=len({a.seed for a in asks}))

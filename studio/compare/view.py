@@ -11,8 +11,9 @@ from typing import Any
 import gradio as gr
 
 from calibri.words import duration, three_digits
+from studio.compare.comparison import history_of
 from studio.compare.measures import BRIGHTEST, MAP, difference, means, reference
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.shots import Comparison, Shot, facts, name_of
 from studio.ui.elements import caption, enlarged, said
 from studio.ui.picture_files import served
@@ -190,10 +191,10 @@ def means_html(comparison: Comparison) -> str:
     )
 
 
-def thumbnails(services: Services, visitor: object) -> list[tuple[Any, str]]:
+def thumbnails(core: Core, visitor: object) -> list[tuple[Any, str]]:
     """One picture for each comparison of the session: the calibrated one where there is one."""
     made = []
-    for comparison in services.visitors.of(visitor).history:
+    for comparison in history_of(core, visitor):
         pictured = [s for s in comparison.shots if s.image is not None]
         best = next((s for s in pictured if s.arm.kind == "calibrated"), pictured[0] if pictured else None)
         if best is None:

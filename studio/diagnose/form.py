@@ -10,10 +10,11 @@ from typing import Any
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
 from calibri.rewards.base import RewardTerm
-from studio.core import Services
+from studio.core import Core
 from studio.diagnose.charts import key_of
 from studio.diagnose.store import ALIVE, Sweep, SweepSettings, cell_calibration, check_fits
 from studio.diagnose.sweeps import Sweeps
+from studio.machine.host import ModelHost
 from studio.rendering.arms import Arm
 from studio.rendering.asks import Ask, one_line
 from studio.rendering.shots import Shot, kept_shots
@@ -24,15 +25,8 @@ VALUES = "0, 0.25, 0.5, 0.75, 1.25, 1.5"
 MOST_PROMPTS = 256
 
 
-def sweeps_of(services: Services) -> Sweeps:
-    """Raises SearchError where this studio has none."""
-    if services.sweeps is None:
-        raise SearchError("Nothing can run in the background here, so there are no sweeps.")
-    return services.sweeps
-
-
 def settings_of(
-    services: Services,
+    host: ModelHost,
     rewards: Sequence[str],
     pairs: Any,
     steps: Any,
@@ -43,9 +37,9 @@ def settings_of(
 ) -> SweepSettings:
     """The sweep that a form asks for, on the loaded backbone. `prompts`: one a line; none for the embedded
     world's own. Raises SearchError with what does not fit."""
-    if services.host.status.phase == "loading":
+    if host.status.phase == "loading":
         raise SearchError("The backbone is still loading. Start the sweep when it is ready.")
-    backbone = services.host.wait_ready().spec.name
+    backbone = host.wait_ready().spec.name
     terms = tuple(RewardTerm.parse(text) for text in rewards or ())
     if not terms:
         raise SearchError("Choose at least one reward.")
@@ -78,9 +72,9 @@ def settings_of(
     )
 
 
-def measure(services: Services, settings: SweepSettings) -> None:
+def measure(host: ModelHost, sweeps: Sweeps, settings: SweepSettings) -> None:
     """Have the speed of this machine measured, where it is not known."""
-    sweeps, device = sweeps_of(services), services.host.wait_ready().device.type
+    device = host.wait_ready().device.type
     loaders = {t.name: (lambda name=t.name: sweeps.load(name, device)) for t in settings.rewards}
     sweeps.pace.measure(settings.prompts[0], loaders, settings.steps)
 
@@ -106,26 +100,25 @@ def cell_at(sweep: Sweep, key: object) -> tuple[str, float]:
     raise SearchError("Choose a cell of the heat map.")
 
 
-def pictures(services: Services, visitor: object, sweep: Sweep, key: object, **calls: Any) -> list[Shot]:
+def pictures(core: Core, visitor: object, sweep: Sweep, key: object, **calls: Any) -> list[Shot]:
     """Base and cell on the sweep's first prompts, in turn. An older wish of this visitor is called off."""
     name, value = cell_at(sweep, key)
-    cancelled: Callable[[], bool] = services.visitors.of(visitor).begin("cell")
-    check_fits(sweep.note, services.host.wait_ready(cancel=cancelled))
+    cancelled: Callable[[], bool] = core.visitors.of(visitor).begin("cell")
+    check_fits(sweep.note, core.host.wait_ready(cancel=cancelled))
     arm = Arm("calibrated", f"{name} × {value:.2f}", cell_calibration(sweep, name, value))
     wanted = []
     for pair in sweep.settings.drawn()[:SHOWN]:
         ask = Ask(pair.prompt, pair.seed, sweep.settings.steps, sweep.settings.guidance or 1.0)
         wanted += [(Arm("base", "Base"), ask), (arm, ask)]
-    return kept_shots(services, wanted, cancel=cancelled, **calls)
+    return kept_shots(core, wanted, cancel=cancelled, **calls)
 
 
-def best_on_desk(services: Services, visitor: object, sweep_id: object) -> Calibration:
+def best_on_desk(core: Core, sweeps: Sweeps, visitor: object, sweep_id: object) -> Calibration:
     """Put the best of each scale on the visitor's desk. Raises SearchError where there is nothing better than
     the base, or another backbone is loaded."""
-    sweeps = sweeps_of(services)
     found = sweeps.get(sweep_id)
-    backbone = services.host.wait_ready()
+    backbone = core.host.wait_ready()
     check_fits(found.note, backbone)
     start = sweeps.start_of(found.id, backbone.layout(found.settings.granularity))
-    opened(services, visitor, start)
+    opened(core, visitor, start)
     return start

@@ -10,10 +10,11 @@ import gradio as gr
 from calibri.analysis.diagnose import Cell
 from calibri.backbones.layouts import GRANULARITIES
 from calibri.errors import CalibriError
-from studio.core import Services
+from studio.core import Core
 from studio.diagnose import form as sweep_form
 from studio.diagnose.charts import OBJECTIVE, cell_words, cells_by_gain, heat_figure, key_of
 from studio.diagnose.store import ALIVE, Sweep
+from studio.diagnose.sweeps import Sweeps
 from studio.diagnose.view import cost_words, status_html, views
 from studio.machine.rewards import JUDGES, REWARDS, known_rewards
 from studio.rendering.asks import MOST_STEPS
@@ -47,34 +48,30 @@ NO_SWEEP = "No sweep yet. Press “Start sweep”: the heat map fills block by b
 GO_TO_SCALES = "() => { window.location.assign('scales'); }"
 
 
-def available(services: Services) -> bool:
-    return services.sweeps is not None
-
-
-def current(services: Services, sweep_id: object) -> Sweep | None:
+def current(sweeps: Sweeps, sweep_id: object) -> Sweep | None:
     """The chosen sweep, or None where none is chosen or it is gone."""
-    known = {s.id: s for s in sweep_form.sweeps_of(services).all()}
+    known = {s.id: s for s in sweeps.all()}
     return known.get(str(sweep_id))
 
 
-def figure_of(services: Services, sweep: Sweep | None, view: str = OBJECTIVE) -> Figure | None:
+def figure_of(sweeps: Sweeps, sweep: Sweep | None, view: str = OBJECTIVE) -> Figure | None:
     """The heat map of a sweep, in one of its views."""
     if sweep is None:
         return None
-    cells = sweep_form.sweeps_of(services).cells(sweep.id)
+    cells = sweeps.cells(sweep.id)
     view = view if view in [choice for _, choice in views(sweep)] else OBJECTIVE
     return heat_figure(cells, sweep.note.names, sweep.settings.values, view)
 
 
-def cell_of(services: Services, sweep: Sweep, key: object) -> Cell | None:
+def cell_of(sweeps: Sweeps, sweep: Sweep, key: object) -> Cell | None:
     """The measured cell of a key, or None while it is not measured."""
-    cells = sweep_form.sweeps_of(services).cells(sweep.id)
+    cells = sweeps.cells(sweep.id)
     return next((c for c in cells if key_of(c.name, c.value) == key), None)
 
 
-def told(services: Services, sweep: Sweep, key: object) -> str:
+def told(sweeps: Sweeps, sweep: Sweep, key: object) -> str:
     """What is known of a cell, as HTML."""
-    cell = cell_of(services, sweep, key)
+    cell = cell_of(sweeps, sweep, key)
     name, value = sweep_form.cell_at(sweep, key)
     return said(cell_words(cell) if cell is not None else f"{name} × {value:.2f} is not measured yet.")
 
@@ -96,35 +93,35 @@ def places(prompts: int) -> list[Any]:
     return [gr.Row(visible=prompts > 0), *columns]
 
 
-def state_of(services: Services, sweep_id: object) -> list[Any]:
+def state_of(sweeps: Sweeps, sweep_id: object) -> list[Any]:
     """Words, Stop and Resume for the chosen sweep."""
-    sweep = current(services, sweep_id)
+    sweep = current(sweeps, sweep_id)
     stop = sweep is not None and sweep.state in ALIVE
     resume = sweep is not None and sweep.state in ("interrupted", "failed")
     words = status_html(sweep) if sweep is not None else empty(NO_SWEEP)
     return [words, gr.Button(interactive=stop), gr.Button(interactive=resume)]
 
 
-def map_of(services: Services, sweep_id: object, view: str) -> list[Any]:
+def map_of(sweeps: Sweeps, sweep_id: object, view: str) -> list[Any]:
     """Heat map, views, cells to choose, and whether the best can be used."""
-    sweep = current(services, sweep_id)
+    sweep = current(sweeps, sweep_id)
     offered = views(sweep)
     asked, view = view, view if view in [choice for _, choice in offered] else OBJECTIVE
-    cells = sweep_form.sweeps_of(services).cells(sweep.id) if sweep is not None else []
+    cells = sweeps.cells(sweep.id) if sweep is not None else []
     return [
-        figure_of(services, sweep, view),
+        figure_of(sweeps, sweep, view),
         offers(offered, asked, view, gr.Radio),
         gr.Dropdown(cells_by_gain(cells, view)),
         gr.Button(interactive=bool(cells)),
     ]
 
 
-def listed(services: Services) -> list[tuple[str, str]]:
+def listed(sweeps: Sweeps) -> list[tuple[str, str]]:
     """(title, id) of all sweeps, the newest first."""
-    return [(s.title, s.id) for s in sweep_form.sweeps_of(services).all()]
+    return [(s.title, s.id) for s in sweeps.all()]
 
 
-def build(services: Services) -> None:
+def build(core: Core, sweeps: Sweeps) -> None:
     """Lay out the page inside the current Blocks."""
     visitor = visitor_state()
     style = read_beside(__file__, "diagnose.css")
@@ -207,13 +204,13 @@ def build(services: Services) -> None:
     # what it will cost
 
     def on_form(*asked: Any) -> str:
-        if services.host.backbone is None:
+        if core.host.backbone is None:
             return said(NO_COST)
         try:
-            settings = sweep_form.settings_of(services, *asked)
-            if not services.settings.demo:
-                sweep_form.measure(services, settings)
-            return said(cost_words(services, settings))
+            settings = sweep_form.settings_of(core.host, *asked)
+            if not core.settings.demo:
+                sweep_form.measure(core.host, sweeps, settings)
+            return said(cost_words(core.host, sweeps, settings))
         except CalibriError as error:
             return said(str(error))
 
@@ -224,42 +221,41 @@ def build(services: Services) -> None:
 
     def tick(sweep_id: object) -> list[str]:
         """Three short texts; a part of the page is drawn again when its text changes."""
-        sweeps = sweep_form.sweeps_of(services)
-        sweep = current(services, sweep_id)
+        sweep = current(sweeps, sweep_id)
         done = f"{sweep.id}:{sweep.done}" if sweep is not None else ""
         return [str(sweeps.revision), f"{done}:{len(sweeps.all())}", str(sweeps.pace.revision)]
 
     state, charted = [words, stop, resume], [heat, view, cell, best]
     gr.Timer(1.5).tick(tick, which, [pulse, grown, paced], **DIRECT)
-    pulse.change(lambda s: state_of(services, s), which, state, **DIRECT)
-    grown.change(lambda s, v: map_of(services, s, v), [which, view], charted, **DIRECT)
-    grown.change(lambda: gr.Dropdown(listed(services)), None, which, **DIRECT)
+    pulse.change(lambda s: state_of(sweeps, s), which, state, **DIRECT)
+    grown.change(lambda s, v: map_of(sweeps, s, v), [which, view], charted, **DIRECT)
+    grown.change(lambda: gr.Dropdown(listed(sweeps)), None, which, **DIRECT)
     which.change(
-        lambda s, v: [*state_of(services, s), *map_of(services, s, v), ""],
+        lambda s, v: [*state_of(sweeps, s), *map_of(sweeps, s, v), ""],
         [which, view],
         [*state, *charted, key],
         **DIRECT,
     )
-    view.input(lambda s, v: map_of(services, s, v)[0], [which, view], heat, **IN_ORDER)
-    view.input(lambda s, v: map_of(services, s, v)[2], [which, view], cell, **IN_ORDER)
+    view.input(lambda s, v: map_of(sweeps, s, v)[0], [which, view], heat, **IN_ORDER)
+    view.input(lambda s, v: map_of(sweeps, s, v)[2], [which, view], cell, **IN_ORDER)
 
     @guard
     def on_start(request: gr.Request, *asked: Any) -> Any:
-        services.rights.organisers_only(services.rights.username(request))
-        made = sweep_form.sweeps_of(services).start(sweep_form.settings_of(services, *asked))
-        return gr.Dropdown(listed(services), value=made.id)
+        core.rights.organisers_only(core.rights.username(request))
+        made = sweeps.start(sweep_form.settings_of(core.host, *asked))
+        return gr.Dropdown(listed(sweeps), value=made.id)
 
     @guard
     def on_stop(sweep_id: str, request: gr.Request) -> list[Any]:
-        services.rights.organisers_only(services.rights.username(request))
-        sweep_form.sweeps_of(services).stop(sweep_id)
-        return state_of(services, sweep_id)
+        core.rights.organisers_only(core.rights.username(request))
+        sweeps.stop(sweep_id)
+        return state_of(sweeps, sweep_id)
 
     @guard
     def on_resume(sweep_id: str, request: gr.Request) -> list[Any]:
-        services.rights.organisers_only(services.rights.username(request))
-        sweep_form.sweeps_of(services).resume(sweep_id)
-        return state_of(services, sweep_id)
+        core.rights.organisers_only(core.rights.username(request))
+        sweeps.resume(sweep_id)
+        return state_of(sweeps, sweep_id)
 
     start.click(on_start, form, which, **QUEUED)
     stop.click(on_stop, which, state, **QUEUED)
@@ -269,11 +265,11 @@ def build(services: Services) -> None:
 
     @guard
     def on_click(sweep_id: str, event: gr.EventData) -> list[Any]:
-        sweep = sweep_form.sweeps_of(services).get(sweep_id)
+        sweep = sweeps.get(sweep_id)
         data = event._data.get("data") if isinstance(event._data, dict) else None
         chosen = key_of(data[0], float(data[1])) if isinstance(data, list) and len(data) == 2 else ""
         sweep_form.cell_at(sweep, chosen)
-        known = cell_of(services, sweep, chosen) is not None
+        known = cell_of(sweeps, sweep, chosen) is not None
         return [chosen, gr.Dropdown(value=chosen if known else None)]
 
     @guard
@@ -281,16 +277,16 @@ def build(services: Services) -> None:
         visitor_id: object, sweep_id: str, chosen: str, progress: gr.Progress = gr.Progress()
     ) -> Iterator[list[Any]]:
         if not chosen:
-            services.visitors.of(visitor_id).stop("cell")
+            core.visitors.of(visitor_id).stop("cell")
             yield [empty(NO_CELL), *places(0), *shown([])]
             return
-        sweep = sweep_form.sweeps_of(services).get(sweep_id)
-        about_it = told(services, sweep, chosen)
+        sweep = sweeps.get(sweep_id)
+        about_it = told(sweeps, sweep, chosen)
         room = places(min(sweep_form.SHOWN, sweep.settings.pairs))
         yield [about_it, *room, *shown([])]
         try:
             shots = sweep_form.pictures(
-                services,
+                core,
                 visitor_id,
                 sweep,
                 chosen,
@@ -319,7 +315,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_best(visitor_id: object, sweep_id: str) -> str:
-        made = sweep_form.best_on_desk(services, visitor_id, sweep_id)
+        made = sweep_form.best_on_desk(core, sweeps, visitor_id, sweep_id)
         return made.title
 
     best.click(on_best, [visitor, which], go, **QUEUED).success(
@@ -327,16 +323,15 @@ def build(services: Services) -> None:
     )
 
     def ready(_: object, *asked: Any) -> list[Any]:
-        spec = services.host.wait_ready().spec
-        sweeps = sweep_form.sweeps_of(services)
+        spec = core.host.wait_ready().spec
         mine = asked if spec.name == "tabletop" else [asked[0], asked[1], spec.steps, *asked[3:]]
         chosen = sweep_form.chosen(sweeps)
         return [
             gr.Slider(value=spec.steps),
             gr.Slider(value=spec.cfg or 1.0),
             on_form(*mine),
-            gr.Dropdown(listed(services), value=chosen),
+            gr.Dropdown(listed(sweeps), value=chosen),
         ]
 
     when_loaded(visitor)
-    when_ready(services.host, visitor, ready, form, [steps, guidance, cost, which])
+    when_ready(core.host, visitor, ready, form, [steps, guidance, cost, which])

@@ -5,15 +5,15 @@ from __future__ import annotations
 import html
 
 from calibri.words import duration, grouped
-from studio.core import Services
 from studio.diagnose.charts import OBJECTIVE, short
-from studio.diagnose.form import sweeps_of
 from studio.diagnose.store import ALIVE, Sweep, SweepSettings, images_of
+from studio.diagnose.sweeps import Sweeps
+from studio.machine.host import ModelHost
 
 
-def cost_words(services: Services, settings: SweepSettings) -> str:
+def cost_words(host: ModelHost, sweeps: Sweeps, settings: SweepSettings) -> str:
     """What a sweep will take here, before it starts."""
-    backbone = services.host.wait_ready()
+    backbone = host.wait_ready()
     scales = len(backbone.layout(settings.granularity).names)
     images = images_of(scales, len(settings.values), settings.pairs)
     cells = scales * len(settings.values)
@@ -21,7 +21,7 @@ def cost_words(services: Services, settings: SweepSettings) -> str:
         f"{scales} scales × {len(settings.values)} values = {grouped(cells)} cells, "
         f"each on {settings.pairs} prompts: {grouped(images)} pictures"
     )
-    each = sweeps_of(services).pace.seconds(backbone.spec.name, settings.nfe)
+    each = sweeps.pace.seconds(backbone.spec.name, settings.nfe)
     if each is None:
         return f"{words}. How long that takes on this machine is not known yet."
     return f"{words}, about {duration(images * each)} on this machine."

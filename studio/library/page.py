@@ -11,9 +11,9 @@ from calibri.errors import ArtifactError
 from studio.calibrations import Entry, file_of
 from studio.compare.comparison import compare
 from studio.compare.form import Form, checked
-from studio.core import Services
+from studio.core import Core
 from studio.library import view
-from studio.library.thumbnails import PROMPT, SEED
+from studio.library.thumbnails import PROMPT, SEED, Thumbnails
 from studio.rendering.arms import NOTHING, WORDS, Arm, Choice
 from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
 from studio.rendering.shots import Shot, facts, kept_shots, shoot
@@ -45,57 +45,61 @@ def go_to(place: str) -> str:
 # what the page shows
 
 
-def found(services: Services, entry_id: object) -> Entry | None:
+def found(core: Core, entry_id: object) -> Entry | None:
     """The calibration of this id, or None where there is none (any more)."""
-    return next((e for e in services.calibrations.entries() if e.id == entry_id), None)
+    return next((e for e in core.calibrations.entries() if e.id == entry_id), None)
 
 
-def needed(services: Services, entry_id: object) -> Entry:
+def needed(core: Core, entry_id: object) -> Entry:
     """The same, or an ArtifactError in words."""
     if not entry_id:
         raise ArtifactError("Choose a calibration first.")
-    return services.calibrations.get(str(entry_id))
+    return core.calibrations.get(str(entry_id))
 
 
-def listed(services: Services, selected: object) -> tuple[Any, list[tuple[str, str]], list[tuple[str, str]]]:
+def listed(
+    core: Core, thumbnails: Thumbnails | None, selected: object
+) -> tuple[str, list[tuple[str, str]], list[tuple[str, str]]]:
     """Cards, and as (words, id) what can stand beside and what lies in the trash."""
-    entries = services.calibrations.entries()
+    entries = core.calibrations.entries()
     others = [("Base: all scales 1.00", BASE), *((e.title, e.id) for e in entries)]
-    trash = [(f"{e.title} ({view.moment(e.saved)})", e.id) for e in services.calibrations.trash()]
-    return view.cards(entries, services.thumbnails, selected), others, trash
+    trash = [(f"{e.title} ({view.moment(e.saved)})", e.id) for e in core.calibrations.trash()]
+    return view.cards(entries, thumbnails, selected), others, trash
 
 
-def drawn(services: Services, selected: object, beside: object) -> list[Any]:
+def drawn(core: Core, thumbnails: Thumbnails | None, selected: object, beside: object) -> list[Any]:
     """Cards, what can stand beside, and the trash."""
-    cards, others, trash = listed(services, selected)
+    cards, others, trash = listed(core, thumbnails, selected)
     other = beside if beside in [choice for _, choice in others] else BASE
     return [cards, gr.Dropdown(others, value=other), gr.Dropdown(trash, value=None)]
 
 
-def redrawn(services: Services, selected: object, beside: object, deleted: object) -> list[Any]:
+def redrawn(
+    core: Core, thumbnails: Thumbnails | None, selected: object, beside: object, deleted: object
+) -> list[Any]:
     """The same while people look and choose."""
-    cards, others, trash = listed(services, selected)
+    cards, others, trash = listed(core, thumbnails, selected)
     return [cards, offers(others, beside, BASE), offers(trash, deleted)]
 
 
-def described(services: Services, selected: object, beside: object) -> list[Any]:
+def described(core: Core, selected: object, beside: object) -> list[Any]:
     """Title, facts, chart and the chart's remark for the chosen calibration."""
-    entry = found(services, selected)
+    entry = found(core, selected)
     if entry is None:
         gone = f"There is no saved calibration {selected!r} (any more)." if selected else ""
         return ["", said(gone) or view.details(None), None, ""]
-    other = found(services, beside)
+    other = found(core, beside)
     beside_it = other.calibration if other is not None else None
-    figure, remark = view.vectors(entry.calibration, beside_it, services.host.backbone)
+    figure, remark = view.vectors(entry.calibration, beside_it, core.host.backbone)
     return [entry.title, view.details(entry), figure, said(remark)]
 
 
-def arm_of(services: Services, entry: Entry | None) -> Arm:
+def arm_of(core: Core, entry: Entry | None) -> Arm:
     """The base for None; a calibration of another backbone than the loaded one is missing, in words."""
     if entry is None:
         return Arm("base", "Base")
     made = entry.calibration
-    loaded = services.host.status.backbone
+    loaded = core.backbone_name
     kind: Any = "ensemble" if made.is_ensemble else "calibrated"
     if made.backbone and made.backbone != loaded:
         words = f"This one is for {made.backbone}, but {loaded or 'no backbone'} is loaded."
@@ -104,7 +108,7 @@ def arm_of(services: Services, entry: Entry | None) -> Arm:
 
 
 def pair(
-    services: Services,
+    core: Core,
     visitor: object,
     selected: object,
     beside: object,
@@ -116,13 +120,13 @@ def pair(
     """The chosen calibration and what stands beside it, on one prompt and seed. An older wish of the visitor
     is called off. Raises ArtifactError where one of them is gone."""
     ask = Ask.checked(prompt, seed, steps)
-    cancelled = services.visitors.of(visitor).begin("library")
-    arms = [arm_of(services, needed(services, selected))]
-    arms.append(arm_of(services, None if beside in (BASE, None, "") else needed(services, beside)))
-    usual = services.host.wait_ready(cancel=cancelled).spec.steps
+    cancelled = core.visitors.of(visitor).begin("library")
+    arms = [arm_of(core, needed(core, selected))]
+    arms.append(arm_of(core, None if beside in (BASE, None, "") else needed(core, beside)))
+    usual = core.host.wait_ready(cancel=cancelled).spec.steps
     if (ask.prompt, ask.seed, ask.steps) == (PROMPT, SEED, usual):
-        return kept_shots(services, [(arm, ask) for arm in arms], cancel=cancelled, **calls)
-    return shoot(services, arms, ask, cancel=cancelled, **calls)
+        return kept_shots(core, [(arm, ask) for arm in arms], cancel=cancelled, **calls)
+    return shoot(core, arms, ask, cancel=cancelled, **calls)
 
 
 def shown(shots: Sequence[Shot]) -> list[Any]:
@@ -149,9 +153,9 @@ def shown(shots: Sequence[Shot]) -> list[Any]:
 # the page
 
 
-def build(services: Services) -> None:
-    """Lay out the page inside the current Blocks."""
-    store, visitor = services.calibrations, visitor_state()
+def build(core: Core, thumbnails: Thumbnails | None) -> None:
+    """Lay out the page inside the current Blocks. `thumbnails`: None where nothing runs in the background."""
+    store, visitor = core.calibrations, visitor_state()
     with gr.Row(equal_height=True):
         gr.HTML(
             f"<style>{read_beside(__file__, 'library.css')}</style><div class='lead'>{LEAD}</div>",
@@ -165,7 +169,7 @@ def build(services: Services) -> None:
         )  # fmt: skip
     told = gr.HTML("", elem_id="library-told")
     cards = gr.HTML(
-        view.cards(store.entries(), services.thumbnails),
+        view.cards(store.entries(), thumbnails),
         js_on_load=read_beside(__file__, "library.js"),
         apply_default_css=False,
         elem_id="library-cards",
@@ -225,15 +229,15 @@ def build(services: Services) -> None:
     # looking
 
     def tick() -> str:
-        if services.thumbnails is not None:
-            services.thumbnails.want()
-        drawn_so_far = services.thumbnails.revision if services.thumbnails is not None else 0
-        return f"{store.revision}:{drawn_so_far}:{services.host.status.phase}:{services.host.status.backbone}"
+        if thumbnails is not None:
+            thumbnails.want()
+        drawn_so_far = thumbnails.revision if thumbnails is not None else 0
+        return f"{store.revision}:{drawn_so_far}:{core.host.status.phase}:{core.backbone_name}"
 
     @guard
     def on_card(event: gr.EventData) -> str:
         chosen = event._data.get("id") if isinstance(event._data, dict) else None
-        return needed(services, chosen).id
+        return needed(core, chosen).id
 
     @guard
     def on_pair(
@@ -250,7 +254,7 @@ def build(services: Services) -> None:
             return
         calls = {"on_step": step_words(progress, "Rendering"), "on_wait": waiting(progress)}
         try:
-            yield shown(pair(services, visitor_id, entry_id, other, text, number, count, **calls))
+            yield shown(pair(core, visitor_id, entry_id, other, text, number, count, **calls))
         except Exception as error:
             if not was_cancelled(error):
                 raise  # a newer choice took over: its pictures are on the way
@@ -267,13 +271,11 @@ def build(services: Services) -> None:
         "api_visibility": "private",
     }
     gr.Timer(1.5).tick(tick, None, pulse, **DIRECT)
-    pulse.change(lambda *now: redrawn(services, *now), [selected, beside, trash], kept, **DIRECT)
+    pulse.change(lambda *now: redrawn(core, thumbnails, *now), [selected, beside, trash], kept, **DIRECT)
     # a click brings its card with it: none may be dropped, and `always_last` would bring the first one twice
     cards.select(on_card, None, selected, **{**IN_ORDER, "trigger_mode": "multiple"})
     for chosen in (selected.change, beside.input):
-        chosen(lambda s, b: described(services, s, b), [selected, beside], facts_of, **IN_ORDER).then(
-            **rendering
-        )
+        chosen(lambda s, b: described(core, s, b), [selected, beside], facts_of, **IN_ORDER).then(**rendering)
     gr.on([run.click, prompt.submit, seed.submit, steps.release], **rendering)
 
     # changing
@@ -286,32 +288,32 @@ def build(services: Services) -> None:
             said(words),
             gr.Button(text, visible=bool(undone)),
             undone.partition("|")[0],
-            *drawn(services, entry_id, other),
-            *described(services, entry_id, other),
+            *drawn(core, thumbnails, entry_id, other),
+            *described(core, entry_id, other),
         ]
 
     outputs = [selected, told, undo, gone, *kept, *facts_of]
 
     def allowed(request: gr.Request) -> None:
-        services.rights.organisers_only(services.rights.username(request))
+        core.rights.organisers_only(core.rights.username(request))
 
     @guard
     def on_rename(entry_id: str, other: str, name: str, request: gr.Request) -> list[Any]:
         allowed(request)
-        before = needed(services, entry_id).title
+        before = needed(core, entry_id).title
         entry = store.rename(entry_id, name)
         return changed(entry.id, other, f"“{before}” is called “{entry.title}” now.")
 
     @guard
     def on_copy(entry_id: str, other: str, request: gr.Request) -> list[Any]:
         allowed(request)
-        entry = store.duplicate(needed(services, entry_id).id)
+        entry = store.duplicate(needed(core, entry_id).id)
         return changed(entry.id, other, f"Duplicated as “{entry.title}”.")
 
     @guard
     def on_delete(entry_id: str, other: str, request: gr.Request) -> list[Any]:
         allowed(request)
-        entry = needed(services, entry_id)
+        entry = needed(core, entry_id)
         trash_id = store.delete(entry.id)
         words = f"“{entry.title}” is in the trash."
         return changed("", BASE if other == entry_id else other, words, f"{trash_id}|{entry.title}")
@@ -342,12 +344,12 @@ def build(services: Services) -> None:
 
     @guard
     def on_export(entry_id: str) -> list[str]:
-        return list(file_of(needed(services, entry_id)))
+        return list(file_of(needed(core, entry_id)))
 
     @guard
     def on_open(visitor_id: object, entry_id: str) -> str:
-        entry = needed(services, entry_id)
-        opened(services, visitor_id, entry.calibration)
+        entry = needed(core, entry_id)
+        opened(core, visitor_id, entry.calibration)
         return entry.id
 
     @guard
@@ -359,11 +361,11 @@ def build(services: Services) -> None:
         count: float,
         progress: gr.Progress = gr.Progress(),
     ) -> str:
-        entry = needed(services, entry_id)
+        entry = needed(core, entry_id)
         arms = (Choice("base"), Choice(entry.id), Choice(NOTHING))
-        order = checked(services, Form(text, number, count, arms=arms))
+        order = checked(core, Form(text, number, count, arms=arms))
         on_step, on_wait = step_words(progress, "Rendering"), waiting(progress)
-        return compare(services, visitor_id, order, on_step=on_step, on_wait=on_wait).id
+        return compare(core, visitor_id, order, on_step=on_step, on_wait=on_wait).id
 
     away: dict[str, Any] = {"api_visibility": "private"}
     export.click(on_export, selected, [file_name, file_text], **QUEUED).success(
@@ -381,14 +383,14 @@ def build(services: Services) -> None:
     ).success(None, js=go_to("."), **away)
 
     def on_load(_: object) -> list[Any]:
-        return drawn(services, "", BASE)
+        return drawn(core, thumbnails, "", BASE)
 
     def ready(_: object, now: str) -> list[Any]:
         """The first calibration of the loaded backbone is chosen, unless one of it is already."""
-        spec = services.host.wait_ready().spec
+        spec = core.host.wait_ready().spec
         entries = store.entries(spec.name)
         keep = next((e for e in entries if e.id == now), next(iter(entries), None))
         return [gr.Slider(value=spec.steps), keep.id if keep is not None else ""]
 
     when_loaded(visitor, on_load, [], kept)
-    when_ready(services.host, visitor, ready, [selected], [steps, selected])
+    when_ready(core.host, visitor, ready, [selected], [steps, selected])

@@ -9,14 +9,16 @@ from typing import Any
 import gradio as gr
 
 from calibri.errors import StudyError
-from studio.core import Services
+from studio.core import Core
 from studio.quick_vote.votes import Contender, Offer, offer, standing, vote
 from studio.rendering import first_visit
 from studio.rendering.arms import DESK, KINDS, WORDS, Arm, arm, choices
 from studio.rendering.asks import Ask, dice
+from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, Shot, guidance_of, shoot_all
 from studio.studies.results import charts
 from studio.studies.results.analysis import headline
+from studio.studies.studies import Studies
 from studio.ui.elements import SHOWN, chart, empty, enlarged, hint, read_beside
 from studio.ui.errors import guard
 from studio.ui.events import IN_ORDER, step_words, visitor_state, waiting, when_loaded, when_switched
@@ -37,13 +39,9 @@ SIDES = (
 )
 
 
-def available(services: Services) -> bool:
-    return services.studies is not None
-
-
-def last_compared(services: Services, visitor: object) -> Comparison | None:
+def last_compared(core: Core, visitor: object) -> Comparison | None:
     """The visitor's last comparison, where at least two of its arms were rendered."""
-    history = services.visitors.of(visitor).history
+    history = core.visitors.of(visitor).place(SharedPlace).history
     return next((c for c in history if sum(s.image is not None for s in c.shots) > 1), None)
 
 
@@ -67,21 +65,21 @@ def contenders(shots: list[Shot]) -> list[Contender]:
 
 
 def wanted_of(
-    services: Services, visitor: str, ask: Ask, whose: str, picks: dict[str, str | None], granularity: str
+    core: Core, visitor: str, ask: Ask, whose: str, picks: dict[str, str | None], granularity: str
 ) -> list[tuple[Arm, Ask]]:
     """The arms to choose two from, each with what is asked of it. `picks`: kind → choice, as in `arms.arm`.
 
     Raises StudyError where there are fewer than two that can be rendered.
     """
     if whose == LAST:
-        last = last_compared(services, visitor)
+        last = last_compared(core, visitor)
         if last is None:
             raise StudyError("Compare two arms first on the page Compare, or choose the arms here.")
         return [
             (s.arm, replace(s.ask, prompt=ask.prompt, seed=ask.seed)) for s in last.shots if not s.arm.missing
         ]
-    desk = services.visitors.of(visitor).desk
-    chosen = [arm(services, kind, granularity, picks[kind], desk) for kind in KINDS if kind in picks]
+    known = core.visitors.of(visitor)
+    chosen = [arm(core, kind, granularity, picks[kind], known) for kind in KINDS if kind in picks]
     missing = [a.missing for a in chosen if a.missing]
     if len(chosen) - len(missing) < 2:
         raise StudyError(missing[0] if missing else "Choose at least two arms.")
@@ -89,7 +87,8 @@ def wanted_of(
 
 
 def deal(
-    services: Services,
+    core: Core,
+    studies: Studies,
     visitor: str,
     ask: Ask,
     whose: str,
@@ -100,19 +99,17 @@ def deal(
     """Render the arms on this seed and offer two of them. Raises StudyError as `wanted_of` does, and what
     rendering raises.
     """
-    cancelled = services.visitors.of(visitor).begin("quick")
-    services.host.wait_ready(cancel=cancelled)
-    wanted = wanted_of(services, visitor, ask, whose, picks, granularity)
-    shots = shoot_all(services, wanted, score=False, cancel=cancelled, **calls)
-    backbone = services.host.status.backbone
-    assert services.studies is not None
-    return offer(services.studies, visitor, backbone, ask.prompt, ask.seed, contenders(shots))
+    cancelled = core.visitors.of(visitor).begin("quick")
+    core.host.wait_ready(cancel=cancelled)
+    wanted = wanted_of(core, visitor, ask, whose, picks, granularity)
+    shots = shoot_all(core, wanted, score=False, cancel=cancelled, **calls)
+    backbone = core.backbone_name
+    return offer(studies, visitor, backbone, ask.prompt, ask.seed, contenders(shots))
 
 
-def score(services: Services) -> tuple[str, Any]:
+def score(core: Core, studies: Studies) -> tuple[str, Any]:
     """(sentences, forest plot) of all quick votes on this backbone."""
-    assert services.studies is not None
-    analysis = standing(services.studies, services.host.status.backbone)
+    analysis = standing(studies, core.backbone_name)
     if analysis is None or not analysis.total:
         return empty("Win rates will stand here after the first vote."), None
     lines = "".join(
@@ -121,7 +118,7 @@ def score(services: Services) -> tuple[str, Any]:
     return hint(lines), charts.forest(analysis, "preference", met_only=True)
 
 
-def build(services: Services) -> None:
+def build(core: Core, studies: Studies) -> None:
     """Lay out the page inside the current Blocks."""
     visitor = visitor_state()
     given = gr.State(None)
@@ -195,7 +192,8 @@ def build(services: Services) -> None:
     ) -> list[Any]:
         picks = {kind: own or None if kind == "calibrated" else None for kind in KINDS if kind in arms}
         made = deal(
-            services,
+            core,
+            studies,
             visitor_id,
             Ask.checked(text, dice(), count),
             source,
@@ -228,13 +226,12 @@ def build(services: Services) -> None:
         def cast(visitor_id: str, kept: dict[str, str] | None) -> list[Any]:
             if not kept:
                 raise StudyError("Render two pictures first.")
-            assert services.studies is not None
-            told_now = vote(services.studies, visitor_id, kept["study"], kept["token"], side)
+            told_now = vote(studies, visitor_id, kept["study"], kept["token"], side)
             reveal = (
                 f"A was <b>{html.escape(told_now.left)}</b>, B was <b>{html.escape(told_now.right)}</b>. "
                 "Press Render for the next two."
             )
-            return [None, hint(reveal), *score(services), *[gr.Button(interactive=False)] * len(buttons)]
+            return [None, hint(reveal), *score(core, studies), *[gr.Button(interactive=False)] * len(buttons)]
 
         return cast
 
@@ -248,16 +245,16 @@ def build(services: Services) -> None:
         )
 
     def on_level(level: str) -> Any:
-        offered = [("The studio's first", ""), *choices(services, "calibrated", level), ("Your desk", DESK)]
+        offered = [("The studio's first", ""), *choices(core, "calibrated", level), ("Your desk", DESK)]
         return gr.Dropdown(offered, value="")
 
     granularity.input(on_level, granularity, calibrated, **IN_ORDER)
 
     def on_load(visitor_id: str, level: str) -> list[Any]:
-        last = last_compared(services, visitor_id)
+        last = last_compared(core, visitor_id)
         source = gr.Radio(value=OWN if last is None else LAST)
         text = gr.Textbox() if last is None else gr.Textbox(value=last.ask.prompt)
-        return [on_level(level), *score(services), source, text]
+        return [on_level(level), *score(core, studies), source, text]
 
     when_loaded(visitor, on_load, [granularity], [calibrated, words, forest, whose, prompt])
     when_switched(on_load, [visitor, granularity], [calibrated, words, forest, whose, prompt])

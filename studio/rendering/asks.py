@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from calibri.errors import RenderError
 
 if TYPE_CHECKING:
-    from studio.core import Services
+    from studio.core import Core
 
 
 LONGEST_PROMPT = 400
@@ -75,9 +75,9 @@ def dice() -> int:
     return random.SystemRandom().randrange(100_000)
 
 
-def word_hint(services: Services, prompt: str) -> str:
+def word_hint(core: Core, prompt: str) -> str:
     """What to say of words that the embedded world does not know. Empty for other backbones."""
-    if services.host.status.backbone != "tabletop":
+    if core.backbone_name != "tabletop":
         return ""
     from calibri.tabletop.prompts import hint
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from calibri.words import duration
-from studio.core import Services
+from studio.core import Core
 from studio.machine.queue import Priority
 from studio.machine.render_cache import Kept, RenderCache
 from studio.rendering.arms import WORDS, Arm, Choice, short_title
@@ -61,7 +61,7 @@ class Comparison:
 
 
 def shoot(
-    services: Services,
+    core: Core,
     arms: Sequence[Arm],
     ask: Ask,
     *,
@@ -72,12 +72,12 @@ def shoot(
 ) -> list[Shot]:
     """Render every arm on the same prompt, seed and noise, in one go, and score the pictures."""
     return shoot_all(
-        services, [(a, ask) for a in arms], score=score, on_step=on_step, cancel=cancel, on_wait=on_wait
+        core, [(a, ask) for a in arms], score=score, on_step=on_step, cancel=cancel, on_wait=on_wait
     )
 
 
 def shoot_all(
-    services: Services,
+    core: Core,
     wanted: Sequence[tuple[Arm, Ask]],
     *,
     score: bool = True,
@@ -89,7 +89,7 @@ def shoot_all(
     Shots in the order of `wanted`; those of a missing arm have no picture."""
     from calibri.sampling.renderer import RenderRequest  # torch
 
-    backbone = services.host.wait_ready(cancel=cancel, on_wait=on_wait)
+    backbone = core.host.wait_ready(cancel=cancel, on_wait=on_wait)
     # Pictures of equal steps stand together, so that the host's batches are full ones.
     order = sorted((i for i, (a, _) in enumerate(wanted) if not a.missing), key=lambda i: wanted[i][1].steps)
     requests = [
@@ -106,12 +106,12 @@ def shoot_all(
     ]
     label = "a picture" if len(order) == 1 else f"{len(order)} pictures"
     calls: dict[str, Any] = {"on_step": on_step, "cancel": cancel, "on_wait": on_wait}
-    with services.limits.admitted(requests, backbone.spec):
-        rendered = services.host.render(requests, priority=Priority.INTERACTIVE, label=label, **calls)
+    with core.limits.admitted(requests, backbone.spec):
+        rendered = core.host.render(requests, priority=Priority.INTERACTIVE, label=label, **calls)
     rows: list[dict[str, float]] = [{} for _ in rendered]
     if score:
         prompts = [wanted[i][1].prompt for i in order]
-        rows = services.scorer.score(backbone.spec.name, [r.image for r in rendered], prompts)
+        rows = core.scorer.score(backbone.spec.name, [r.image for r in rendered], prompts)
     shots = [Shot(a, ask) for a, ask in wanted]
     for i, made, row in zip(order, rendered, rows):
         shots[i] = Shot(*wanted[i], made.image, made.nfe, made.seconds, row)
@@ -143,12 +143,12 @@ def name_of(shot: Shot) -> str:
     return f"{title}: {named}" if named and named != title else title
 
 
-def cache_of(services: Services) -> RenderCache:
-    return RenderCache(services.settings.data / RENDERS)
+def cache_of(core: Core) -> RenderCache:
+    return RenderCache(core.settings.data / RENDERS)
 
 
 def kept_shots(
-    services: Services,
+    core: Core,
     wanted: Sequence[tuple[Arm, Ask]],
     *,
     score: bool = True,
@@ -160,8 +160,8 @@ def kept_shots(
 
     Only for what cannot grow without end: fixed prompts, cells of a sweep.
     """
-    backbone = services.host.wait_ready(cancel=cancel, on_wait=on_wait)
-    cache = cache_of(services)
+    backbone = core.host.wait_ready(cancel=cancel, on_wait=on_wait)
+    cache = cache_of(core)
     keys = [
         ""
         if arm.missing
@@ -174,7 +174,7 @@ def kept_shots(
     missing = {key: pair for key, pair in zip(keys, wanted) if key and found[key] is None}
     if missing:
         shots = shoot_all(
-            services, list(missing.values()), score=False, on_step=on_step, cancel=cancel, on_wait=on_wait
+            core, list(missing.values()), score=False, on_step=on_step, cancel=cancel, on_wait=on_wait
         )
         for key, shot in zip(missing, shots):
             assert shot.image is not None
@@ -193,7 +193,7 @@ def kept_shots(
     shown = [i for i, shot in enumerate(made) if shot.image is not None]
     if score and shown:
         images, prompts = [made[i].image for i in shown], [made[i].ask.prompt for i in shown]
-        rows = services.scorer.score(backbone.spec.name, images, prompts)  # type: ignore[arg-type]
+        rows = core.scorer.score(backbone.spec.name, images, prompts)  # type: ignore[arg-type]
         for i, row in zip(shown, rows):
             made[i] = replace(made[i], rewards=row)
     return made

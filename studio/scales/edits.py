@@ -10,20 +10,25 @@ from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration
 from calibri.calibration.vector_text import parse_vector
 from calibri.errors import ArtifactError, LayoutError
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.arms import Arm, ArmKind
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Shot, shoot
 from studio.scales.desk import Desk, checked, strips
-from studio.visitors import Visitor
+from studio.scales.place import BasePicture, Blend, ScalesPlace
 
 RANGE = (0.0, 2.0)
 
 
-def desk_of(services: Services, place: Visitor, granularity: str | None = None) -> Desk:
+def place_of(core: Core, visitor: object) -> ScalesPlace:
+    """What this page keeps of the visitor with this id."""
+    return core.visitors.of(visitor).place(ScalesPlace)
+
+
+def desk_of(core: Core, place: ScalesPlace, granularity: str | None = None) -> Desk:
     """The visitor's desk for the loaded backbone, at this granularity (values are carried over), made when
     there is none."""
-    backbone = services.host.wait_ready()
+    backbone = core.host.wait_ready()
     with place.editing:
         desk = place.desk
         level = granularity or (desk.layout.granularity if desk else "layer")
@@ -38,43 +43,43 @@ def _same_backbone(desk: Desk, layout: Layout) -> bool:
     return desk.layout.names == layout.names
 
 
-def change(services: Services, visitor: object, edit: Callable[[Desk], Desk]) -> Desk:
+def change(core: Core, visitor: object, edit: Callable[[Desk], Desk]) -> Desk:
     """Apply one edit to the visitor's desk and keep the result. An error of the edit leaves it as it was."""
-    place = services.visitors.of(visitor)
-    services.host.wait_ready()
+    place = place_of(core, visitor)
+    core.host.wait_ready()
     with place.editing:
-        place.desk = edit(desk_of(services, place))
+        place.desk = edit(desk_of(core, place))
         return place.desk
 
 
-def from_text(services: Services, visitor: object, text: str) -> Desk:
+def from_text(core: Core, visitor: object, text: str) -> Desk:
     """The vector as a visitor typed it. Raises LayoutError with the line that does not fit."""
-    return change(services, visitor, lambda desk: desk.set(parse_vector(text, desk.layout)))
+    return change(core, visitor, lambda desk: desk.set(parse_vector(text, desk.layout)))
 
 
-def opened(services: Services, visitor: object, calibration: Calibration) -> tuple[Desk, str]:
+def opened(core: Core, visitor: object, calibration: Calibration) -> tuple[Desk, str]:
     """Put a calibration with all its members on the desk, at its own granularity. Returns the desk and a
     remark (empty: nothing to say)."""
-    place = services.visitors.of(visitor)
-    backbone = services.host.wait_ready()
+    place = place_of(core, visitor)
+    backbone = core.host.wait_ready()
     fitting = calibration.on_layout(backbone.layout(calibration.granularity))
     with place.editing:
-        place.desk = desk_of(services, place, calibration.granularity).hold(fitting.members)
+        place.desk = desk_of(core, place, calibration.granularity).hold(fitting.members)
     title = calibration.title or "a calibration"
     members = f", {len(calibration.members)} members" if calibration.is_ensemble else ""
     return place.desk, f"opened “{title}”{members}"
 
 
-def added(services: Services, visitor: object, calibration: Calibration | None = None) -> Desk:
+def added(core: Core, visitor: object, calibration: Calibration | None = None) -> Desk:
     """More members on the desk: those of a calibration, or one that starts as the member in hand."""
 
     def more(desk: Desk) -> Desk:
         return desk.add(calibration.on_layout(desk.layout).members if calibration else (desk.member,))
 
-    return change(services, visitor, more)
+    return change(core, visitor, more)
 
 
-def of_member(services: Services, visitor: object, at: object, edit: Callable[[Desk], Desk]) -> Desk:
+def of_member(core: Core, visitor: object, at: object, edit: Callable[[Desk], Desk]) -> Desk:
     """One edit of the member at this place, whichever is in hand by now."""
     if isinstance(at, bool) or not isinstance(at, int):
         raise LayoutError("Choose a member first.")
@@ -83,13 +88,13 @@ def of_member(services: Services, visitor: object, at: object, edit: Callable[[D
         changed = edit(desk.choose(at))
         return changed.choose(desk.at) if desk.at < len(changed.members) else changed
 
-    return change(services, visitor, there)
+    return change(core, visitor, there)
 
 
 BASE = "base"  # the choice that means: all scales 1
 
 
-def beside(services: Services, desk: Desk, choice: str | None) -> tuple[str, tuple[float, ...]] | None:
+def beside(core: Core, desk: Desk, choice: str | None) -> tuple[str, tuple[float, ...]] | None:
     """(title, vector on the desk's layout) of what the desk is compared or blended with: a saved
     calibration's id, BASE, or empty for nothing. Of an ensemble it is the member at the same place as the
     one in hand, or the first positive one."""
@@ -97,7 +102,7 @@ def beside(services: Services, desk: Desk, choice: str | None) -> tuple[str, tup
         return None
     if choice == BASE:
         return "base", (1.0,) * len(desk.layout.names)
-    entry = services.calibrations.get(choice)
+    entry = core.calibrations.get(choice)
     members = entry.calibration.on_layout(desk.layout).members
     if len(members) == 1:
         return entry.title, members[0].scales
@@ -106,26 +111,28 @@ def beside(services: Services, desk: Desk, choice: str | None) -> tuple[str, tup
     return f"{entry.title}, member {at + 1}", members[at].scales
 
 
-def blended(services: Services, visitor: object, choice: str | None, share: float) -> tuple[Desk, str]:
+def blended(core: Core, visitor: object, choice: str | None, share: float) -> tuple[Desk, str]:
     """`share` (0 to 1) of another calibration in the vector in hand. Moved again, the share counts from the
     vector before the first move, and all of it is one step to undo."""
     if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
         raise LayoutError(f"The share is a number from 0 to 1, came {share!r}.")
-    place = services.visitors.of(visitor)
+    place = place_of(core, visitor)
     with place.editing:
-        desk, known = desk_of(services, place), place.blend
-        start = known[0] if known is not None and known[1] is desk and known[2] == choice else desk
-        other = beside(services, start, choice)
+        desk, known = desk_of(core, place), place.blend
+        start = desk
+        if known is not None and known.after is desk and known.choice == choice:
+            start = known.before
+        other = beside(core, start, choice)
         if other is None:
             raise LayoutError("Choose the calibration to blend with first.")
         title, vector = other
         place.desk = start.blend(vector, float(share))
-        place.blend = (start, place.desk, str(choice))
+        place.blend = Blend(start, place.desk, str(choice))
         return place.desk, f"{share:.0%} of “{title}”"
 
 
 def preview(
-    services: Services,
+    core: Core,
     visitor: object,
     prompt: str,
     seed: float,
@@ -137,25 +144,26 @@ def preview(
     """The base's picture and that of the desk. The base's is kept while prompt, seed and steps stay; an older
     preview of the same visitor is called off."""
     ask = Ask.checked(prompt, seed, steps)
-    place = services.visitors.of(visitor)
-    cancelled = place.begin("preview")
-    desk = desk_of(services, place)
-    name = services.host.status.backbone
+    found = core.visitors.of(visitor)
+    place, cancelled = found.place(ScalesPlace), found.begin("preview")
+    desk = desk_of(core, place)
+    name = core.backbone_name
     kind: ArmKind = "ensemble" if desk.is_ensemble else "calibrated"
     mine = Arm(kind, "Your scales", desk.calibration(name))
     kept = place.base
-    fresh = kept is None or kept[0] != (ask, name)
-    arms = [Arm("base", "Base"), mine] if fresh else [mine]
-    shots = shoot(services, arms, ask, on_step=on_step, cancel=cancelled, on_wait=on_wait)
-    base = shots[0] if kept is None or fresh else kept[1]
-    place.base = ((ask, name), base)
+    if kept is not None and (kept.ask, kept.backbone) != (ask, name):
+        kept = None
+    arms = [Arm("base", "Base"), mine] if kept is None else [mine]
+    shots = shoot(core, arms, ask, on_step=on_step, cancel=cancelled, on_wait=on_wait)
+    base = shots[0] if kept is None else kept.shot
+    place.base = BasePicture(ask, name, base)
     return base, shots[-1]
 
 
-def moved(services: Services, visitor: object, payload: object) -> Desk:
+def moved(core: Core, visitor: object, payload: object) -> Desk:
     """What the desk's script sent after a move. `sent`, its time by the browser's clock, goes back with every
     answer, so that the script can tell an answer to an earlier move from one to this."""
-    place = services.visitors.of(visitor)
+    place = place_of(core, visitor)
     sent = payload.get("sent") if isinstance(payload, dict) else None
     if isinstance(sent, int) and 0 <= sent < 2**53:
         place.sent = max(place.sent, sent)
@@ -165,7 +173,7 @@ def moved(services: Services, visitor: object, payload: object) -> Desk:
         held = desk.choose(member) if isinstance(member, int) and 0 <= member < len(desk.members) else desk
         return held.set(values_from(payload, desk.layout))
 
-    return change(services, visitor, move)
+    return change(core, visitor, move)
 
 
 def desk_value(desk: Desk, sent: int = 0) -> dict[str, Any]:
@@ -191,18 +199,18 @@ def values_from(payload: object, layout: Layout) -> tuple[float, ...]:
     return checked(values, layout)
 
 
-def kept(services: Services, visitor: object, title: str, alone: bool = False) -> Calibration:
+def kept(core: Core, visitor: object, title: str, alone: bool = False) -> Calibration:
     """The desk as a calibration of this title: all members, or the one in hand alone with weight 1.
 
     Raises ArtifactError without a title.
     """
     if not isinstance(title, str) or not title.strip():
         raise ArtifactError("Give it a title first.")
-    desk = desk_of(services, services.visitors.of(visitor))
+    desk = desk_of(core, place_of(core, visitor))
     if alone:
         member = desk.member.model_copy(update={"weight": 1.0, "condition": "positive"})
         desk = Desk(desk.layout, (member,))
-    return desk.calibration(services.host.status.backbone, title.strip())
+    return desk.calibration(core.backbone_name, title.strip())
 
 
 def file_of(desk: Desk, backbone: str, title: str) -> tuple[str, str]:

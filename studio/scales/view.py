@@ -10,11 +10,11 @@ import gradio as gr
 from calibri.calibration.artifact import Member
 from calibri.calibration.vector_text import format_vector
 from calibri.words import signed
-from studio.core import Services
+from studio.core import Core
 from studio.scales.desk import MOST_MEMBERS, Desk
 from studio.scales.edits import BASE, beside, desk_value
+from studio.scales.place import ScalesPlace
 from studio.ui.charts import vector_figure
-from studio.visitors import Visitor
 
 IDLE = "Drag a slider; double-click resets it; hold Shift and drag to draw a curve."
 KEYS = "↑ ↓ move it, Shift and ← → go to its neighbour, Delete resets it"
@@ -84,17 +84,17 @@ def members_of(desk: Desk) -> list[Any]:
     ]
 
 
-def figure_of(services: Services, place: Visitor) -> Any:
+def figure_of(core: Core, place: ScalesPlace) -> Any:
     """The bars of the vector in hand, against what the visitor chose beside it."""
     desk = place.desk
     if desk is None:
         return None
-    other = beside(services, desk, place.beside)
+    other = beside(core, desk, place.beside)
     title, vector = other if other else ("", None)
     return vector_figure(desk.layout.names, desk.values, vector, title)
 
 
-def drawn(services: Services, place: Visitor, remark: str = "", *, members: bool = True) -> list[Any]:
+def drawn(core: Core, place: ScalesPlace, remark: str = "", *, members: bool = True) -> list[Any]:
     """The outputs that follow every change: desk, text, chart, plain values, summary, undo, redo, and those
     of the members. `members`: False for a change of one vector alone, so that its answer does not take the
     place of a weight that somebody is typing."""
@@ -106,7 +106,7 @@ def drawn(services: Services, place: Visitor, remark: str = "", *, members: bool
     return [
         desk_value(desk, place.sent),
         format_vector(desk.values, desk.layout),
-        figure_of(services, place),
+        figure_of(core, place),
         list(desk.values),
         summary(desk, remark),
         gr.Button(interactive=bool(desk.past)),
@@ -115,15 +115,15 @@ def drawn(services: Services, place: Visitor, remark: str = "", *, members: bool
     ]
 
 
-def saved_choices(services: Services) -> list[tuple[str, str]]:
+def saved_choices(core: Core) -> list[tuple[str, str]]:
     """(title, id) of the calibrations of the loaded backbone."""
-    entries = services.calibrations.entries(services.host.status.backbone)
+    entries = core.calibrations.entries(core.backbone_name)
     return [
         (f"{e.title} ({len(e.calibration.members)} members)" if e.calibration.is_ensemble else e.title, e.id)
         for e in entries
     ]
 
 
-def beside_choices(services: Services) -> list[tuple[str, str]]:
+def beside_choices(core: Core) -> list[tuple[str, str]]:
     """What a vector can be compared and blended with."""
-    return [("Nothing", ""), ("Base: all scales 1", BASE), *saved_choices(services)]
+    return [("Nothing", ""), ("Base: all scales 1", BASE), *saved_choices(core)]

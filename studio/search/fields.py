@@ -9,13 +9,14 @@ import gradio as gr
 
 from calibri.backbones.layouts import GRANULARITIES
 from calibri.search.config import PRESETS
-from studio.core import Services
+from studio.core import Core
+from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import known_rewards
 from studio.rendering.asks import LARGEST_SEED
 from studio.search.form import MEMBERS, Form, starts
 
 
-def form_fields(services: Services, usual: Form) -> tuple[list[Any], gr.UploadButton]:
+def form_fields(core: Core, sweeps: Sweeps, usual: Form) -> tuple[list[Any], gr.UploadButton]:
     """The fields in the order of Form, and the button that brings a start from a file."""
     made: dict[str, Any] = {}
     made["title"] = gr.Textbox(
@@ -35,7 +36,7 @@ def form_fields(services: Services, usual: Form) -> tuple[list[Any], gr.UploadBu
         elem_id="search-members",
     )
     made["start"] = gr.Dropdown(
-        starts(services), value=usual.start, label="Start from", elem_id="search-start"
+        starts(core, sweeps), value=usual.start, label="Start from", elem_id="search-start"
     )
     upload = gr.UploadButton(
         "Start from a calibration or sweep file",

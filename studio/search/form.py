@@ -12,12 +12,13 @@ from calibri.rewards.base import RewardTerm
 from calibri.search.config import PRESETS, Budget, SearchConfig
 from calibri.search.prompts import search_prompts, split_prompts
 from calibri.search.space import Start, calibration_start, ensemble_start, guidance_start, plain_start
-from studio.core import Services
+from studio.core import Core
+from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import JUDGES, REWARDS, SHOWN_FOR
 from studio.rendering.arms import DESK
 from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, is_whole
-from studio.scales.edits import desk_of, opened
-from studio.search.jobs import SearchJobs
+from studio.scales.edits import desk_of, opened, place_of
+from studio.search.jobs import Searches
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -75,37 +76,36 @@ def default_form(backbone: str, steps: int = 8) -> Form:
     return Form(rewards=(), judges=(), steps=steps)
 
 
-def starts(services: Services) -> list[tuple[str, str]]:
+def starts(core: Core, sweeps: Sweeps) -> list[tuple[str, str]]:
     """(words, choice) of everything that a search can start from."""
-    backbone = services.host.status.backbone
-    saved = [(entry.title, entry.id) for entry in services.calibrations.entries(backbone or None)]
-    sweeps = getattr(services, "sweeps", None)
+    backbone = core.backbone_name
+    saved = [(entry.title, entry.id) for entry in core.calibrations.entries(backbone or None)]
     measured = [
         (f"Best of the sweep {sweep.title}", f"{SWEEP}{sweep.id}")
-        for sweep in (sweeps.all() if sweeps is not None else [])
+        for sweep in sweeps.all()
         if sweep.note.backbone == backbone and sweep.done
     ]
     return [("The base: all scales 1.00", BASE_START), ("Your desk", DESK), *saved, *measured]
 
 
-def start_file(services: Services, visitor: object, path: Path, granularity: str) -> str:
+def start_file(core: Core, visitor: object, path: Path, granularity: str) -> str:
     """Put what a file holds, a calibration or a sweep, on the visitor's desk. Returns what to say."""
     if path.suffix == ".jsonl":
         from calibri.analysis.diagnose import best_start, read_sweep
 
-        backbone = services.host.wait_ready()
+        backbone = core.host.wait_ready()
         found = best_start(read_sweep(path), backbone.layout(granularity), backbone.spec.name)  # type: ignore[arg-type]
     else:
         found = Calibration.load(path)
-    _, remark = opened(services, visitor, found)
+    _, remark = opened(core, visitor, found)
     return f"{remark[0].upper()}{remark[1:]} on your desk. The search starts from there."
 
 
-def config_of(services: Services, visitor: object, form: Form) -> SearchConfig:
+def config_of(core: Core, sweeps: Sweeps, visitor: object, form: Form) -> SearchConfig:
     """The search that a form asks for, on the loaded backbone. Raises SearchError with the field."""
     from calibri.backbones.catalog import known_backbones
 
-    backbone = services.host.wait_ready()
+    backbone = core.host.wait_ready()
     spec = backbone.spec
     terms = tuple(RewardTerm.parse(text) for text in form.rewards or ())
     if not terms:
@@ -125,7 +125,7 @@ def config_of(services: Services, visitor: object, form: Form) -> SearchConfig:
         "steps": _whole("Steps", form.steps, 1, MOST_STEPS),
         "seed": _whole("The seed", form.seed, 0, LARGEST_SEED),
         "guidance": spec.cfg,
-        "batch_size": services.settings.batch_size,
+        "batch_size": core.settings.batch_size,
         "held_out_pairs": _whole("Held-out pairs", form.held_out_pairs, 0, 4096),
         **_prompts(spec.name, str(form.prompts or "")),
     }
@@ -142,7 +142,7 @@ def config_of(services: Services, visitor: object, form: Form) -> SearchConfig:
         values["objective"] = form.objective
     preset = form.preset if form.preset in PRESETS else "default"
     draft = SearchConfig.make(preset, **values)
-    start = _start(services, visitor, form, backbone, draft)
+    start = _start(core, sweeps, visitor, form, backbone, draft)
     values |= {"conditions": start.conditions, "weights": start.weights, "start_from": start.words}
     if start.scales is not None:
         values["start"] = start.scales
@@ -183,7 +183,9 @@ def _prompts(backbone: str, text: str) -> dict[str, tuple[str, ...]]:
     return search_prompts(None, None, backbone)
 
 
-def _start(services: Services, visitor: object, form: Form, backbone: Backbone, draft: SearchConfig) -> Start:
+def _start(
+    core: Core, sweeps: Sweeps, visitor: object, form: Form, backbone: Backbone, draft: SearchConfig
+) -> Start:
     layout, bounds = backbone.layout(draft.granularity), draft.bounds
     choice = str(form.start or BASE_START)
     conditions = MEMBERS[form.members][1]
@@ -197,16 +199,13 @@ def _start(services: Services, visitor: object, form: Form, backbone: Backbone, 
         start = guidance_start(draft.guidance) if usual else plain_start()  # type: ignore[arg-type]
     else:
         if choice == DESK:
-            desk = desk_of(services, services.visitors.of(visitor))
+            desk = desk_of(core, place_of(core, visitor))
             found, words = desk.calibration(backbone.spec.name), "a desk"
         elif choice.startswith(SWEEP):
-            sweeps = getattr(services, "sweeps", None)
-            if sweeps is None:
-                raise SearchError("There are no sweeps here.")
             found = sweeps.start_of(choice.removeprefix(SWEEP), layout)
             words = found.title
         else:
-            found = services.calibrations.get(choice).calibration
+            found = core.calibrations.get(choice).calibration
             words = found.title
         start = calibration_start(found, layout, bounds, words)
     return ensemble_start(start, conditions) if conditions and conditions != start.conditions else start  # type: ignore[arg-type]
@@ -235,7 +234,7 @@ class Cost:
     per_image: float | None
 
 
-def cost_of(jobs: SearchJobs, config: SearchConfig, budget: Budget, backbone: Backbone) -> Cost:
+def cost_of(searches: Searches, config: SearchConfig, budget: Budget, backbone: Backbone) -> Cost:
     """About what `config` takes within `budget`, on this machine."""
     from calibri.search.space import SearchSpace
 
@@ -252,21 +251,21 @@ def cost_of(jobs: SearchJobs, config: SearchConfig, budget: Budget, backbone: Ba
     each = config.estimate_images(len(layout.names), 2) - config.estimate_images(len(layout.names), 1)
     judging = 2 * config.held_out_pairs if config.held_out_prompts else 0
     nfe = config.steps * sum(weight != 0 for weight in config.weights)
-    per_image = jobs.pace.seconds(Path(config.backbone).name, nfe)
+    per_image = searches.pace.seconds(Path(config.backbone).name, nfe)
     seconds = None if per_image is None else (most + judging) * per_image
     if seconds is not None and budget.minutes is not None:
         seconds = min(seconds, 60 * budget.minutes + judging * (per_image or 0))
     return Cost(space.size, low, most, each, judging, seconds, per_image)
 
 
-def chosen(jobs: SearchJobs, kept: object) -> tuple[str | None, list[str]]:
+def chosen(searches: Searches, kept: object) -> tuple[str | None, list[str]]:
     """The search that a page opens with, and those beside it: what this browser looked at, else what runs,
     else the newest."""
-    known = [status.id for status in jobs.all()]
+    known = [status.id for status in searches.all()]
     wanted = [i for i in kept if i in known] if isinstance(kept, list) else []
     if isinstance(kept, list) and kept and kept[0] in known:
         return kept[0], [i for i in wanted if i != kept[0]]
-    running = [s.id for s in jobs.all() if s.state in ("running", "stopping", "paused", "elsewhere")]
+    running = [s.id for s in searches.all() if s.state in ("running", "stopping", "paused", "elsewhere")]
     return next(iter([*running, *known]), None), []
 
 
@@ -274,7 +273,7 @@ def chosen(jobs: SearchJobs, kept: object) -> tuple[str | None, list[str]]:
 
 
 def read_search(
-    services: Services,
+    core: Core,
     granularity: object,
     rewards: object,
     steps: object,
@@ -294,7 +293,7 @@ def read_search(
         raise SearchError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, came {seed!r}.")
     if not is_whole(steps, 1, 100):
         raise SearchError(f"steps: expected a whole number from 1 to 100, came {steps!r}.")
-    spec = services.host.wait_ready().spec
+    spec = core.host.wait_ready().spec
     judges = [name for name in JUDGES if name in SHOWN_FOR.get(spec.name, ())]
     terms = tuple(RewardTerm.parse(word) for word in read_texts("rewards", rewards, 32))
     config = SearchConfig.make(
@@ -305,7 +304,7 @@ def read_search(
         steps=int(steps),  # type: ignore[call-overload]
         guidance=spec.cfg,
         seed=int(seed),  # type: ignore[call-overload]
-        batch_size=services.settings.batch_size,
+        batch_size=core.settings.batch_size,
         **read_prompts(spec.name, prompts),
     )
     check_rewards(config)

@@ -1,4 +1,4 @@
-"""SearchJobs: searches in the background, which outlive every page, every visitor and the studio itself."""
+"""Searches: searches in the background, which outlive every page, every visitor and the studio itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Left(Exception):
     """The studio closes: the run stays as it is, to be resumed."""
 
 
-class SearchJobs:
+class Searches:
     """Searches one after the other over one ModelHost; a run lives in `folder`/<run id>/.
 
     A search holds the host for one batch at a time, after people. It is a thread that outlives pages; after

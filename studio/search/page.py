@@ -14,7 +14,8 @@ from calibri.errors import CalibriError, SearchError
 from calibri.search.config import Budget
 from studio.compare import comparison
 from studio.compare import form as compare_form
-from studio.core import Services
+from studio.core import Core
+from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import rewards_shown
 from studio.rendering.arms import DESK, NOTHING, Choice
 from studio.scales.edits import opened
@@ -31,7 +32,7 @@ from studio.search.form import (
     start_file,
     starts,
 )
-from studio.search.jobs import SearchJobs
+from studio.search.jobs import Searches
 from studio.search.view import card, choice_words, cost_words, settings_table, story, strip_html, table
 from studio.ui.elements import chart, empty, offers, said
 from studio.ui.errors import guard
@@ -59,30 +60,19 @@ GO = """() => { const root = (window.gradio_config && window.gradio_config.root)
 BEATS = ("card", "log", "charts", "runs", "film", "speed")
 
 
-def available(services: Services) -> bool:
-    return services.jobs is not None
-
-
-def jobs_of(services: Services) -> SearchJobs:
-    if services.jobs is None:
-        raise SearchError("Searches cannot run at this studio.")
-    return services.jobs
-
-
 # what the page asks for, without a browser
 
 
-def beats(services: Services, main: object, others: object) -> list[str]:
+def beats(searches: Searches, main: object, others: object) -> list[str]:
     """What the page shows, in one word for each of BEATS. A part is sent again only when its word changes."""
-    jobs = jobs_of(services)
-    runs = jobs.store.several([main, *(others if isinstance(others, list) else [])])
-    listed = "".join(f"{status.id}{status.title}{status.state}" for status in jobs.all())
-    words = [_word(listed), str(jobs.pace.revision)]
+    runs = searches.store.several([main, *(others if isinstance(others, list) else [])])
+    listed = "".join(f"{status.id}{status.title}{status.state}" for status in searches.all())
+    words = [_word(listed), str(searches.pace.revision)]
     if not runs or runs[0].id != main:
         return ["none", "none", "none", words[0], "none", words[1]]
     first = runs[0]
-    status = jobs.status(first.id)
-    strip = jobs.film.of(first.id)
+    status = searches.status(first.id)
+    strip = searches.film.of(first.id)
     return [
         f"{first.id}:{_word(repr(status))}",
         f"{first.id}:{first.lines}",
@@ -97,29 +87,27 @@ def _word(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def want(services: Services, main: object) -> None:
+def want(core: Core, searches: Searches, main: object) -> None:
     """What a page that is open makes the machine do, after people and searches: a strip, a measurement."""
-    jobs = jobs_of(services)
-    for run in jobs.store.several([main]):
-        jobs.film.want(run)
-    backbone = services.host.backbone
-    if backbone is not None and not jobs.busy_words():
+    for run in searches.store.several([main]):
+        searches.film.want(run)
+    backbone = core.host.backbone
+    if backbone is not None and not searches.busy_words():
         name, device = backbone.spec.name, backbone.device.type
-        rewards = {n: (lambda n=n: jobs.rewards.load(n, device)) for n in rewards_shown(name)}
-        jobs.pace.measure("a red cube left of a blue sphere", rewards, backbone.spec.steps)
+        rewards = {n: (lambda n=n: searches.rewards.load(n, device)) for n in rewards_shown(name)}
+        searches.pace.measure("a red cube left of a blue sphere", rewards, backbone.spec.steps)
 
 
-def buttons(services: Services, main: object) -> list[Any]:
+def buttons(searches: Searches, main: object) -> list[Any]:
     """Pause, Resume, Stop, Skip the judgement, Scales, Compare, Save: what can be pressed now."""
-    jobs = jobs_of(services)
-    runs = jobs.store.several([main])
+    runs = searches.store.several([main])
     if not runs:
         return (
             [gr.Button(interactive=False)] * 3
             + [gr.Button(visible=False)]
             + [gr.Button(interactive=False)] * 3
         )
-    status, found = jobs.status(runs[0].id), bool(runs[0].steps)
+    status, found = searches.status(runs[0].id), bool(runs[0].steps)
     judging = status.state == "stopping" or status.doing.startswith("judging")
     on = status.state in ("queued", "running") and not judging and "pausing" not in status.doing
     resume = status.state in ("paused", "interrupted", "failed", "done") and not runs[0].error
@@ -132,39 +120,39 @@ def buttons(services: Services, main: object) -> list[Any]:
     ]
 
 
-def start(services: Services, visitor: object, form: Form, by: str = "") -> str:
+def start(core: Core, searches: Searches, sweeps: Sweeps, visitor: object, form: Form, by: str = "") -> str:
     """Begin the search of a form. Returns its run id. Raises SearchError with the field that does not fit."""
     budget = budget_of(form)
-    return jobs_of(services).start(config_of(services, visitor, form), budget, str(form.title or ""), by=by)
+    config = config_of(core, sweeps, visitor, form)
+    return searches.start(config, budget, str(form.title or ""), by=by)
 
 
-def estimate(services: Services, visitor: object, form: Form) -> str:
+def estimate(core: Core, searches: Searches, sweeps: Sweeps, visitor: object, form: Form) -> str:
     """What the form would cost, or the field that does not fit, as HTML."""
-    backbone = services.host.backbone
+    backbone = core.host.backbone
     if backbone is None:
         return "<div class='hint' role='status'>The backbone is loading; then the cost is known.</div>"
     try:
-        config = config_of(services, visitor, form)
-        cost = cost_of(jobs_of(services), config, budget_of(form), backbone)
+        config = config_of(core, sweeps, visitor, form)
+        cost = cost_of(searches, config, budget_of(form), backbone)
     except CalibriError as error:
         return f"<div class='hint' role='status'>{html.escape(str(error))}</div>"
     return f"<div class='hint' role='status'>{cost_words(cost)}</div>"
 
 
-def more(services: Services, run_id: str, form: Form) -> None:
+def more(searches: Searches, run_id: str, form: Form) -> None:
     """Resume a search; a finished one gets as many images more as the form says."""
-    jobs = jobs_of(services)
-    status = jobs.status(run_id)
+    status = searches.status(run_id)
     budget = None
     if status.state == "done" and status.verdict != "not judged":
         limit = max(status.images_limit or 0, status.images)
         budget = Budget(images=limit + (budget_of(form).images or IMAGES))
-    jobs.resume(run_id, budget)
+    searches.resume(run_id, budget)
 
 
-def picker(services: Services, main: object, others: object = (), *, acted: bool = True) -> list[Any]:
+def picker(searches: Searches, main: object, others: object = (), *, acted: bool = True) -> list[Any]:
     """The two choices of searches. `acted`: this browser did something that chooses."""
-    choices = [(choice_words(status), status.id) for status in jobs_of(services).all()]
+    choices = [(choice_words(status), status.id) for status in searches.all()]
     known = [run_id for _, run_id in choices]
     beside = [i for i in (others if isinstance(others, list) else []) if i in known and i != main]
     if not acted:
@@ -175,9 +163,9 @@ def picker(services: Services, main: object, others: object = (), *, acted: bool
     ]
 
 
-def figures(services: Services, main: object, others: object) -> list[Any]:
+def figures(searches: Searches, main: object, others: object) -> list[Any]:
     """Reward, sigma, spread and mean vector; None where there is nothing to draw."""
-    runs = jobs_of(services).store.several([main, *(others if isinstance(others, list) else [])])
+    runs = searches.store.several([main, *(others if isinstance(others, list) else [])])
     if not runs or runs[0].id != main:
         return [None] * 4
     return [
@@ -191,19 +179,18 @@ def figures(services: Services, main: object, others: object) -> list[Any]:
 # the page
 
 
-def build(services: Services) -> None:
+def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
     """Lay out the page inside the current Blocks."""
-    jobs = jobs_of(services)
     visitor = visitor_state()
     looked_at = gr.BrowserState([], storage_key="calibri-search", secret="calibri-search")
-    backbone = services.host.status.backbone or services.settings.backbone
+    backbone = core.backbone_name or core.settings.backbone
     usual = default_form(Path(backbone).name)
     hidden = [gr.Textbox("", visible="hidden", elem_id=f"beat-{name}") for name in BEATS]
 
     gr.HTML(f"<div class='lead'>{LEAD}</div>")
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
-            fields, upload = form_fields(services, usual)
+            fields, upload = form_fields(core, sweeps, usual)
             told = gr.HTML("", elem_id="estimate")
             begin = gr.Button(
                 "Start search", variant="primary", elem_id="start-search", elem_classes="primary-action"
@@ -259,8 +246,8 @@ def build(services: Services) -> None:
 
     def look(run: Any, beside: Any, *seen: str) -> list[Any]:
         """The idle answer is a few hundred bytes: nothing is sent but words that changed."""
-        want(services, run)
-        now = beats(services, run, beside)
+        want(core, searches, run)
+        now = beats(searches, run, beside)
         return [new if new != old else gr.skip() for new, old in zip(now, seen)]
 
     gr.Timer(1.5).tick(look, [*selection, *hidden], hidden, **DIRECT)
@@ -268,35 +255,35 @@ def build(services: Services) -> None:
 
     @guard
     def on_card(run: Any) -> list[Any]:
-        runs = jobs.store.several([run])
-        shown = card(jobs.status(run), runs[0]) if runs else empty(NOTHING_YET)
-        return [shown, *buttons(services, run)]
+        runs = searches.store.several([run])
+        shown = card(searches.status(run), runs[0]) if runs else empty(NOTHING_YET)
+        return [shown, *buttons(searches, run)]
 
     @guard
     def on_log(run: Any) -> list[str]:
-        runs = jobs.store.several([run])
+        runs = searches.store.several([run])
         return [table(runs[0]), story(runs[0]), settings_table(runs[0])] if runs else [empty(NOTHING_YET)] * 3
 
     @guard
     def on_film(run: Any) -> str:
-        runs = jobs.store.several([run])
-        return strip_html(jobs.film.of(run), runs[0]) if runs else ""
+        runs = searches.store.several([run])
+        return strip_html(searches.film.of(run), runs[0]) if runs else ""
 
     on["card"].change(on_card, main, [state, *acts, skip, *takes], **DIRECT)
     on["log"].change(on_log, main, [rows, log, settings], **DIRECT)
     on["charts"].change(
-        guard(lambda run, beside: figures(services, run, beside)),
+        guard(lambda run, beside: figures(searches, run, beside)),
         selection,
         [reward, steps_chart, spread, mean],
         **DIRECT,
     )
     on["runs"].change(
-        guard(lambda *chosen: picker(services, *chosen, acted=False)), selection, selection, **DIRECT
+        guard(lambda *chosen: picker(searches, *chosen, acted=False)), selection, selection, **DIRECT
     )
     on["film"].change(on_film, main, film, **DIRECT)
 
     def told_of(visitor_id: object, *values: Any) -> str:
-        return estimate(services, visitor_id, Form(*values))
+        return estimate(core, searches, sweeps, visitor_id, Form(*values))
 
     gr.on(
         [on["speed"].change, *(f.change for f in fields)],
@@ -311,13 +298,13 @@ def build(services: Services) -> None:
     def after(run: Any, beside: Any) -> list[Any]:
         """What every act sends back: the choices, what this browser looks at, and the changed words."""
         beside = [i for i in (beside or []) if i != run]
-        return [*picker(services, run, beside), [run, *beside], *beats(services, run, beside)]
+        return [*picker(searches, run, beside), [run, *beside], *beats(searches, run, beside)]
 
     follows = [*selection, looked_at, *hidden]
 
     gr.on(
         [main.input, others.input],
-        guard(lambda run, beside: [[run, *(beside or [])], *beats(services, run, beside)]),
+        guard(lambda run, beside: [[run, *(beside or [])], *beats(searches, run, beside)]),
         selection,
         [looked_at, *hidden],
         **IN_ORDER,
@@ -325,16 +312,16 @@ def build(services: Services) -> None:
 
     @guard
     def on_start(visitor_id: object, run: Any, beside: Any, request: gr.Request, *values: Any) -> list[Any]:
-        user = services.rights.username(request)
-        services.rights.organisers_only(user)
-        return after(start(services, visitor_id, Form(*values), user or ""), [])
+        user = core.rights.username(request)
+        core.rights.organisers_only(user)
+        return after(start(core, searches, sweeps, visitor_id, Form(*values), user or ""), [])
 
     begin.click(on_start, [visitor, *selection, *fields], follows, **QUEUED)
 
     def acting(do: Any) -> Any:
         @guard
         def act(run: Any, beside: Any, request: gr.Request, *values: Any) -> list[Any]:
-            services.rights.organisers_only(services.rights.username(request))
+            core.rights.organisers_only(core.rights.username(request))
             if not run:
                 raise SearchError("Choose a search first.")
             do(run, values)
@@ -343,31 +330,31 @@ def build(services: Services) -> None:
         return act
 
     def stop(run: str, _: Any) -> None:
-        if jobs.status(run).state != "stopping":  # a second press is not meant for the judgement
-            jobs.stop(run)
+        if searches.status(run).state != "stopping":  # a second press is not meant for the judgement
+            searches.stop(run)
 
-    acts[0].click(acting(lambda run, _: jobs.pause(run)), selection, follows, **QUEUED)
+    acts[0].click(acting(lambda run, _: searches.pause(run)), selection, follows, **QUEUED)
     acts[1].click(
-        acting(lambda run, values: more(services, run, Form(*values))),
+        acting(lambda run, values: more(searches, run, Form(*values))),
         [*selection, *fields],
         follows,
         **QUEUED,
     )
     acts[2].click(acting(stop), selection, follows, **QUEUED)
-    skip.click(acting(lambda run, _: jobs.stop(run)), selection, follows, **QUEUED)
+    skip.click(acting(lambda run, _: searches.stop(run)), selection, follows, **QUEUED)
 
     # what was found
 
     @guard
     def on_scales(visitor_id: object, run: Any) -> None:
-        opened(services, visitor_id, jobs.calibration(run))
+        opened(core, visitor_id, searches.calibration(run))
 
     takes[0].click(on_scales, [visitor, main], None, **QUEUED).success(None, js=GO % "/scales", **DIRECT)
 
     @guard
     def on_compare(visitor_id: object, run: Any, progress: gr.Progress = gr.Progress()) -> str:
-        config = jobs.store.get(run).config
-        opened(services, visitor_id, jobs.calibration(run))
+        config = searches.store.get(run).config
+        opened(core, visitor_id, searches.calibration(run))
         form = compare_form.Form(
             prompt=(config.validation_prompts or config.prompts)[0],
             seed=1,
@@ -376,9 +363,9 @@ def build(services: Services) -> None:
             arms=(Choice("base", guidance=config.guidance), Choice(DESK), Choice(NOTHING)),
         )
         comparison.compare(
-            services,
+            core,
             visitor_id,
-            compare_form.checked(services, form),
+            compare_form.checked(core, form),
             on_step=step_words(progress, "Rendering"),
             on_wait=waiting(progress),
         )
@@ -396,8 +383,8 @@ def build(services: Services) -> None:
 
     @guard
     def on_save(run: Any, request: gr.Request) -> None:
-        services.rights.organisers_only(services.rights.username(request))
-        entry = services.calibrations.save(jobs.calibration(run))
+        core.rights.organisers_only(core.rights.username(request))
+        entry = core.calibrations.save(searches.calibration(run))
         gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
 
     takes[2].click(on_save, main, None, **QUEUED)
@@ -409,26 +396,26 @@ def build(services: Services) -> None:
 
     @guard
     def on_upload(visitor_id: object, path: str, granularity: str) -> gr.Dropdown:
-        gr.Info(html.escape(start_file(services, visitor_id, Path(path), granularity)), duration=5)
+        gr.Info(html.escape(start_file(core, visitor_id, Path(path), granularity)), duration=5)
         return gr.Dropdown(value=DESK)
 
     upload.upload(on_upload, [visitor, upload, field["granularity"]], field["start"], **QUEUED)
 
     def on_load(visitor_id: str, kept: Any) -> list[Any]:
-        run, beside = chosen(jobs, kept)
-        return [*picker(services, run, beside), *beats(services, run, beside)]
+        run, beside = chosen(searches, kept)
+        return [*picker(searches, run, beside), *beats(searches, run, beside)]
 
     when_loaded(visitor, on_load, [looked_at], [*selection, *hidden])
 
     def on_ready(visitor_id: str, *values: Any) -> list[Any]:
         """The choices of the loaded backbone; its rewards, where another one's defaults still stand."""
-        form, now = Form(*values), default_form(services.host.status.backbone)
+        form, now = Form(*values), default_form(core.backbone_name)
         other = default_form("" if now.rewards else "tabletop")
         stale = list(form.rewards or ()) == list(other.rewards)
         if stale:
             form = dataclasses.replace(form, rewards=list(now.rewards), judges=list(now.judges))
-        told_now = estimate(services, visitor_id, form)
-        return [gr.Dropdown(starts(services)), form.rewards, form.judges, told_now]
+        told_now = estimate(core, searches, sweeps, visitor_id, form)
+        return [gr.Dropdown(starts(core, sweeps)), form.rewards, form.judges, told_now]
 
     changed = [field["start"], field["rewards"], field["judges"], told]
-    when_ready(services.host, visitor, on_ready, fields, changed)
+    when_ready(core.host, visitor, on_ready, fields, changed)

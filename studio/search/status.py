@@ -41,7 +41,7 @@ class JobStatus:
 
 @dataclass
 class Job:
-    """One search that has, or had, a thread here. Changed by SearchJobs only, under its lock."""
+    """One search that has, or had, a thread here. Changed by Searches only, under its lock."""
 
     id: str
     title: str

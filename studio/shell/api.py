@@ -15,25 +15,26 @@ from PIL import Image
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, LayoutError, RenderError, SearchError
-from studio.core import Services
+from studio.core import Core
 from studio.machine.rewards import REWARDS
 from studio.rendering.arms import KINDS, WORDS, Arm, arm
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Shot, shoot
 from studio.search.form import read_search
+from studio.search.jobs import Searches
 from studio.ui.errors import guard
 
 NO_SEARCH = "Searches cannot run at this studio: nothing runs in the background here. Run a copy of your own."
 
 
-def facts_of(services: Services, shot: Shot) -> dict[str, Any]:
+def facts_of(core: Core, shot: Shot) -> dict[str, Any]:
     """What is known of one picture, as JSON."""
     if shot.image is None:
         return {"arm": shot.arm.kind, "missing": shot.arm.missing}
     calibration = shot.arm.calibration
     return {
         "arm": shot.arm.kind,
-        "backbone": services.host.status.backbone,
+        "backbone": core.backbone_name,
         "calibration": calibration.title if calibration is not None else None,
         "prompt": shot.ask.prompt,
         "seed": shot.ask.seed,
@@ -47,49 +48,48 @@ def facts_of(services: Services, shot: Shot) -> dict[str, Any]:
     }
 
 
-def arm_of(services: Services, calibration: object) -> Arm:
+def arm_of(core: Core, calibration: object) -> Arm:
     """The arm for what `render` was given: nothing, an id of `list_calibrations`, or a calibration's JSON."""
     text = calibration.strip() if isinstance(calibration, str) else ""
     if not text:
         return Arm("base", WORDS["base"])
-    if text.startswith("{"):
-        found = Calibration.from_json(text)
-    else:
-        found = services.calibrations.get(text).calibration
-    layout = services.host.wait_ready().layout(found.granularity)
+    given = text.startswith("{")
+    found = Calibration.from_json(text) if given else core.calibrations.get(text).calibration
+    layout = core.host.wait_ready().layout(found.granularity)
     try:
         fitting = found.on_layout(layout)
     except LayoutError as error:
-        raise LayoutError(f"{error}. The loaded backbone is {services.host.status.backbone}.") from error
+        raise LayoutError(f"{error}. The loaded backbone is {core.backbone_name}.") from error
     return Arm("ensemble" if fitting.is_ensemble else "calibrated", fitting.title, fitting)
 
 
 def render(
-    services: Services, prompt: object, seed: object, steps: object, guidance: object, calibration: object
+    core: Core, prompt: object, seed: object, steps: object, guidance: object, calibration: object
 ) -> tuple[Image.Image, dict[str, Any]]:
     """One picture and what is known of it. Raises CalibriError for what cannot be rendered."""
     ask = Ask.checked(prompt, seed, steps, guidance)
-    [shot] = shoot(services, [arm_of(services, calibration)], ask)
+    [shot] = shoot(core, [arm_of(core, calibration)], ask)
     if shot.image is None:
         raise RenderError(shot.arm.missing)
-    return shot.image, facts_of(services, shot)
+    return shot.image, facts_of(core, shot)
 
 
 def compare(
-    services: Services, prompt: object, seed: object, steps: object, guidance: object, granularity: object
+    core: Core, prompt: object, seed: object, steps: object, guidance: object, granularity: object
 ) -> tuple[Image.Image | None, Image.Image | None, Image.Image | None, dict[str, Any]]:
     """Base, calibrated and ensemble on one noise, None where there is no such calibration, and the facts of
     each."""
     ask = Ask.checked(prompt, seed, steps, guidance)
-    services.host.wait_ready().layout(granularity)  # type: ignore[arg-type]  # LayoutError for an unknown one
-    arms = [arm(services, kind, str(granularity), None, None) for kind in KINDS]
-    base, calibrated, ensemble = shots = shoot(services, arms, ask)
-    facts = {shot.arm.kind: facts_of(services, shot) for shot in shots}
+    core.host.wait_ready().layout(granularity)  # type: ignore[arg-type]  # LayoutError for an unknown one
+    arms = [arm(core, kind, str(granularity)) for kind in KINDS]
+    base, calibrated, ensemble = shots = shoot(core, arms, ask)
+    facts = {shot.arm.kind: facts_of(core, shot) for shot in shots}
     return base.image, calibrated.image, ensemble.image, facts
 
 
 def start_search(
-    services: Services,
+    core: Core,
+    searches: Searches | None,
     granularity: object,
     rewards: object,
     steps: object,
@@ -102,26 +102,26 @@ def start_search(
 
     Raises SearchError that names the argument which does not fit.
     """
-    if services.jobs is None:
+    if searches is None:
         raise SearchError(NO_SEARCH)
     if not isinstance(title, str):
         raise SearchError("title: expected a text.")
-    config, budget = read_search(services, granularity, rewards, steps, images, seed, prompts)
-    return services.jobs.start(config, budget, title)
+    config, budget = read_search(core, granularity, rewards, steps, images, seed, prompts)
+    return searches.start(config, budget, title)
 
 
-def search_status(services: Services, run_id: object) -> dict[str, Any]:
+def search_status(searches: Searches | None, run_id: object) -> dict[str, Any]:
     """How a search stands, as JSON. Raises SearchError for an unknown one."""
-    if services.jobs is None:
+    if searches is None:
         raise SearchError(NO_SEARCH)
     if not isinstance(run_id, str) or not run_id.strip():
         raise SearchError("run_id: expected the id that start_search returned.")
-    return dataclasses.asdict(services.jobs.status(run_id.strip()))
+    return dataclasses.asdict(searches.status(run_id.strip()))
 
 
-def list_calibrations(services: Services) -> list[dict[str, Any]]:
+def list_calibrations(core: Core) -> list[dict[str, Any]]:
     """The saved calibrations that fit the loaded backbone, those that came with the studio first."""
-    backbone = services.host.wait_ready().spec.name
+    backbone = core.host.wait_ready().spec.name
     return [
         {
             "id": entry.id,
@@ -132,23 +132,23 @@ def list_calibrations(services: Services) -> list[dict[str, Any]]:
             "members": len(entry.calibration.members),
             "built_in": entry.built_in,
         }
-        for entry in services.calibrations.entries(backbone)
+        for entry in core.calibrations.entries(backbone)
     ]
 
 
-def get_calibration(services: Services, calibration_id: object) -> dict[str, Any]:
+def get_calibration(core: Core, calibration_id: object) -> dict[str, Any]:
     """A saved calibration as its file has it. Raises ArtifactError for an unknown id."""
     if not isinstance(calibration_id, str):
         raise CalibriError("calibration_id: expected an id of list_calibrations.")
-    return json.loads(services.calibrations.get(calibration_id.strip()).calibration.to_json())
+    return json.loads(core.calibrations.get(calibration_id.strip()).calibration.to_json())
 
 
 # for Gradio
 
 
-def endpoints(services: Services) -> None:
+def endpoints(core: Core, searches: Searches | None) -> None:
     """Add the endpoints to the Blocks under construction. Whoever may see the pages may call them; what an
-    organiser alone may do is checked here too."""
+    organiser alone may do is checked here too. `searches`: None where nothing runs in the background."""
     people: dict[str, Any] = {"concurrency_limit": 8, "concurrency_id": "people"}
     with gr.Column(visible=False):
         asked = [
@@ -170,11 +170,11 @@ def endpoints(services: Services) -> None:
     def on_render(
         prompt: str, seed: int, steps: int, guidance: float, calibration: str
     ) -> tuple[Image.Image, dict[str, Any]]:
-        return render(services, prompt, seed, steps, guidance, calibration)
+        return render(core, prompt, seed, steps, guidance, calibration)
 
     @guard
     def on_compare(prompt: str, seed: int, steps: int, guidance: float, granularity: str) -> tuple[Any, ...]:
-        return compare(services, prompt, seed, steps, guidance, granularity)
+        return compare(core, prompt, seed, steps, guidance, granularity)
 
     trigger.click(
         on_render,
@@ -212,20 +212,20 @@ def endpoints(services: Services) -> None:
         images: how many to render at most. prompts: at least 10; none needed for tabletop. On a public studio
         only its organisers may, after signing in: Client(url, auth=(name, password)).
         """
-        services.rights.organisers_only(services.rights.username(request))
-        return start_search(services, granularity, rewards, steps, images, seed, title, prompts)
+        core.rights.organisers_only(core.rights.username(request))
+        return start_search(core, searches, granularity, rewards, steps, images, seed, title, prompts)
 
     def status_of_search(run_id: str) -> dict:
         """How a search stands: state, images, generations, seconds, verdict, and its error in words."""
-        return search_status(services, run_id)
+        return search_status(searches, run_id)
 
     def all_calibrations() -> list[dict]:
         """The saved calibrations of the loaded backbone: id, title, granularity, scales, members."""
-        return list_calibrations(services)
+        return list_calibrations(core)
 
     def one_calibration(calibration_id: str) -> dict:
         """A saved calibration as JSON: names, members with scales and weights, and how it was found."""
-        return get_calibration(services, calibration_id)
+        return get_calibration(core, calibration_id)
 
     for call, name in (
         (start_a_search, "start_search"),

@@ -14,9 +14,11 @@ from gradio.context import Context
 from calibri.backbones.catalog import CATALOG, resolve
 from calibri.errors import BackboneError
 from calibri.words import duration, shown_name, without_paths
-from studio.core import Services
+from studio.core import Core
 from studio.machine.host import HostStatus
 from studio.machine.queue import HostError
+from studio.scales.edits import place_of
+from studio.search.jobs import Searches
 from studio.ui.elements import said
 from studio.ui.errors import guard
 from studio.ui.events import DIRECT, QUEUED, switched, visitor_state
@@ -56,33 +58,34 @@ def bar_html(status: HostStatus, *extra: str, account: str = "") -> str:
     return f"<div class='model-bar'><span role='status'>{state}</span>{more}{account}</div>"
 
 
-def words(services: Services, visitor: object) -> tuple[str, ...]:
+def words(core: Core, searches: Searches | None, visitor: object) -> tuple[str, ...]:
     """What else the bar says: this visitor's scales, a download under way, the searches that run."""
-    backbone, status = services.host.backbone, services.host.status
+    backbone, status = core.host.backbone, core.host.status
     scales = loading = ""
     if status.phase == "loading":
-        loading = progress(services)
+        loading = progress(core)
     elif backbone is not None:
-        desk = services.visitors.of(visitor).desk
+        desk = place_of(core, visitor).desk
         level = desk.layout.granularity if desk is not None else "layer"
         scales = f"{len(backbone.layout(level).names)} scales, one a {level}"
-    if services.settings.no_search:
+    if core.settings.no_search:
         return scales, loading, "no searches here: nothing runs in the background"
-    return scales, loading, services.jobs.busy_words() if services.jobs is not None else ""
+    return scales, loading, searches.busy_words() if searches is not None else ""
 
 
-def account_html(services: Services, username: str | None) -> str:
+def account_html(core: Core, username: str | None) -> str:
     """The way in and out of a public studio."""
-    if not services.settings.demo:
+    if not core.settings.demo:
         return ""
     text = f"{html.escape(username)}: sign out" if username else "Organisers: sign in"
     return f"<a class='account' href='signin' target='_top'>{text}</a>"
 
 
-def model_bar(services: Services) -> None:
-    """Lay the bar out on the current page. It asks every 1.5 s and redraws only when something changed."""
-    host, visitor, marker = services.host, visitor_state(), switched()
-    demo = services.settings.demo
+def model_bar(core: Core, searches: Searches | None) -> None:
+    """Lay the bar out on the current page. It asks every 1.5 s and redraws only when something changed.
+    `searches`: None where nothing runs in the background."""
+    host, visitor, marker = core.host, visitor_state(), switched()
+    demo = core.settings.demo
     with gr.Row(elem_id="model-row", equal_height=True):
         bar = gr.HTML(bar_html(host.status), elem_id="model-bar", min_width=240)
         change = gr.Button(
@@ -90,7 +93,7 @@ def model_bar(services: Services) -> None:
         )
     with gr.Row(visible=False, elem_id="backbones", equal_height=True) as chooser:
         which = gr.Dropdown(
-            offered(services),
+            offered(core),
             value=None,
             label="Backbone for everybody at this studio",
             info="Or type a hub id (owner/name) or a folder. Hub models are downloaded at first use.",
@@ -106,8 +109,8 @@ def model_bar(services: Services) -> None:
     timer = gr.Timer(1.5)
 
     def draw(visitor_id: object, request: gr.Request) -> str:
-        account = account_html(services, services.rights.username(request))
-        return bar_html(host.status, *words(services, visitor_id), account=account)
+        account = account_html(core, core.rights.username(request))
+        return bar_html(host.status, *words(core, searches, visitor_id), account=account)
 
     def look(last: str, known: int, visitor_id: object, request: gr.Request) -> list[Any]:
         """Bar, what it shows, the loads that this page has seen, and the marker that its parts follow."""
@@ -126,7 +129,7 @@ def model_bar(services: Services) -> None:
             now,
             now,
             host.status.loads,
-            gr.Button(visible=not demo or bool(services.rights.username(request))),
+            gr.Button(visible=not demo or bool(core.rights.username(request))),
         ]
 
     timer.tick(look, [drawn, loads, visitor], [bar, drawn, loads, marker], **DIRECT)
@@ -134,14 +137,14 @@ def model_bar(services: Services) -> None:
 
     @guard
     def open_chooser(request: gr.Request) -> list[Any]:
-        services.rights.organisers_only(services.rights.username(request))
-        names = offered(services)
+        core.rights.organisers_only(core.rights.username(request))
+        names = offered(core)
         now = host.status.backbone
         return [gr.Row(visible=True), gr.Dropdown(names, value=now if now in names else None), ""]
 
     @guard
     def load_chosen(name: object, request: gr.Request) -> list[Any]:
-        return [gr.Row(visible=False), said(switch(services, name, services.rights.username(request)))]
+        return [gr.Row(visible=False), said(switch(core, name, core.rights.username(request)))]
 
     shared = {**QUEUED, "concurrency_limit": 8, "concurrency_id": "backbone"}
     change.click(open_chooser, None, [chooser, which, told], **shared)
@@ -150,23 +153,23 @@ def model_bar(services: Services) -> None:
     marker.change(lambda: "", None, told, **DIRECT)
 
 
-def offered(services: Services) -> list[str]:
+def offered(core: Core) -> list[str]:
     """Names to choose from: the catalogue's, and what else this studio has loaded since its start."""
-    return [*CATALOG, *(name for name in services.host.known if name not in CATALOG)]
+    return [*CATALOG, *(name for name in core.host.known if name not in CATALOG)]
 
 
-def switch(services: Services, name: object, username: str | None) -> str:
+def switch(core: Core, name: object, username: str | None) -> str:
     """Begin to load it, and say so. The one before is unloaded first, but not for a name that leads nowhere.
 
     Raises CalibriError for whoever may not, BackboneError for what is no backbone, HostError while a search
     or another load uses the model.
     """
-    services.rights.organisers_only(username)
+    core.rights.organisers_only(username)
     if not isinstance(name, str) or not name.strip():
         raise HostError(f"Expected {ASKED}.")
     text = name.strip()
-    source = services.host.known.get(text, text)
-    if text not in offered(services) and not services.rights.may_organise(username):
+    source = core.host.known.get(text, text)
+    if text not in offered(core) and not core.rights.may_organise(username):
         raise HostError(
             "Other machines can reach this studio: only its organisers may load what is not in the list, "
             "after signing in."
@@ -175,17 +178,17 @@ def switch(services: Services, name: object, username: str | None) -> str:
         spec = resolve(source)
     except BackboneError as error:
         raise BackboneError(without_paths(str(error))) from None
-    status, loaded = services.host.status, services.host.backbone
+    status, loaded = core.host.status, core.host.backbone
     if status.phase == "ready" and loaded is not None and loaded.spec.source == spec.source:
         raise HostError(f"{spec.name} is loaded already.")
-    services.host.load(source)
-    threading.Thread(target=services.warm, name="load-rewards", daemon=True).start()
+    core.host.load(source)
+    threading.Thread(target=core.warm, name="load-rewards", daemon=True).start()
     return f"{shown_name(source)} is loading. The pages follow when it is ready."
 
 
-def progress(services: Services) -> str:
+def progress(core: Core) -> str:
     """What can be said of a download under way; empty for a backbone of this machine."""
-    source = services.host.known.get(services.host.status.backbone, "")
+    source = core.host.known.get(core.backbone_name, "")
     spec = CATALOG.get(source)
     source = spec.source if spec is not None else source
     if source.count("/") != 1 or source.startswith(("/", ".", "~")):

@@ -8,20 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.arms import KINDS, arm
 from studio.rendering.asks import Ask
 from studio.rendering.first_visit import FOLDER, Visit, VisitArm
 from studio.rendering.shots import Shot, shoot
 from studio.settings import read_settings
-from studio.shell.app import open_services
+from studio.shell.app import open_studio
 
 
-def write(services: Services, ask: Ask, granularity: str, folder: Path = FOLDER) -> list[Shot]:
+def write(core: Core, ask: Ask, granularity: str, folder: Path = FOLDER) -> list[Shot]:
     """Render the three arms that the studio has for `ask`, and write what `load` reads."""
-    services.host.wait_ready()
-    arms = [arm(services, kind, granularity, None, None) for kind in KINDS]
-    shots = [shot for shot in shoot(services, arms, ask) if shot.image is not None]
+    core.host.wait_ready()
+    arms = [arm(core, kind, granularity) for kind in KINDS]
+    shots = [shot for shot in shoot(core, arms, ask) if shot.image is not None]
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for shot in shots:
@@ -55,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--granularity", default="layer", choices=("block", "layer", "gate"))
     parser.add_argument("--backbone", default="tabletop")
     given = parser.parse_args(arguments)
-    services = open_services(read_settings(["--backbone", given.backbone]))
-    services.host.load(given.backbone)
-    shots = write(services, Ask.checked(given.prompt, given.seed, given.steps), given.granularity)
+    studio = open_studio(read_settings(["--backbone", given.backbone]))
+    studio.core.host.load(given.backbone)
+    shots = write(studio.core, Ask.checked(given.prompt, given.seed, given.steps), given.granularity)
     for shot in shots:
         print(f"{shot.arm.kind:11} {shot.nfe:3d} NFE  {shot.seconds:.2f} s  {shot.rewards}")
+    studio.close()
     return 0
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from calibri.errors import StudyError
 from calibri.words import duration
-from studio.core import Services
+from studio.core import Core
 from studio.studies import commands
 from studio.studies.pages.new import arm_choices, form
 from studio.studies.pages.results import STYLE
@@ -33,10 +33,6 @@ STEPS = {
 }
 UNRENDERED = "Next: render its pictures. What is rendered is kept, so rendering goes on where it stopped."
 MOST_ROWS = 100  # of a table of progress
-
-
-def available(services: Services) -> bool:
-    return services.studies is not None
 
 
 def offered(studies: Studies) -> list[tuple[str, str]]:
@@ -130,29 +126,29 @@ def progress_tables(studies: Studies, study: Study) -> str:
     return f"<div class='tables'>{''.join(parts)}{note}</div>"
 
 
-def rater_page(services: Services) -> str:
+def rater_page(core: Core) -> str:
     """The page that raters can open: with accounts, Gradio's own pages ask everybody to sign in."""
-    return "ballot" if services.settings.accounts and not services.settings.demo else "vote"
+    return "ballot" if core.settings.accounts and not core.settings.demo else "vote"
 
 
-def address_of(services: Services, request: gr.Request) -> str:
+def address_of(core: Core, request: gr.Request) -> str:
     """Where this browser reached the studio."""
     origin = request.headers.get("origin") or f"{request.request.url.scheme}://{request.headers['host']}"
-    return origin + services.settings.root_path.rstrip("/")
+    return origin + core.settings.root_path.rstrip("/")
 
 
-def links(services: Services, study: Study, address: str) -> str:
+def links(core: Core, study: Study, address: str) -> str:
     """The raters' links, one a line."""
     if study.protocol.access == "invite":
         return "By invite link only: make them below."
-    pages = dict.fromkeys((rater_page(services), "ballot"))
+    pages = dict.fromkeys((rater_page(core), "ballot"))
     return "\n".join(address + commands.link(study.id, page=page) for page in pages)
 
 
-def who_can_come(services: Services) -> str:
+def who_can_come(core: Core) -> str:
     """A remark on a studio that raters cannot reach."""
-    outside = services.settings.demo or services.settings.share or services.settings.root_path
-    if outside or services.settings.host not in ("127.0.0.1", "localhost", "::1"):
+    outside = core.settings.demo or core.settings.share or core.settings.root_path
+    if outside or core.settings.host not in ("127.0.0.1", "localhost", "::1"):
         return ""
     return hint(
         "Only this computer can open these links. To let raters on other machines in, start the studio with "
@@ -161,11 +157,10 @@ def who_can_come(services: Services) -> str:
     )
 
 
-def invites(services: Services, study: str, count: float, address: str) -> str:
+def invites(core: Core, studies: Studies, study: str, count: float, address: str) -> str:
     """Invite links, one a line, with the studio's own address in front."""
-    assert services.studies is not None
-    values = {"study": study, "count": int(count or 0), "page": rater_page(services)}
-    made = commands.run(services.studies, "invite", values)
+    values = {"study": study, "count": int(count or 0), "page": rater_page(core)}
+    made = commands.run(studies, "invite", values)
     assert isinstance(made, dict)
     return "\n".join(address + link for link in made["links"])
 
@@ -190,10 +185,8 @@ def possible(studies: Studies, study: Study | None) -> list[Any]:
     ]
 
 
-def build(services: Services) -> None:
+def build(core: Core, studies: Studies) -> None:
     """Lay out the page inside the current Blocks."""
-    studies = services.studies
-    assert studies is not None
     gr.HTML(STYLE)
     study = gr.Dropdown([], label="Study", elem_id="study", filterable=False)
     with gr.Row(elem_id="study-do"):
@@ -217,7 +210,7 @@ def build(services: Services) -> None:
             elem_id="study-link",
             scale=3,
         )
-        gr.HTML(who_can_come(services))
+        gr.HTML(who_can_come(core))
     with gr.Accordion("Invite links", open=False), gr.Row():
         with gr.Column(scale=1, min_width=160):
             count = gr.Number(10, label="How many raters", precision=0, minimum=1, maximum=10_000)
@@ -249,17 +242,17 @@ def build(services: Services) -> None:
         return [
             gr.Dropdown(choices, value=chosen),
             card(studies, known),
-            links(services, known, address_of(services, request)),
+            links(core, known, address_of(core, request)),
             progress_tables(studies, known),
             *possible(studies, known),
         ]
 
-    choice = form(services, shown, outputs)
+    choice = form(core, studies, shown, outputs)
 
     def acting(what: str) -> Any:
         @guard
         def act(chosen: str | None, request: gr.Request) -> list[Any]:
-            services.rights.study_organisers_only(services.rights.username(request))
+            core.rights.study_organisers_only(core.rights.username(request))
             if not chosen:
                 raise StudyError("Choose a study first.")
             if what == "stop":
@@ -277,16 +270,16 @@ def build(services: Services) -> None:
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:
-        if not services.rights.may_organise(services.rights.username(request)):
+        if not core.rights.may_organise(core.rights.username(request)):
             return [gr.Dropdown([]), empty(REFUSED), "", "", *possible(studies, None), gr.skip()]
-        return [*shown(None, request), gr.Dropdown(arm_choices(services), value="")]
+        return [*shown(None, request), gr.Dropdown(arm_choices(core), value="")]
 
     fill(on_load, [], [*outputs, choice])
 
     last = gr.State("")
 
     def on_tick(chosen: str | None, before: str, request: gr.Request) -> list[Any]:
-        if chosen and services.rights.may_organise(services.rights.username(request)):
+        if chosen and core.rights.may_organise(core.rights.username(request)):
             known = studies.store.get(chosen)
             drawn = card(studies, known)
             if drawn != before:
@@ -297,9 +290,9 @@ def build(services: Services) -> None:
 
     @guard
     def on_invite(chosen: str | None, number: float, request: gr.Request) -> str:
-        services.rights.study_organisers_only(services.rights.username(request))
+        core.rights.study_organisers_only(core.rights.username(request))
         if not chosen:
             raise StudyError("Choose a study first.")
-        return invites(services, chosen, number, address_of(services, request))
+        return invites(core, studies, chosen, number, address_of(core, request))
 
     invite.click(on_invite, [study, count], sent, **QUEUED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from pydantic import ValidationError
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError, sentence
-from studio.core import Services
+from studio.core import Core
+from studio.rendering.places import SharedPlace
 from studio.studies.planning import NewArm, NewStudy, read_prompts
 from studio.studies.protocol import PRESETS, Protocol
 from studio.studies.storage.study_store import Study
+from studio.studies.studies import Studies
 from studio.ui.elements import empty
 from studio.ui.errors import guard
 from studio.ui.events import DIRECT, IN_ORDER, QUEUED, visitor_state, when_loaded
@@ -25,17 +28,17 @@ NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and 
 LONGEST_LABEL = 40
 
 
-def arm_choices(services: Services) -> list[tuple[str, str]]:
+def arm_choices(core: Core) -> list[tuple[str, str]]:
     """The base and all saved calibrations of the loaded backbone."""
-    saved = services.calibrations.entries(services.host.status.backbone or None)
+    saved = core.calibrations.entries(core.backbone_name or None)
     return [("Base (no calibration)", ""), *((entry.title, entry.id) for entry in saved)]
 
 
-def new_arm(services: Services, choice: str, label: str, steps: float, guidance: float) -> dict[str, Any]:
+def new_arm(core: Core, choice: str, label: str, steps: float, guidance: float) -> dict[str, Any]:
     """An arm as the form keeps it. Raises StudyError for a field that does not fit."""
     if steps is None or guidance is None:
         raise StudyError("Give the arm its steps and its guidance.")
-    found: Calibration | None = services.calibrations.get(choice).calibration if choice else None
+    found: Calibration | None = core.calibrations.get(choice).calibration if choice else None
     kind = "base" if found is None else "ensemble" if found.is_ensemble else "calibrated"
     own = label.strip()
     short = (found.title if found else "base").partition(",")[0][:LONGEST_LABEL].strip() or kind
@@ -67,7 +70,8 @@ def arms_words(arms: list[dict[str, Any]]) -> str:
 
 
 def create(
-    services: Services,
+    core: Core,
+    studies: Studies,
     name: str,
     arms: list[dict[str, Any]],
     prompts: str,
@@ -76,8 +80,6 @@ def create(
     seed: str,
 ) -> Study:
     """Make the study and begin to render it. Raises StudyError that names the field."""
-    studies = services.studies
-    assert studies is not None
     if not name.strip():
         raise StudyError("Give the study a name.")
     if len(arms) < 2:
@@ -89,7 +91,7 @@ def create(
                 arms=tuple(NewArm(**arm) for arm in arms),
                 prompts=read_prompts(prompts),
                 seeds_per_prompt=int(seeds or 0),
-                backbone=services.host.status.backbone or services.settings.backbone,
+                backbone=core.backbone_name or core.settings.backbone,
                 protocol=Protocol.model_validate_json(protocol),
                 seed=_seed(seed),
             )
@@ -134,16 +136,16 @@ def prompts_of_set(name: str, count: float) -> str:
     return "\n".join(prompt_set(name, int(count)))
 
 
-def sent(services: Services, visitor: object) -> list[Any]:
+def sent(core: Core, visitor: object) -> list[Any]:
     """What the page Compare sent here, once: arms, their words, prompts, pictures a prompt. Else it skips."""
-    place = services.visitors.of(visitor)
-    draft, place.study = place.study, None
+    draft = core.visitors.of(visitor).place(SharedPlace).take_draft()
     if draft is None:
         return [gr.skip(), arms_words([]), gr.skip(), gr.skip()]
-    return [draft["arms"], arms_words(draft["arms"]), draft["prompts"], draft["seeds"]]
+    arms = [asdict(arm) for arm in draft.arms]
+    return [arms, arms_words(arms), draft.prompts, draft.seeds]
 
 
-def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]) -> gr.Dropdown:
+def form(core: Core, studies: Studies, shown: Callable[..., list[Any]], outputs: list[Any]) -> gr.Dropdown:
     """Lay out the form. `shown(study id, request)` gives the values of `outputs` after a study was made.
 
     Returns the choice of an arm, which the page fills when it is opened.
@@ -211,7 +213,7 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
 
     @guard
     def on_add(kept: list[dict[str, Any]], picked: str, word: str, n: float, g: float) -> list[Any]:
-        more = [*kept, new_arm(services, picked or "", word or "", n, g)]
+        more = [*kept, new_arm(core, picked or "", word or "", n, g)]
         if len({a["label"] for a in more}) < len(more):
             raise StudyError("There is an arm with this label already. Give this one another label.")
         return [more, arms_words(more), ""]
@@ -244,12 +246,12 @@ def form(services: Services, shown: Callable[..., list[Any]], outputs: list[Any]
         number: str,
         request: gr.Request,
     ) -> list[Any]:
-        services.rights.study_organisers_only(services.rights.username(request))
-        made = create(services, title or "", kept or [], text or "", n, protocol or "", number or "")
+        core.rights.study_organisers_only(core.rights.username(request))
+        made = create(core, studies, title or "", kept or [], text or "", n, protocol or "", number or "")
         return [*shown(made.id, request), "", [], arms_words([])]
 
     make.click(on_make, [name, arms, prompts, seeds, rules, seed], [*outputs, name, arms, listed], **QUEUED)
     when_loaded(
-        visitor_state(), lambda visitor_id: sent(services, visitor_id), [], [arms, listed, prompts, seeds]
+        visitor_state(), lambda visitor_id: sent(core, visitor_id), [], [arms, listed, prompts, seeds]
     )
     return choice

@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.context import Context
 
 from calibri.errors import StudyError
-from studio.core import Services
+from studio.core import Core
 from studio.studies.results import charts as vote_charts
 from studio.studies.results.analysis import ALL, Analysis, Filter, headline, people
 from studio.studies.results.exports import FORMATS
@@ -51,10 +51,6 @@ FILES = {
     "The whole study (zip)": "zip",
 }
 assert set(FILES.values()) == {"html", "md", *FORMATS}
-
-
-def available(services: Services) -> bool:
-    return services.studies is not None
 
 
 def offered(studies: Studies) -> list[tuple[str, str]]:
@@ -150,10 +146,8 @@ STYLE = (
 )
 
 
-def build(services: Services) -> None:
+def build(core: Core, studies: Studies) -> None:
     """Lay out the page inside the current Blocks."""
-    studies = services.studies
-    assert studies is not None
     gr.HTML(STYLE, visible=True)
     with gr.Row(equal_height=True):
         study = gr.Dropdown([], label="Study", scale=3, elem_id="results-study", filterable=False)
@@ -215,7 +209,7 @@ def build(services: Services) -> None:
         early: bool,
         request: gr.Request,
     ) -> list[Any]:
-        services.rights.study_organisers_only(services.rights.username(request))
+        core.rights.study_organisers_only(core.rights.username(request))
         if not chosen:
             return [gr.skip(), gr.skip(), empty(NOTHING), *[None] * 5, "", "", gr.Column(visible=False)]
         known = studies.store.get(chosen)
@@ -259,7 +253,7 @@ def build(services: Services) -> None:
 
     @guard
     def on_load(request: gr.Request) -> list[Any]:
-        if not services.rights.may_organise(services.rights.username(request)):
+        if not core.rights.may_organise(core.rights.username(request)):
             return [gr.Dropdown([]), empty(REFUSED), *[gr.skip()] * 10]
         choices = offered(studies)
         wanted = request.query_params.get("study")
@@ -279,7 +273,7 @@ def build(services: Services) -> None:
     def on_make(
         chosen: str | None, wanted: str, only: str | None, clean: bool, agreed: int, request: gr.Request
     ) -> Any:
-        services.rights.study_organisers_only(services.rights.username(request))
+        core.rights.study_organisers_only(core.rights.username(request))
         if not chosen:
             raise StudyError("Choose a study first.")
         path = export(studies, chosen, wanted, Filter("", only or "", bool(clean), agreed or None))

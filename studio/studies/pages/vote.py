@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import gradio as gr
 
-from studio.core import Services
 from studio.studies.http import PLACE, asset
 
 TITLE, PATH = "Vote", "/vote"
 MODEL_BAR = False  # what the machine renders now is no business of a rater
 
 
-def available(services: Services) -> bool:
-    return services.studies is not None
-
-
-def build(services: Services) -> None:
+def build() -> None:
     """Lay out the page inside the current Blocks."""
     gr.HTML(
         html_template=f"<style>{asset('vote.css')}</style>{PLACE}",

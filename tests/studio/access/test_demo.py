@@ -66,18 +66,18 @@ def defaults(studio: Launched, number: int) -> list[Any]:
 
 def everything(studio: Launched) -> tuple[Any, ...]:
     """What no visitor may change."""
-    services = studio.services
+    core = studio.core
     files = sorted(
-        str(path.relative_to(services.settings.data))
-        for path in services.settings.data.rglob("*")
+        str(path.relative_to(core.settings.data))
+        for path in core.settings.data.rglob("*")
         if path.is_file() and ".duckdb" not in path.name
     )
-    status = services.host.status
+    status = core.host.status
     return (
         files,
-        [job.id for job in services.jobs.all()],
-        [entry.id for entry in services.calibrations.entries()],
-        [study.id for study in services.studies.store.all()],
+        [job.id for job in studio.studio.searches.all()],
+        [entry.id for entry in core.calibrations.entries()],
+        [study.id for study in studio.studio.studies.store.all()],
         (status.backbone, status.loads, status.phase),
     )
 
@@ -156,7 +156,7 @@ def test_direct_calls_do_not_skip_the_queue_or_the_rights(studio: Launched, visi
     assert answer.status_code == 404 and "join the queue" in answer.text
     worked, answer = studio.call(visitor, number, ["tabletop"])
     assert not worked and REFUSED.search(str(answer))
-    assert studio.services.host.status.backbone == "tiny"
+    assert studio.core.backbone_name == "tiny"
 
 
 # the door

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calibri.errors import CalibriError, RenderError
-from studio.compare.comparison import Steps
+from studio.compare.comparison import Steps, history_of
 from studio.compare.form import AGAINST, MOST_ROWS, USUAL, Form, checked, form_of, prompts_in, seeds_in
 from studio.compare.layout import AGAINST_WORDS
 from studio.compare.measures import difference, means
@@ -28,10 +28,11 @@ from studio.compare.view import (
     tiles,
     width_of,
 )
-from studio.core import Services
+from studio.core import Core
 from studio.machine.host import HostStatus
 from studio.rendering.arms import DESK, NOTHING, Choice, arm_of, choices, offered
 from studio.rendering.asks import LONGEST_PROMPT, Ask, problems_of
+from studio.rendering.places import SharedPlace
 from studio.scales.edits import added, change, opened
 from studio.ui.errors import was_cancelled
 
@@ -42,7 +43,7 @@ def pixels(image) -> np.ndarray:
     return np.asarray(image)
 
 
-def test_three_arms_of_one_noise_give_three_pictures(stocked: Services, visitor: str) -> None:
+def test_three_arms_of_one_noise_give_three_pictures(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, CUBE)
     base, calibrated, ensemble = (pixels(s.image) for s in made.shots)
     assert not np.array_equal(base, calibrated)
@@ -51,24 +52,22 @@ def test_three_arms_of_one_noise_give_three_pictures(stocked: Services, visitor:
 
 
 def test_the_same_question_gives_the_same_picture_and_another_seed_another(
-    stocked: Services, visitor: str
+    stocked: Core, visitor: str
 ) -> None:
     first, second, third = (compare(stocked, visitor, replace(CUBE, seed=s)).shots for s in (3, 3, 4))
     assert np.array_equal(pixels(first[1].image), pixels(second[1].image))
     assert not np.array_equal(pixels(first[0].image), pixels(third[0].image))
 
 
-def test_an_arm_without_a_calibration_says_so_and_the_base_is_rendered(
-    services: Services, visitor: str
-) -> None:
-    base, calibrated, ensemble = compare(services, visitor, CUBE).shots
+def test_an_arm_without_a_calibration_says_so_and_the_base_is_rendered(core: Core, visitor: str) -> None:
+    base, calibrated, ensemble = compare(core, visitor, CUBE).shots
     assert base.image is not None
     assert calibrated.image is None and "No calibration" in caption_of(calibrated, base)
     assert ensemble.image is None and "No ensemble" in caption_of(ensemble, base)
 
 
 def test_calibrated_stands_for_the_one_by_layer_as_on_the_first_visit(
-    stocked: Services, visitor: str, tmp_path: Path
+    stocked: Core, visitor: str, tmp_path: Path
 ) -> None:
     bent = next(e.calibration for e in stocked.calibrations.entries() if e.calibration.title == "Bent")
     by_gate = bent.on_layout(stocked.host.wait_ready().layout("gate"))
@@ -78,17 +77,17 @@ def test_calibrated_stands_for_the_one_by_layer_as_on_the_first_visit(
     assert shot.arm.calibration is not None and shot.arm.calibration.title == "Bent"
 
 
-def test_the_desk_can_be_an_arm_and_is_an_ensemble_with_two_members(services: Services, visitor: str) -> None:
+def test_the_desk_can_be_an_arm_and_is_an_ensemble_with_two_members(core: Core, visitor: str) -> None:
     asked = replace(CUBE, arms=(Choice(DESK), Choice("base")))
-    assert "empty" in compare(services, visitor, asked).shots[0].arm.missing
-    change(services, visitor, lambda d: d.set([1.3] * len(d.layout.names)))
-    assert compare(services, visitor, asked).shots[0].arm.kind == "calibrated"
-    added(services, visitor)
-    shot = compare(services, visitor, asked).shots[0]
+    assert "empty" in compare(core, visitor, asked).shots[0].arm.missing
+    change(core, visitor, lambda d: d.set([1.3] * len(d.layout.names)))
+    assert compare(core, visitor, asked).shots[0].arm.kind == "calibrated"
+    added(core, visitor)
+    shot = compare(core, visitor, asked).shots[0]
     assert shot.arm.kind == "ensemble" and shot.nfe == 4
 
 
-def test_each_arm_has_steps_and_guidance_of_its_own(stocked: Services, visitor: str) -> None:
+def test_each_arm_has_steps_and_guidance_of_its_own(stocked: Core, visitor: str) -> None:
     arms = (Choice("base", 5), Choice("calibrated", guidance=2.0), Choice("ensemble", 3, 2.0))
     made = compare(stocked, visitor, replace(CUBE, arms=arms))
     assert [s.ask.steps for s in made.shots] == [5, 2, 3]
@@ -97,15 +96,13 @@ def test_each_arm_has_steps_and_guidance_of_its_own(stocked: Services, visitor: 
     assert "guidance" not in caption_of(made.shots[2], None)
 
 
-def test_the_preset_compares_base_at_many_steps_with_calibrated_at_few(
-    stocked: Services, visitor: str
-) -> None:
+def test_the_preset_compares_base_at_many_steps_with_calibrated_at_few(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, replace(CUBE, arms=AGAINST))
     assert [s.nfe for s in made.shots] == [30, 8, 8]
     assert AGAINST_WORDS == "Base at 30 against calibrated at 8"
 
 
-def test_any_saved_calibration_can_be_an_arm(stocked: Services, visitor: str) -> None:
+def test_any_saved_calibration_can_be_an_arm(stocked: Core, visitor: str) -> None:
     kinds = dict(offered(stocked, stocked.visitors.of(visitor)))
     assert kinds["Bent (layer)"] == "studio/bent" and kinds["Pair (2 members, layer)"] == "studio/pair"
     made = compare(stocked, visitor, replace(CUBE, arms=(Choice("studio/pair"), Choice("studio/bent"))))
@@ -114,7 +111,7 @@ def test_any_saved_calibration_can_be_an_arm(stocked: Services, visitor: str) ->
         compare(stocked, visitor, replace(CUBE, arms=(Choice("own/gone"),)))
 
 
-def test_prompts_and_seeds_make_a_grid(stocked: Services, visitor: str) -> None:
+def test_prompts_and_seeds_make_a_grid(stocked: Core, visitor: str) -> None:
     form = replace(CUBE, prompts="a blue cone\n\n a red  cube \n", seeds="4, 6-7")
     made = compare(stocked, visitor, form)
     asked = [(row[0].ask.prompt, row[0].ask.seed) for row in made.rows]
@@ -128,12 +125,12 @@ def test_prompts_and_seeds_make_a_grid(stocked: Services, visitor: str) -> None:
     assert np.abs(pixels(alone.shots[2].image).astype(int) - pixels(again[2].image)).max() <= 1
 
 
-def test_a_single_row_has_no_grid(stocked: Services, visitor: str) -> None:
+def test_a_single_row_has_no_grid(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, CUBE)
     assert tiles(made) == [] and means_html(made) == ""
 
 
-def test_means_are_paired_with_base(stocked: Services, visitor: str) -> None:
+def test_means_are_paired_with_base(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, replace(CUBE, seeds="4"))
     rows = [
         [replace(s, rewards={"align": 0.1 * i + (0.5 if s.arm.kind == "calibrated" else 0.0)}) for s in row]
@@ -193,9 +190,9 @@ def test_words_count_the_pictures() -> None:
         ("a cube", 3, True, "steps"),
     ],
 )
-def test_what_cannot_be_asked_is_said_at_its_field(services: Services, prompt, seed, steps, field) -> None:
+def test_what_cannot_be_asked_is_said_at_its_field(core: Core, prompt, seed, steps, field) -> None:
     assert list(problems_of(prompt, seed, steps)) == [field]
-    assert list(checked(services, Form(prompt, seed, steps)).problems) == [field]
+    assert list(checked(core, Form(prompt, seed, steps)).problems) == [field]
     with pytest.raises(RenderError):
         Ask.checked(prompt, seed, steps)
 
@@ -215,26 +212,26 @@ def test_what_cannot_be_asked_is_said_at_its_field(services: Services, prompt, s
         ({"arms": (Choice(NOTHING),) * 3}, "arms"),
     ],
 )
-def test_every_other_field_is_checked_too(services: Services, visitor: str, changed, field: str) -> None:
+def test_every_other_field_is_checked_too(core: Core, visitor: str, changed, field: str) -> None:
     form = replace(CUBE, **changed)
-    assert list(checked(services, form).problems) == [field]
+    assert list(checked(core, form).problems) == [field]
     with pytest.raises(RenderError):
-        compare(services, visitor, form)
+        compare(core, visitor, form)
 
 
-def test_the_size_is_the_visitors_within_the_backbones_limits(stocked: Services, visitor: str) -> None:
+def test_the_size_is_the_visitors_within_the_backbones_limits(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, replace(CUBE, width=48, height=32))
     assert {s.image.size for s in made.shots} == {(48, 32)}
 
 
-def test_a_public_studio_renders_fewer_rows(services: Services) -> None:
-    demo = replace(services, settings=services.settings.model_copy(update={"demo": True}))
+def test_a_public_studio_renders_fewer_rows(core: Core) -> None:
+    demo = replace(core, settings=core.settings.model_copy(update={"demo": True}))
     form = replace(CUBE, seeds="10-17")
-    assert not checked(services, form).problems
+    assert not checked(core, form).problems
     assert "at once" in checked(demo, form).problems["seeds"]
 
 
-def test_a_newer_press_calls_off_the_older(stocked: Services, visitor: str) -> None:
+def test_a_newer_press_calls_off_the_older(stocked: Core, visitor: str) -> None:
     caught, thread = _long_one(stocked, visitor)
     newer = compare(stocked, visitor, Form("a blue cone", 2, 2))
     thread.join(60)
@@ -242,22 +239,22 @@ def test_a_newer_press_calls_off_the_older(stocked: Services, visitor: str) -> N
     assert latest(stocked, visitor) is newer
 
 
-def test_stop_ends_a_render_under_way_and_leaves_the_history(stocked: Services, visitor: str) -> None:
+def test_stop_ends_a_render_under_way_and_leaves_the_history(stocked: Core, visitor: str) -> None:
     caught, thread = _long_one(stocked, visitor)
     stocked.visitors.of(visitor).stop("compare")
     thread.join(60)
     assert len(caught) == 1 and was_cancelled(caught[0])
-    assert not stocked.visitors.of(visitor).history
+    assert not history_of(stocked, visitor)
 
 
-def _long_one(services: Services, visitor: str) -> tuple[list[BaseException], threading.Thread]:
+def _long_one(core: Core, visitor: str) -> tuple[list[BaseException], threading.Thread]:
     """A render of 100 steps in a thread, and what it ends with, once its first step is done."""
     started = threading.Event()
     caught: list[BaseException] = []
 
     def older() -> None:
         try:
-            compare(services, visitor, Form("a red cube", 1, 100), on_step=lambda *_: started.set())
+            compare(core, visitor, Form("a red cube", 1, 100), on_step=lambda *_: started.set())
         except Exception as error:
             caught.append(error)
 
@@ -267,7 +264,7 @@ def _long_one(services: Services, visitor: str) -> tuple[list[BaseException], th
     return caught, thread
 
 
-def test_steps_are_counted_over_all_batches(stocked: Services, visitor: str) -> None:
+def test_steps_are_counted_over_all_batches(stocked: Core, visitor: str) -> None:
     told: list[tuple[int, int]] = []
     arms = (Choice("base", 3), Choice("calibrated"), Choice("ensemble"))
     form = replace(CUBE, seeds="4, 5", arms=arms)
@@ -284,7 +281,7 @@ def test_a_halved_batch_does_not_run_backwards() -> None:
     assert told == [(1, 2), (2, 2), (3, 3), (4, 4)]
 
 
-def test_history_is_the_newest_first_and_belongs_to_one_visitor(stocked: Services, visitor: str) -> None:
+def test_history_is_the_newest_first_and_belongs_to_one_visitor(stocked: Core, visitor: str) -> None:
     compare(stocked, visitor, Form("one", 1, 2))
     compare(stocked, visitor, Form("two", 1, 2, seeds="2"))
     words = [text.split(" · ") for _, text in thumbnails(stocked, visitor)]
@@ -292,7 +289,7 @@ def test_history_is_the_newest_first_and_belongs_to_one_visitor(stocked: Service
     assert thumbnails(stocked, stocked.visitors.new_id()) == []
 
 
-def test_the_form_comes_back_from_a_comparison(stocked: Services, visitor: str) -> None:
+def test_the_form_comes_back_from_a_comparison(stocked: Core, visitor: str) -> None:
     arms = (Choice("base", 5), Choice("studio/bent", None, 2.0), Choice(NOTHING))
     form = Form("a red cube", 3, 2, "a blue cone", "4, 5", 1.5, 48, 32, arms)
     assert form_of(compare(stocked, visitor, form)) == form
@@ -300,7 +297,7 @@ def test_the_form_comes_back_from_a_comparison(stocked: Services, visitor: str) 
     assert form_from((*form_values(CUBE)[:8], None, 0, "", *[None] * 6)).arms == (Choice(NOTHING),) * 3
 
 
-def test_two_pictures_lie_over_one_another(stocked: Services, visitor: str) -> None:
+def test_two_pictures_lie_over_one_another(stocked: Core, visitor: str) -> None:
     row = compare(stocked, visitor, replace(CUBE, arms=(USUAL[0], Choice(NOTHING), USUAL[2]))).shots
     assert sides(row, "0", "1") == (0, 2)  # where one is missing, the next that has a picture
     assert sides(row, "2", "0") == (2, 0)
@@ -328,7 +325,7 @@ def test_a_difference_map_is_dark_where_two_pictures_agree() -> None:
         difference(one, two.resize((2, 2)))
 
 
-def test_captions_escape_what_people_typed(stocked: Services) -> None:
+def test_captions_escape_what_people_typed(stocked: Core) -> None:
     shot = compare(stocked, None, CUBE).shots[1]
     evil = shot.arm.calibration.model_copy(update={"title": "<script>alert(1)</script>"})
     shot = replace(shot, arm=replace(shot.arm, calibration=evil))
@@ -336,13 +333,13 @@ def test_captions_escape_what_people_typed(stocked: Services) -> None:
     assert "<script" not in laid_over([shot, shot], "Slider", "0", "1")[2]
 
 
-def test_choices_are_of_this_backbone_and_granularity_only(stocked: Services) -> None:
+def test_choices_are_of_this_backbone_and_granularity_only(stocked: Core) -> None:
     assert [title for title, _ in choices(stocked, "calibrated", "layer")] == ["Bent"]
     assert [title for title, _ in choices(stocked, "ensemble", "layer")] == ["Pair"]
     assert choices(stocked, "calibrated", "gate") == []
 
 
-def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Services, visitor: str) -> None:
+def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, CUBE)
     desk, _ = opened(stocked, visitor, calibration_at(stocked, visitor, made.shots[2], USUAL[2]))
     assert [m.weight for m in desk.members] == [1.5, -0.5]
@@ -353,26 +350,30 @@ def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Services, visi
     assert calibration_at(stocked, visitor, prepared, USUAL[1]).title == "Bent"
 
 
-def test_a_comparison_becomes_the_form_of_a_study(stocked: Services, visitor: str) -> None:
+def test_a_comparison_becomes_the_form_of_a_study(stocked: Core, visitor: str) -> None:
     from studio.studies.pages import new
     from studio.studies.planning import NewArm
 
     form = replace(CUBE, prompts="a blue cone", seeds="4", arms=(*AGAINST[:2], Choice("base", 30)))
     sent = study_of(stocked, visitor, compare(stocked, visitor, form))
-    arms = [NewArm(**arm) for arm in sent["arms"]]
+    arms = [NewArm(**asdict(arm)) for arm in sent.arms]
     assert [(a.kind, a.steps) for a in arms] == [("base", 30), ("calibrated", 8), ("base", 30)]
     assert len({a.label for a in arms}) == 3
-    assert sent["prompts"] == "a red cube\na blue cone" and sent["seeds"] == 2
-    place = stocked.visitors.of(visitor)
-    place.study = sent
+    assert sent.prompts == "a red cube\na blue cone" and sent.seeds == 2
+    place = stocked.visitors.of(visitor).place(SharedPlace)
+    place.draft = sent
     filled = new.sent(stocked, visitor)
-    assert filled[0] == sent["arms"] and "Bent, 8 steps" in filled[1] and filled[2:] == [sent["prompts"], 2]
-    assert place.study is None  # taken once
+    assert (
+        filled[0] == [asdict(arm) for arm in sent.arms]
+        and "Bent, 8 steps" in filled[1]
+        and filled[2:] == [sent.prompts, 2]
+    )
+    assert place.draft is None  # taken once
     with pytest.raises(CalibriError, match="at least two"):
         study_of(stocked, visitor, compare(stocked, visitor, replace(CUBE, arms=(Choice("base"),))))
 
 
-def test_an_arm_of_nothing_is_not_rendered(stocked: Services, visitor: str) -> None:
+def test_an_arm_of_nothing_is_not_rendered(stocked: Core, visitor: str) -> None:
     arm = arm_of(stocked, stocked.visitors.of(visitor), Choice(NOTHING))
     assert arm.missing
     made = compare(stocked, visitor, replace(CUBE, arms=(Choice("base"), Choice(NOTHING), Choice(NOTHING))))

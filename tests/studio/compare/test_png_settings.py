@@ -17,7 +17,7 @@ from calibri.sampling.png import read_settings, save_png
 from studio.compare.form import Form
 from studio.compare.page import compare
 from studio.compare.png_settings import file_name, png_of, png_settings, settings_from, zip_of
-from studio.core import Services
+from studio.core import Core
 from studio.rendering.arms import DESK, NOTHING, Choice, arm_of
 from studio.scales.edits import change
 
@@ -32,7 +32,7 @@ def written(folder: Path, content: bytes) -> Path:
     return path
 
 
-def test_a_png_brings_the_form_back(stocked: Services, visitor: str, tmp_path: Path) -> None:
+def test_a_png_brings_the_form_back(stocked: Core, visitor: str, tmp_path: Path) -> None:
     made = compare(stocked, visitor, replace(FORM, width=48))
     path = written(tmp_path, png_of(made, made.shots[1]))
     with Image.open(path) as image:
@@ -46,9 +46,7 @@ def test_a_png_brings_the_form_back(stocked: Services, visitor: str, tmp_path: P
         assert np.array_equal(np.asarray(one.image), np.asarray(two.image))
 
 
-def test_a_calibration_that_is_saved_nowhere_comes_along(
-    stocked: Services, visitor: str, tmp_path: Path
-) -> None:
+def test_a_calibration_that_is_saved_nowhere_comes_along(stocked: Core, visitor: str, tmp_path: Path) -> None:
     change(stocked, visitor, lambda d: d.set([1.3] * 7))
     made = compare(stocked, visitor, replace(FORM, arms=(Choice(DESK), Choice("base"), Choice(NOTHING))))
     path = written(tmp_path, png_of(made, made.shots[0]))
@@ -59,7 +57,7 @@ def test_a_calibration_that_is_saved_nowhere_comes_along(
 
 
 def test_the_settings_are_whole_and_name_no_folder_of_this_machine(
-    stocked: Services, visitor: str, tmp_path: Path
+    stocked: Core, visitor: str, tmp_path: Path
 ) -> None:
     made = compare(stocked, visitor, FORM)
     found = {"run": str(tmp_path / "runs" / "one"), "nested": [{"file": "C:\\data\\two"}], "reward": "a/b"}
@@ -75,7 +73,7 @@ def test_the_settings_are_whole_and_name_no_folder_of_this_machine(
 
 
 def test_a_png_of_the_command_line_opens_as_base_and_its_calibration(
-    stocked: Services, visitor: str, tmp_path: Path
+    stocked: Core, visitor: str, tmp_path: Path
 ) -> None:
     entry = stocked.calibrations.get("studio/bent").calibration
     settings = {"prompt": "a cube", "seed": 1, "steps": 4, "guidance": None, "backbone": "tiny"}
@@ -99,31 +97,31 @@ def test_a_png_of_the_command_line_opens_as_base_and_its_calibration(
     ],
 )
 def test_a_png_that_does_not_fit_is_refused_in_words(
-    services: Services, visitor: str, tmp_path: Path, settings, words: str
+    core: Core, visitor: str, tmp_path: Path, settings, words: str
 ) -> None:
     path = tmp_path / "picture.png"
     save_png(Image.new("RGB", (8, 8)), path, settings)
     with pytest.raises(RenderError, match=words) as caught:
-        settings_from(services, services.visitors.of(visitor), path)
+        settings_from(core, core.visitors.of(visitor), path)
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_what_is_no_png_is_refused_without_its_path(services: Services, tmp_path: Path) -> None:
+def test_what_is_no_png_is_refused_without_its_path(core: Core, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_text("no picture", encoding="utf-8")
     with pytest.raises(RenderError, match=r"^picture\.png: no picture") as caught:
-        settings_from(services, services.visitors.of(None), path)
+        settings_from(core, core.visitors.of(None), path)
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_another_version_of_the_backbone_is_said(stocked: Services, visitor: str, tmp_path: Path) -> None:
+def test_another_version_of_the_backbone_is_said(stocked: Core, visitor: str, tmp_path: Path) -> None:
     made = compare(stocked, visitor, FORM)
     older = replace(made, made_on={**made.made_on, "backbone_fingerprint": "0" * 64})
     path = written(tmp_path, png_of(older, made.shots[0]))
     assert "another version" in settings_from(stocked, stocked.visitors.of(visitor), path)[1]
 
 
-def test_all_pictures_go_into_one_zip(stocked: Services, visitor: str, tmp_path: Path) -> None:
+def test_all_pictures_go_into_one_zip(stocked: Core, visitor: str, tmp_path: Path) -> None:
     arms = (Choice("base"), Choice("base"), Choice("calibrated"))
     made = compare(stocked, visitor, replace(FORM, seeds="4", arms=arms))
     with zipfile.ZipFile(io.BytesIO(zip_of(made))) as archive:
@@ -134,8 +132,8 @@ def test_all_pictures_go_into_one_zip(stocked: Services, visitor: str, tmp_path:
     assert read_settings(written(tmp_path, content))["seed"] == 4
 
 
-def test_without_a_picture_there_is_no_file(services: Services, visitor: str) -> None:
-    made = compare(services, visitor, replace(FORM, arms=(Choice("ensemble"),)))
+def test_without_a_picture_there_is_no_file(core: Core, visitor: str) -> None:
+    made = compare(core, visitor, replace(FORM, arms=(Choice("ensemble"),)))
     with pytest.raises(CalibriError, match="no picture"):
         png_of(made, made.shots[0])
     with pytest.raises(CalibriError, match="no picture"):

@@ -11,28 +11,28 @@ import pytest
 from calibri.analysis.diagnose import Cell
 from calibri.errors import SearchError
 from calibri.interval import Interval
-from studio.core import Services
+from studio.core import Core
 from studio.diagnose import form
 from studio.diagnose.page import current, figure_of, listed, map_of, shown, state_of, told
 from studio.diagnose.store import Sweep
 from studio.diagnose.sweeps import Sweeps
 from studio.diagnose.view import cost_words, status_html, status_words
+from studio.scales.edits import place_of
 
 FORM = (["tabletop-quality"], 2, 2, "block", 1.0, "0, 1.5", "a red cube\na blue ball\na red cube")
 
 
 @pytest.fixture
-def diagnosing(services: Services) -> Iterator[Services]:
-    made = Sweeps(services.settings.data / "sweeps", services.host)
-    yield dataclasses.replace(services, sweeps=made)
+def sweeps(core: Core) -> Iterator[Sweeps]:
+    made = Sweeps(core.settings.data / "sweeps", core.host)
+    yield made
     made.close()
 
 
 @pytest.fixture
-def measured(diagnosing: Services) -> Sweep:
+def measured(core: Core, sweeps: Sweeps) -> Sweep:
     """A sweep that is done, by the real reward; then one cell of it is made surely better."""
-    sweeps = diagnosing.sweeps
-    begun = sweeps.start(form.settings_of(diagnosing, *FORM))
+    begun = sweeps.start(form.settings_of(core.host, *FORM))
     assert sweeps.wait(begun.id).state == "done"
     better = Interval(mean=0.4, low=0.3, high=0.5, n=2)
     cells = sweeps.cells(begun.id)
@@ -43,15 +43,15 @@ def measured(diagnosing: Services) -> Sweep:
     return sweeps.get(begun.id)
 
 
-def test_a_form_becomes_a_sweep(diagnosing: Services) -> None:
-    made = form.settings_of(diagnosing, *FORM)
+def test_a_form_becomes_a_sweep(core: Core, sweeps: Sweeps) -> None:
+    made = form.settings_of(core.host, *FORM)
     assert made.prompts == ("a red cube", "a blue ball") and made.values == (0.0, 1.5)
     assert made.guidance is None and made.rewards[0].name == "tabletop-quality"
-    words = cost_words(diagnosing, made)
+    words = cost_words(core.host, sweeps, made)
     assert "5 scales × 2 values = 10 cells, each on 2 prompts: 22 pictures" in words
     assert "not known yet" in words
-    diagnosing.sweeps.pace.note("tiny", 2, 10.0)
-    assert cost_words(diagnosing, made).endswith("about 4 min on this machine.")
+    sweeps.pace.note("tiny", 2, 10.0)
+    assert cost_words(core.host, sweeps, made).endswith("about 4 min on this machine.")
 
 
 @pytest.mark.parametrize(
@@ -68,23 +68,21 @@ def test_a_form_becomes_a_sweep(diagnosing: Services) -> None:
         ({6: " \n"}, "Type prompts that suit tiny"),
     ],
 )
-def test_what_does_not_fit_is_a_sentence(diagnosing: Services, change: dict, words: str) -> None:
+def test_what_does_not_fit_is_a_sentence(core: Core, change: dict, words: str) -> None:
     with pytest.raises(SearchError, match=words):
-        form.settings_of(diagnosing, *(change.get(i, value) for i, value in enumerate(FORM)))
+        form.settings_of(core.host, *(change.get(i, value) for i, value in enumerate(FORM)))
 
 
-def test_the_page_shows_what_was_measured(diagnosing: Services, measured: Sweep) -> None:
-    assert (
-        listed(diagnosing) == [(measured.title, measured.id)] and "tiny · block · quality" in measured.title
-    )
-    assert form.chosen(diagnosing.sweeps) == measured.id
-    assert "Done: 10 cells, each on 2 prompts." in state_of(diagnosing, measured.id)[0]
-    figure, _, cells, best = map_of(diagnosing, measured.id, "nonsense")
-    assert figure == figure_of(diagnosing, measured) and "10 of 10 cells" in figure["words"]
+def test_the_page_shows_what_was_measured(sweeps: Sweeps, measured: Sweep) -> None:
+    assert listed(sweeps) == [(measured.title, measured.id)] and "tiny · block · quality" in measured.title
+    assert form.chosen(sweeps) == measured.id
+    assert "Done: 10 cells, each on 2 prompts." in state_of(sweeps, measured.id)[0]
+    figure, _, cells, best = map_of(sweeps, measured.id, "nonsense")
+    assert figure == figure_of(sweeps, measured) and "10 of 10 cells" in figure["words"]
     assert len(cells.choices) == 10 and best.interactive
-    assert current(diagnosing, "gone") is None and figure_of(diagnosing, None) is None
-    assert "No sweep yet" in state_of(diagnosing, None)[0]
-    assert "+0.40 [+0.30, +0.50], better than the base" in told(diagnosing, measured, "double.0|1.5")
+    assert current(sweeps, "gone") is None and figure_of(sweeps, None) is None
+    assert "No sweep yet" in state_of(sweeps, None)[0]
+    assert "+0.40 [+0.30, +0.50], better than the base" in told(sweeps, measured, "double.0|1.5")
 
 
 def test_every_state_is_a_sentence(measured: Sweep) -> None:
@@ -103,27 +101,22 @@ def test_every_state_is_a_sentence(measured: Sweep) -> None:
 
 
 def test_a_cell_shows_base_and_changed_and_reads_them_the_second_time(
-    diagnosing: Services, measured: Sweep, visitor: str
+    core: Core, measured: Sweep, visitor: str
 ) -> None:
-    shots = form.pictures(diagnosing, visitor, measured, "double.0|0.0")
+    shots = form.pictures(core, visitor, measured, "double.0|0.0")
     assert [s.arm.kind for s in shots] == ["base", "calibrated"] * 2
     assert not np.array_equal(np.asarray(shots[0].image), np.asarray(shots[1].image))
-    again = form.pictures(diagnosing, visitor, measured, "double.0|0.0")
+    again = form.pictures(core, visitor, measured, "double.0|0.0")
     assert [s.seconds for s in again] == [s.seconds for s in shots]
     assert len(shown(shots)) == 9 and shown(shots)[6:] == [None, None, ""]
     for wrong in ("double.0|0.3", "triple|0.0", "", None, "double.0|nan"):
         with pytest.raises(SearchError, match="Choose a cell"):
-            form.pictures(diagnosing, visitor, measured, wrong)
+            form.pictures(core, visitor, measured, wrong)
 
 
-def test_the_best_goes_to_the_desk(diagnosing: Services, measured: Sweep, visitor: str) -> None:
-    form.best_on_desk(diagnosing, visitor, measured.id)
-    desk = diagnosing.visitors.of(visitor).desk
+def test_the_best_goes_to_the_desk(core: Core, sweeps: Sweeps, measured: Sweep, visitor: str) -> None:
+    form.best_on_desk(core, sweeps, visitor, measured.id)
+    desk = place_of(core, visitor).desk
     assert desk.layout.granularity == "block" and desk.values[0] == 1.5
     with pytest.raises(SearchError, match="no such sweep"):
-        form.best_on_desk(diagnosing, visitor, "gone")
-
-
-def test_where_nothing_runs_in_the_background_it_says_so(services: Services) -> None:
-    with pytest.raises(SearchError, match="background"):
-        form.sweeps_of(services)
+        form.best_on_desk(core, sweeps, visitor, "gone")

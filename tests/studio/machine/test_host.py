@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,11 @@ from calibri.errors import BackboneError, CalibriError, RenderError
 from calibri.sampling.request import RenderRequest
 from calibri.words import without_paths
 from studio.calibrations import CalibrationStore
-from studio.core import Services
+from studio.core import Core
 from studio.machine import host as hosting
 from studio.machine.host import Memory, ModelHost, _load_backbone
 from studio.machine.queue import HostError
-from studio.scales.edits import desk_of
+from studio.scales.edits import desk_of, place_of
 from studio.settings import Settings
 from studio.shell.model_bar import downloaded, offered, switch, words
 
@@ -123,15 +122,13 @@ def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own(fresh: ModelHost, tmp_path: Path) -> Iterator[Services]:
-    made = Services(
+def own(fresh: ModelHost, tmp_path: Path) -> Core:
+    return Core(
         settings=Settings(backbone="tiny", data=tmp_path / "data"),
         host=fresh,
         calibrations=CalibrationStore(tmp_path / "built-in", tmp_path / "own"),
         assets=tmp_path,
     )
-    yield made
-    made.close()
 
 
 def test_the_old_backbone_is_gone_before_the_new_one_is_read(tiny_folder: Path, other_folder: Path) -> None:
@@ -152,19 +149,19 @@ def test_the_old_backbone_is_gone_before_the_new_one_is_read(tiny_folder: Path, 
     assert host.status.backbone == "other" and host.status.loads == 2
 
 
-def test_a_switch_changes_layout_desk_and_bar(own: Services, other_folder: Path, visitor: str) -> None:
-    place = own.visitors.of(visitor)
+def test_a_switch_changes_layout_desk_and_bar(own: Core, other_folder: Path, visitor: str) -> None:
+    place = place_of(own, visitor)
     before = desk_of(own, place, "block").layout
-    assert words(own, visitor)[0] == f"{len(before.names)} scales, one a block"
+    assert words(own, None, visitor)[0] == f"{len(before.names)} scales, one a block"
     assert "loading" in switch(own, str(other_folder), None)
     own.host.wait_ready()
     after = desk_of(own, place)
     assert after.layout.granularity == "block" and after.layout.names != before.names
-    assert words(own, visitor)[0] == "3 scales, one a block"
+    assert words(own, None, visitor)[0] == "3 scales, one a block"
     assert len(own.host.render(REQUESTS[:1])) == 1
 
 
-def test_what_was_loaded_once_is_offered_by_name(own: Services, other_folder: Path) -> None:
+def test_what_was_loaded_once_is_offered_by_name(own: Core, other_folder: Path) -> None:
     switch(own, str(other_folder), None)
     own.host.wait_ready()
     assert {"tiny", "other", "tabletop"} <= set(offered(own))
@@ -172,7 +169,7 @@ def test_what_was_loaded_once_is_offered_by_name(own: Services, other_folder: Pa
     assert own.host.wait_ready().spec.name == "tiny"
 
 
-def test_no_switch_while_a_search_runs(own: Services, other_folder: Path) -> None:
+def test_no_switch_while_a_search_runs(own: Core, other_folder: Path) -> None:
     with own.host.reserved("the search “Layer”"):
         with pytest.raises(HostError, match="cannot be changed while the search “Layer” runs"):
             switch(own, str(other_folder), None)
@@ -195,18 +192,18 @@ def test_no_switch_while_another_is_under_way(tiny_folder: Path, other_folder: P
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, 7, "tabeltop", "no such place"])
-def test_what_is_no_backbone_leaves_the_loaded_one(own: Services, name: object) -> None:
+def test_what_is_no_backbone_leaves_the_loaded_one(own: Core, name: object) -> None:
     with pytest.raises(CalibriError, match=r"expected|Expected"):
         switch(own, name, None)
     assert own.host.status.phase == "ready" and own.host.status.loads == 1
 
 
-def test_the_loaded_one_is_not_loaded_again(own: Services) -> None:
+def test_the_loaded_one_is_not_loaded_again(own: Core) -> None:
     with pytest.raises(HostError, match="tiny is loaded already"):
         switch(own, "tiny", None)
 
 
-def test_no_absolute_path_in_what_is_said(own: Services, tmp_path: Path) -> None:
+def test_no_absolute_path_in_what_is_said(own: Core, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(BackboneError) as raised:
@@ -224,7 +221,7 @@ def test_no_absolute_path_in_what_is_said(own: Services, tmp_path: Path) -> None
 
 
 def test_only_organisers_load_what_is_not_in_the_list_where_others_can_reach(
-    own: Services, other_folder: Path
+    own: Core, other_folder: Path
 ) -> None:
     import dataclasses
 

@@ -11,6 +11,7 @@ import pytest
 
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
+from studio.scales.edits import place_of
 from studio.visitors import Visitors
 from tests.studio.launched import PATIENCE, Launched, launched
 
@@ -39,11 +40,11 @@ def test_the_end_of_an_overtaken_move_takes_nothing_back(studio: Launched) -> No
     visitor = Visitors.new_id()
     stronger, undo = event_of(studio, "stronger"), event_of(studio, "undo")
     data = [visitor, "a red cube", 0, 2]
-    place = studio.services.visitors.of(visitor)
+    place = place_of(studio.core, visitor)
     with studio.client() as client, ThreadPoolExecutor(2) as pool:
-        with studio.services.host.hold(Priority.INTERACTIVE, "the test"):
+        with studio.core.host.hold(Priority.INTERACTIVE, "the test"):
             older = pool.submit(studio.call, client, stronger, data)
-            wait_for(lambda: place.desk is not None and studio.services.host.status.waiting == 1)
+            wait_for(lambda: place.desk is not None and studio.core.host.status.waiting == 1)
             newer = pool.submit(studio.call, client, undo, data)
             worked, answer = older.result(PATIENCE)
             assert worked

@@ -17,7 +17,7 @@ import torch
 from calibri.search.config import Budget, SearchConfig
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
-from studio.search.jobs import SearchJobs
+from studio.search.jobs import Searches
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     torch.set_num_threads(int(threads))
     host = ModelHost(device="cpu", batch_size=4)
     host.load(backbone, wait=True)
-    jobs = SearchJobs(host, Path(runs), Path(runs).parent / "assets")
+    jobs = Searches(host, Path(runs), Path(runs).parent / "assets")
     found = SearchConfig.from_json(Path(config).read_text(encoding="utf-8"))
     run = jobs.start(found, Budget(generations=8))
     print(run, flush=True)

@@ -20,7 +20,7 @@ from calibri.search.records import GenerationRecord, ResultRecord, SessionRecord
 from calibri.search.run import run_search
 from studio.machine.host import ModelHost
 from studio.machine.queue import HostError, Priority
-from studio.search.jobs import SearchJobs
+from studio.search.jobs import Searches
 
 WORKER = Path(__file__).with_name("search_worker.py")
 ROOT = Path(__file__).parents[3]
@@ -66,8 +66,8 @@ def until(what: Callable[[], bool], words: str) -> None:
 
 
 @pytest.fixture
-def jobs(host: ModelHost, tmp_path: Path) -> Iterator[SearchJobs]:
-    made = SearchJobs(host, tmp_path / "runs", tmp_path / "assets")
+def jobs(host: ModelHost, tmp_path: Path) -> Iterator[Searches]:
+    made = Searches(host, tmp_path / "runs", tmp_path / "assets")
     yield made
     made.close()
 
@@ -82,9 +82,7 @@ def reference(host: ModelHost, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def test_a_search_runs_to_its_end_and_its_calibration_can_be_opened(
-    jobs: SearchJobs, reference: Path
-) -> None:
+def test_a_search_runs_to_its_end_and_its_calibration_can_be_opened(jobs: Searches, reference: Path) -> None:
     before = jobs.revision
     run = jobs.start(small(), WHOLE, "My first: search!", by="ann")
     assert run == "my-first-search"
@@ -100,7 +98,7 @@ def test_a_search_runs_to_its_end_and_its_calibration_can_be_opened(
 
 
 def test_pausing_holds_between_batches_and_changes_nothing(
-    jobs: SearchJobs, host: ModelHost, reference: Path
+    jobs: Searches, host: ModelHost, reference: Path
 ) -> None:
     run = jobs.start(small(), WHOLE)
     for generation in (1, 3, 4):
@@ -121,7 +119,7 @@ def test_pausing_holds_between_batches_and_changes_nothing(
     assert sum(isinstance(r, SessionRecord) for r in records) == 1  # it was one thread all the time
 
 
-def test_a_pause_costs_no_time_of_the_budget(jobs: SearchJobs) -> None:
+def test_a_pause_costs_no_time_of_the_budget(jobs: Searches) -> None:
     run = jobs.start(small(), Budget(generations=3))
     until(lambda: jobs.status(run).images > 0, "no picture came")
     jobs.pause(run)
@@ -137,7 +135,7 @@ def test_a_pause_costs_no_time_of_the_budget(jobs: SearchJobs) -> None:
     assert last.seconds - before <= worked + 0.5
 
 
-def test_stop_keeps_the_point_reached_and_judges_it(jobs: SearchJobs) -> None:
+def test_stop_keeps_the_point_reached_and_judges_it(jobs: Searches) -> None:
     run = jobs.start(small(), Budget(images=100_000))
     until(lambda: jobs.status(run).generations >= 2, "no generation came")
     assert jobs.busy_words().startswith("searching: Layer: tabletop-quality, ")
@@ -152,7 +150,7 @@ def test_stop_keeps_the_point_reached_and_judges_it(jobs: SearchJobs) -> None:
     assert jobs.calibration(run).members == kept.members
 
 
-def test_a_second_stop_skips_the_judgement_and_a_resume_makes_up_for_it(jobs: SearchJobs) -> None:
+def test_a_second_stop_skips_the_judgement_and_a_resume_makes_up_for_it(jobs: Searches) -> None:
     config = small(held_out_pairs=4000, held_out_prompts=tuple(f"a green ball {i}" for i in range(400)))
     run = jobs.start(config, Budget(generations=1))
     until(lambda: "judging" in jobs.status(run).doing, "the judgement did not begin")
@@ -161,7 +159,7 @@ def test_a_second_stop_skips_the_judgement_and_a_resume_makes_up_for_it(jobs: Se
     assert (done.state, done.verdict) == ("done", "not judged")
 
 
-def test_searches_queue_and_a_pause_gives_the_turn_to_the_next(jobs: SearchJobs) -> None:
+def test_searches_queue_and_a_pause_gives_the_turn_to_the_next(jobs: Searches) -> None:
     first = jobs.start(small(), Budget(images=100_000), "first")
     second = jobs.start(small(seed=1), Budget(generations=2), "second")
     third = jobs.start(small(seed=2), Budget(generations=2), "third")
@@ -178,7 +176,7 @@ def test_searches_queue_and_a_pause_gives_the_turn_to_the_next(jobs: SearchJobs)
     assert jobs.wait(first, PATIENCE).state == "done"
 
 
-def test_the_backbone_stays_while_a_search_lives(jobs: SearchJobs, host: ModelHost) -> None:
+def test_the_backbone_stays_while_a_search_lives(jobs: Searches, host: ModelHost) -> None:
     run = jobs.start(small(), Budget(images=100_000))
     until(lambda: jobs.status(run).state == "running" and jobs.status(run).images > 0, "it did not begin")
     with pytest.raises(HostError, match="cannot be changed while the search"):
@@ -187,7 +185,7 @@ def test_the_backbone_stays_while_a_search_lives(jobs: SearchJobs, host: ModelHo
     jobs.wait(run, PATIENCE)
 
 
-def test_people_get_the_model_within_one_batch(jobs: SearchJobs, host: ModelHost) -> None:
+def test_people_get_the_model_within_one_batch(jobs: Searches, host: ModelHost) -> None:
     run = jobs.start(small(), Budget(images=100_000))
     until(lambda: jobs.status(run).generations >= 1, "no generation came")
     pictures = []
@@ -205,7 +203,7 @@ def test_closing_leaves_a_run_that_the_next_start_resumes_on_the_same_trajectory
     host: ModelHost, tmp_path: Path, reference: Path
 ) -> None:
     runs, assets = tmp_path / "runs", tmp_path / "assets"
-    first = SearchJobs(host, runs, assets)
+    first = Searches(host, runs, assets)
     run = first.start(small(), WHOLE, "kept")
     until(lambda: first.status(run).generations >= 2, "no generation came")
     first.close()
@@ -213,7 +211,7 @@ def test_closing_leaves_a_run_that_the_next_start_resumes_on_the_same_trajectory
     with pytest.raises(SearchError, match="closing"):
         first.start(small(), WHOLE)
 
-    second = SearchJobs(host, runs, assets)
+    second = Searches(host, runs, assets)
     assert second.status(run).state == "interrupted" and second.status(run).title == "kept"
     assert second.revision and second.all()[0].generations >= 2
     second.resume(run)
@@ -243,7 +241,7 @@ def test_killed_with_its_process_a_search_goes_on_as_if_it_had_not_been(
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    jobs = SearchJobs(host, runs, tmp_path / "assets")
+    jobs = Searches(host, runs, tmp_path / "assets")
     try:
         run = process.stdout.readline().strip()
         until(lambda: jobs.status(run).generations >= 2, "no generation came")
@@ -262,7 +260,7 @@ def test_killed_with_its_process_a_search_goes_on_as_if_it_had_not_been(
     assert story(runs / run) == story(whole)
 
 
-def test_failures_become_words_and_can_be_resumed(jobs: SearchJobs) -> None:
+def test_failures_become_words_and_can_be_resumed(jobs: Searches) -> None:
     run = jobs.start(small(rewards=({"name": "no-such-reward"},)), WHOLE)
     failed = jobs.wait(run, PATIENCE)
     assert failed.state == "failed" and failed.error.startswith("unknown reward 'no-such-reward'")
@@ -271,7 +269,7 @@ def test_failures_become_words_and_can_be_resumed(jobs: SearchJobs) -> None:
     assert again.state == "failed" and str(jobs.store.folder) not in again.error
 
 
-def test_what_cannot_be_done_is_a_sentence(jobs: SearchJobs) -> None:
+def test_what_cannot_be_done_is_a_sentence(jobs: Searches) -> None:
     with pytest.raises(SearchError, match=r"needs FLUX.1-dev, but tiny is loaded"):
         jobs.start(small(backbone="FLUX.1-dev", bounds=(0.5, 1.5)), WHOLE)
     with pytest.raises(SearchError, match=r"compiled blocks.*calibri search --resume"):
@@ -289,13 +287,13 @@ def test_what_cannot_be_done_is_a_sentence(jobs: SearchJobs) -> None:
     assert jobs.wait(run, PATIENCE).generations == 2
 
 
-def test_an_altered_journal_is_shown_as_failed_and_not_resumed(jobs: SearchJobs, tmp_path: Path) -> None:
+def test_an_altered_journal_is_shown_as_failed_and_not_resumed(jobs: Searches, tmp_path: Path) -> None:
     run = jobs.start(small(), Budget(generations=2))
     jobs.wait(run, PATIENCE)
     journal = tmp_path / "runs" / run / "journal.jsonl"
     text = journal.read_text(encoding="utf-8")
     journal.write_text(text.replace('"generation":1', '"generation":7', 1), encoding="utf-8")
-    fresh = SearchJobs(jobs._host, tmp_path / "runs", tmp_path / "assets")
+    fresh = Searches(jobs._host, tmp_path / "runs", tmp_path / "assets")
     status = fresh.status(run)
     assert status.state == "failed" and "was altered" in status.error and str(tmp_path) not in status.error
     with pytest.raises(CalibriError, match="cannot go on"):

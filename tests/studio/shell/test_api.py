@@ -65,7 +65,7 @@ def test_render_returns_the_picture_and_its_facts(client: Client) -> None:
 def test_render_takes_an_id_or_json_and_guidance(client: Client, studio: Launched) -> None:
     base, _ = client.predict("a red cube", 3, 2, api_name="/render")
     by_id, facts = client.predict("a red cube", 3, 2, calibration="studio/bent", api_name="/render")
-    text = studio.services.calibrations.get("studio/bent").calibration.to_json()
+    text = studio.core.calibrations.get("studio/bent").calibration.to_json()
     by_json, _ = client.predict("a red cube", 3, 2, calibration=text, api_name="/render")
     assert facts["calibration"] == "Bent" and facts["arm"] == "calibrated"
     assert np.array_equal(pixels(by_id), pixels(by_json))
@@ -95,7 +95,7 @@ def test_calibrations_are_listed_and_read(client: Client, studio: Launched) -> N
     assert [entry["id"] for entry in listed] == ["studio/bent", "studio/pair"]
     assert listed[1]["members"] == 2 and listed[0]["granularity"] == "layer" and listed[0]["built_in"]
     read = client.predict("studio/bent", api_name="/get_calibration")
-    assert read == json.loads(studio.services.calibrations.get("studio/bent").calibration.to_json())
+    assert read == json.loads(studio.core.calibrations.get("studio/bent").calibration.to_json())
 
 
 def test_a_search_is_started_followed_and_ends(client: Client, studio: Launched) -> None:
@@ -105,14 +105,14 @@ def test_a_search_is_started_followed_and_ends(client: Client, studio: Launched)
     status = client.predict(run_id, api_name="/search_status")
     assert status["id"] == run_id and status["title"] == "From a program" and status["images_limit"] == 60
     assert status["state"] in ("queued", "running")
-    studio.services.jobs.stop(run_id)
+    studio.studio.searches.stop(run_id)
     end = time.monotonic() + PATIENCE
     while status["state"] not in ("done", "failed"):
         assert time.monotonic() < end, status
         time.sleep(0.3)
         status = client.predict(run_id, api_name="/search_status")
     assert status["state"] == "done" and status["error"] == ""
-    config = studio.services.jobs.store.get(run_id).config
+    config = studio.studio.searches.store.get(run_id).config
     assert config.granularity == "block" and config.seed == 5 and config.steps == 1
     assert not set(config.prompts) & set(config.held_out_prompts)
 
@@ -146,12 +146,12 @@ WRONG = [
 def test_what_does_not_fit_is_a_sentence(
     client: Client, studio: Launched, name: str, values: dict, words: str
 ) -> None:
-    before = len(studio.services.jobs.all())
+    before = len(studio.studio.searches.all())
     with pytest.raises(AppError) as raised:
         client.predict(**values, api_name=name)
     said = str(raised.value)
     assert words in said and "Traceback" not in said and "Something unexpected" not in said
-    assert len(studio.services.jobs.all()) == before
+    assert len(studio.studio.searches.all()) == before
 
 
 def test_a_calibration_of_another_layout_is_refused_by_name(client: Client) -> None:

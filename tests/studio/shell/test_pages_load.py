@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from studio.machine.host import ModelHost
+from studio.shell.app import Studio, pages
 from studio.studies.studies import Studies
 from tests.studio.launched import Launched, launched
 from tests.studio.studies.conftest import make_draft
@@ -34,7 +35,7 @@ def open_every_page(app: Launched) -> dict[int, object]:
 
 
 def test_every_page_opens_in_each_state_of_the_newest_study(app: Launched) -> None:
-    studies = app.services.studies
+    studies = app.studio.studies
     assert isinstance(studies, Studies)
     assert len(loads(app)) >= 9  # one a page at least
     open_every_page(app)
@@ -44,3 +45,11 @@ def test_every_page_opens_in_each_state_of_the_newest_study(app: Launched) -> No
     assert "Its results stay hidden" in str(open_every_page(app))
     studies.set_status(study.id, "closed")
     assert "No votes yet" in str(open_every_page(app))
+
+
+def test_where_nothing_runs_in_the_background_its_pages_are_left_out(app: Launched) -> None:
+    background = {"Search", "Diagnose"}
+    all_of_them = [page.module.TITLE for page in pages(app.studio)]
+    assert background <= set(all_of_them)
+    left = [page.module.TITLE for page in pages(Studio(app.core, app.studio.studies))]
+    assert left == [title for title in all_of_them if title not in background]
