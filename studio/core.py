@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calibri.assets import ASSETS
 from calibri.errors import CalibriError
 from calibri.memory import keep_freed_memory
 from studio.access.limits import Limits
@@ -14,7 +15,7 @@ from studio.access.signin import Signin
 from studio.calibrations import CalibrationStore
 from studio.machine.host import ModelHost
 from studio.machine.rewards import Scorer
-from studio.settings import ASSETS, Settings
+from studio.settings import Settings
 from studio.visitors import Visitors
 
 

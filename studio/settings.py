@@ -19,9 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from calibri.errors import sentence
 from calibri.threads import shorten_thread_waits
 
-ROOT = Path(__file__).resolve().parent.parent
-ASSETS = ROOT / "assets"
-
 
 @dataclass(frozen=True)
 class Option:

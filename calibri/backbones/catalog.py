@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from calibri.assets import ASSETS
 from calibri.errors import BackboneError
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 DEFAULTS_FILE = "calibri.json"  # beside a local pipeline's model_index.json: its BackboneSpec fields
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
 
+from calibri.assets import ASSETS
 from calibri.errors import RewardError
 from calibri.tabletop.degrade import to_tensor
 from calibri.tabletop.nets import FactsNet, QualityNet
 from calibri.tabletop.raycast import SIDE
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "rewards"
+FOLDER = ASSETS / "rewards"
 _NETS = {"FactsNet": FactsNet, "QualityNet": QualityNet}
 BATCH = 64  # fixed: scores must not depend on how many pictures are scored at once
 

@@ -12,10 +12,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from calibri.assets import ASSETS
 from studio.rendering.arms import KINDS, WORDS, Arm
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Comparison, Shot
-from studio.settings import ASSETS
 
 FOLDER = ASSETS / "first-visit"
 

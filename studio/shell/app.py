@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from calibri.assets import ASSETS
 from studio.access import signin
 from studio.calibrations import CalibrationStore
 from studio.compare import page as compare
@@ -24,7 +25,7 @@ from studio.quick_vote import page as quick_vote
 from studio.scales import page as scales
 from studio.search import page as search
 from studio.search.jobs import Searches
-from studio.settings import ASSETS, Settings
+from studio.settings import Settings
 from studio.shell import api
 from studio.shell.model_bar import model_bar
 from studio.studies.http import routes
