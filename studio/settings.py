@@ -109,29 +109,48 @@ def default_of(field: str) -> Any:
 def parser() -> argparse.ArgumentParser:
     """The command line of app.py."""
     made = argparse.ArgumentParser(
-        prog="app.py",
-        description="Calibri Studio: calibrate diffusion transformers, compare and vote.",
-        epilog="Each option can also be given by the environment variable in brackets; the flag wins.",
+        prog="app.py", description="Calibri Studio: calibrate diffusion transformers, compare and vote."
+    )
+    add_options(made)
+    return made
+
+
+def add_options(command_line: argparse.ArgumentParser) -> None:
+    """Every setting as an option of this command line."""
+    command_line.epilog = (
+        "Each option can also be given by the environment variable in brackets; the flag wins."
     )
     for option in OPTIONS:
         default = default_of(option.field)
         text = f"{option.help} [{option.variable}"
         text += "=1]" if option.metavar is None else f"; default {default}]" if default != "" else "]"
         if option.metavar is None:
-            made.add_argument(option.flag, action="store_const", const="true", default=None, help=text)
+            command_line.add_argument(
+                option.flag, action="store_const", const="true", default=None, help=text
+            )
         else:
-            made.add_argument(option.flag, metavar=option.metavar, default=None, help=text)
-    return made
+            command_line.add_argument(option.flag, metavar=option.metavar, default=None, help=text)
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the command line, then the environment, then the defaults.
+    """Settings from the command line of app.py, then the environment, then the defaults.
 
     Ends the program with a sentence (exit code 2) where a value does not fit.
     """
-    environment = os.environ if environment is None else environment
     command_line = parser()
-    given = vars(command_line.parse_args(arguments))
+    return choose_settings(vars(command_line.parse_args(arguments)), command_line, environment)
+
+
+def choose_settings(
+    given: Mapping[str, Any],
+    command_line: argparse.ArgumentParser,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from what `command_line` parsed, then the environment, then the defaults.
+
+    Ends the program as that command line does (exit code 2) where a value does not fit.
+    """
+    environment = os.environ if environment is None else environment
     values: dict[str, str] = {}
     if environment.get("SPACE_ID"):  # a hub Space is reached from outside its container
         values["host"] = "0.0.0.0"
