@@ -83,6 +83,7 @@ CALIBRI_FLOORS = {
     "sampling": 3,
     "rewards": 3,
     "analysis": 6,
+    "api": 6,
     "search": 5,
     "commands": 7,
     "cli": 8,
