@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -23,6 +24,12 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
+from calibri.backbones.catalog import BackboneSpec
+from calibri.backbones.layouts import Layout
+from calibri.backbones.loading import Backbone
+from calibri.backbones.sites import sites_of
+from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.target import transformer_of
 from tests.tiny import TOKENS, _clip_tokenizer, fill
 
 
@@ -154,16 +161,30 @@ def _qwen_encoder() -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]
     return encoder, tokenizer
 
 
-def backbone_of(pipeline: Any) -> Any:
+def backbone_of(pipeline: Any) -> Backbone:
     """A tiny pipeline as a loaded backbone, in 2 steps."""
-    from calibri.backbones.catalog import BackboneSpec
-    from calibri.backbones.loading import Backbone
-
     side = 32 if "Flux" in type(pipeline).__name__ else 16
-    spec = BackboneSpec(name="tiny", source="memory", steps=2, height=side, width=side)
+    words = {"max_sequence_length": TOKENS} if "Diffusion3" in type(pipeline).__name__ else {}
+    spec = BackboneSpec(name="tiny", source="memory", steps=2, height=side, width=side, **words)
     return Backbone(pipeline, spec)
 
 
-def random_ones(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Numbers N(0, 1) from a generator of their own."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def random_calibration(
+    target: Any, *members: tuple[float, str], granularity: str = "layer", spread: float = 0.3
+) -> Calibration:
+    """Scales N(1, spread²) for a pipeline or transformer; members as (weight, condition)."""
+    names = Layout.from_sites(sites_of(transformer_of(target)), granularity).names
+    draw = np.random.default_rng(0)
+    return Calibration(
+        granularity=granularity,
+        names=names,
+        members=tuple(
+            Member(scales=draw.normal(1, spread, len(names)).tolist(), weight=weight, condition=condition)
+            for weight, condition in members or [(1.0, "positive")]
+        ),
+    )
+
+
+def assert_near(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """To 1e-5 in every number."""
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
