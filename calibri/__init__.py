@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calibri.api import fold, import_checkpoint, load_calibration, render, run_search
-    from calibri.backbones.catalog import known_backbones
+    from calibri.backbones.catalog import BackboneSpec, known_backbones
     from calibri.backbones.loading import Backbone, load_backbone
     from calibri.calibration.artifact import Calibration, Member
     from calibri.errors import CalibriError
     from calibri.rewards.base import Reward, RewardInfo, known_rewards, load_reward, register_reward
-    from calibri.sampling.renderer import Rendered, Renderer, RenderRequest
+    from calibri.sampling.renderer import Renderer
+    from calibri.sampling.request import Rendered, RenderRequest
     from calibri.search.config import Budget, RewardTerm, SearchConfig
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Backbone",
+    "BackboneSpec",
     "Budget",
     "Calibration",
     "CalibriError",
@@ -47,12 +49,13 @@ __all__ = [
 # neither torch nor numpy.
 _HOMES = {
     "Backbone": "calibri.backbones.loading",
+    "BackboneSpec": "calibri.backbones.catalog",
     "Budget": "calibri.search.config",
     "Calibration": "calibri.calibration.artifact",
     "CalibriError": "calibri.errors",
     "Member": "calibri.calibration.artifact",
-    "RenderRequest": "calibri.sampling.renderer",
-    "Rendered": "calibri.sampling.renderer",
+    "RenderRequest": "calibri.sampling.request",
+    "Rendered": "calibri.sampling.request",
     "Renderer": "calibri.sampling.renderer",
     "Reward": "calibri.rewards.base",
     "RewardInfo": "calibri.rewards.base",

@@ -52,13 +52,11 @@ class AttachedCalibration(AbstractContextManager["Calibration"]):
         self._terms = tuple(sorted(terms, key=lambda term: not term.positive))
         self._negatives: _Negatives | None = None
         self._adapter: Adapter | None = None
-        if self._pipeline is not None and (len(terms) > 1 or not self._terms[0].positive):
-            family = family_of(type(unwrapped(self._transformer)).__name__)
-            spec = BackboneSpec(name=type(self._pipeline).__name__, source="memory")
-            if not all(term.positive for term in terms):
+        has_negatives = not all(term.positive for term in terms)
+        if self._pipeline is not None and (len(terms) > 1 or has_negatives):
+            self._adapter = _adapter(self._pipeline, self._transformer)
+            if has_negatives:
                 _refuse_without_negatives(self._pipeline)
-            self._adapter = family.adapter(self._pipeline, spec)
-            if not all(term.positive for term in terms):
                 self._negatives = _Negatives(self._pipeline, self._adapter, negative_prompt)
         self._hooks: ScaleHooks | None = None
         self._stack = ExitStack()
@@ -100,13 +98,13 @@ class AttachedCalibration(AbstractContextManager["Calibration"]):
         if self._negatives is not None:
             self._negatives.forget()
 
-    def _device(self) -> torch.device | None:
+    def _device(self) -> torch.device:
         """Where scales wait: where the transformer runs, which with offload is not where its weights are."""
         found = getattr(self._pipeline, "_execution_device", None)
         if isinstance(found, torch.device):
             return found
         weights = next(unwrapped(self._transformer).parameters()).device
-        return torch.device("cpu") if weights.type == "meta" else None
+        return torch.device("cpu") if weights.type == "meta" else weights
 
     def _before(
         self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -119,7 +117,8 @@ class AttachedCalibration(AbstractContextManager["Calibration"]):
         if self._negatives is not None:
             self._negatives.refuse_guidance(kwargs)
         self._call = kwargs
-        self._hooks.set(self._terms[0].scales)
+        if len(self._terms) > 1:
+            self._hooks.set(self._terms[0].scales)
         return args, self._seen(self._terms[0])
 
     def _after(
@@ -212,6 +211,18 @@ class _Negatives:
                 f"too: call it with {'guidance_scale=1' if in_batch else 'true_cfg_scale=1'} and give the "
                 "negative prompt to load_calibration, or render with calibri.Renderer"
             )
+
+
+def _adapter(pipeline: Any, transformer: torch.nn.Module) -> Adapter:
+    """What the family knows of a pipeline. Raises RenderError where this one lacks what it needs."""
+    family = family_of(type(unwrapped(transformer)).__name__)
+    try:
+        found: Adapter = family.adapter(pipeline, BackboneSpec(name=type(pipeline).__name__, source="memory"))
+    except AttributeError as error:
+        raise RenderError(
+            f"an ensemble cannot run on {type(pipeline).__name__} ({error}): use calibri.Renderer"
+        ) from error
+    return found
 
 
 def _refuse_without_negatives(pipeline: Any) -> None:

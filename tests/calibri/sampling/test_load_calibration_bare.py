@@ -115,3 +115,64 @@ def test_a_transformer_that_was_compiled_before_is_calibrated_too(flux_inputs, h
             assert_near(predict(compiled, inputs), output)
         assert torch.equal(predict(compiled, inputs), base)
     torch._dynamo.reset()
+
+
+# ---- weights that are elsewhere
+
+
+def offload_sequentially(model):
+    from accelerate import cpu_offload
+
+    cpu_offload(model, execution_device=torch.device("cpu"), offload_buffers=True)
+    assert next(model.parameters()).device.type == "meta"
+
+
+def offload_as_a_whole(model):
+    from accelerate import cpu_offload_with_hook
+
+    cpu_offload_with_hook(model, execution_device=torch.device("cpu"))
+
+
+def offload_in_groups(model):
+    model.enable_group_offload(
+        onload_device=torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1
+    )
+
+
+@pytest.mark.parametrize("offload", [offload_sequentially, offload_as_a_whole, offload_in_groups])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_offloaded_transformer_is_calibrated_too(flux_inputs, offload, when):
+    """All offloads work on a CPU too; they replace `forward` and move weights under the hooks."""
+    model, inputs = flux_transformer(), flux_inputs()
+    base = predict(model, inputs)
+    calibration = random_calibration(model, (0.6, "positive"), (0.5, "positive"))
+    with load_calibration(model, calibration):
+        expected = predict(model, inputs)
+    if when == "before":
+        offload(model)
+    with load_calibration(model, calibration):
+        if when == "after":
+            offload(model)
+        for _ in range(2):
+            assert torch.equal(predict(model, inputs), expected)
+    assert torch.equal(predict(model, inputs), base)
+
+
+def test_a_lora_and_a_calibration_together(flux_inputs):
+    from peft import LoraConfig
+
+    model, inputs = flux_transformer(), flux_inputs()
+    model.add_adapter(
+        LoraConfig(r=2, target_modules=["to_q", "to_out.0", "norm1.linear"], init_lora_weights=False)
+    )
+    base = predict(model, inputs)
+    ones = random_calibration(model, spread=0.0)
+    with load_calibration(model, ones):
+        assert torch.equal(predict(model, inputs), base)
+    calibration = random_calibration(model)
+    with load_calibration(model, calibration):
+        scaled = predict(model, inputs)
+    assert (scaled - base).abs().max() > 1e-3
+    model.fuse_lora()
+    with load_calibration(model, calibration):
+        assert_near(predict(model, inputs), scaled)

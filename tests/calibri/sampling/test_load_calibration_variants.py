@@ -226,3 +226,22 @@ def test_a_pipeline_without_a_transformer_says_so():
     flux.transformer = None
     with pytest.raises(BackboneError, match="FluxPipeline has no transformer"):
         load_calibration(flux, calibration)
+
+
+def test_a_pipeline_that_is_none_of_diffusers_runs_one_member_and_refuses_ensembles(flux_inputs):
+    class Own:
+        def __init__(self, transformer):
+            self.transformer = transformer
+
+        def __call__(self):
+            with torch.no_grad():
+                return self.transformer(**flux_inputs())[0]
+
+    own = Own(tiny_flux().transformer)
+    with load_calibration(own.transformer, random_calibration(own, (1.2, "positive"))):
+        expected = own()
+    with load_calibration(own, random_calibration(own, (1.2, "positive"))):
+        assert torch.equal(own(), expected)
+    for members in ([(0.5, "positive")] * 2, [(2.0, "positive"), (-1.0, "negative")]):
+        with pytest.raises(RenderError, match="Renderer"):
+            load_calibration(own, random_calibration(own, *members))
