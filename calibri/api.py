@@ -205,7 +205,7 @@ def run_search(
         )
     if rewards is None:
         names = dict.fromkeys([*(term.name for term in known.rewards), *known.judges])
-        rewards = {name: load_reward(name, backbone.device.type) for name in names}
+        rewards = {name: load_reward(name, device=str(backbone.device)) for name in names}
     yield from run(
         config, folder, backbone=backbone, rewards=rewards, budget=budget, stop=stop, progress=progress
     )

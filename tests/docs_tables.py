@@ -235,7 +235,7 @@ def shipped() -> Table:
 def rewards() -> Table:
     from calibri.rewards.base import known_rewards, load_reward
 
-    found = [load_reward(name).info for name in known_rewards()]
+    found = [load_reward(name).info for name in known_rewards() if name.startswith("tabletop-")]
     return ("name", "role", "what it measures"), [(code(i.name), i.role, i.description) for i in found]
 
 

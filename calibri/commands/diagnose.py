@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {term.name: load_reward(term.name, backbone.device.type) for term in terms},
+        {term.name: load_reward(term.name, device=str(backbone.device)) for term in terms},
         args.batch_size,
     )
     total = len(layout.names) * len(settings.values)

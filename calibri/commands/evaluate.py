@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {n: load_reward(n, backbone.device.type) for n in names},
+        {n: load_reward(n, device=str(backbone.device)) for n in names},
         args.batch_size,
     )
     if not args.json:

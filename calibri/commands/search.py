@@ -244,7 +244,7 @@ def _search(
             scorer = stack.enter_context(RayScorer.connected(config, args.ray, workers=args.workers))
             rewards = {}
         else:
-            rewards = load_rewards(config, backbone.device.type)
+            rewards = load_rewards(config, str(backbone.device))
         stack.enter_context(view)
         for record in run_search(
             config,
@@ -266,7 +266,7 @@ def load_rewards(config: SearchConfig, device: str = "cpu") -> dict[str, Any]:
     from calibri.rewards.base import load_reward
 
     names = dict.fromkeys([term.name for term in config.rewards] + list(config.judges))
-    return {name: load_reward(name, device) for name in names}
+    return {name: load_reward(name, device=device) for name in names}
 
 
 def budget_of(args: argparse.Namespace) -> Budget | None:

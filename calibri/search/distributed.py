@@ -63,7 +63,7 @@ class Worker:
             from calibri.rewards.base import load_reward
 
             self.backbone = load_backbone(backbone, device=device, dtype=dtype, compile=compiled)
-            self.rewards = {name: load_reward(name, self.backbone.device.type) for name in rewards}
+            self.rewards = {name: load_reward(name, device=str(self.backbone.device)) for name in rewards}
         self.renderer = Renderer(self.backbone, batch_size=batch_size)
 
     def about(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 def _load(name: str, device: str) -> Reward:
     from calibri.rewards.base import load_reward  # torch
 
-    return load_reward(name, device)
+    return load_reward(name, device=device)
 
 
 class Sweeps:

@@ -1,0 +1,71 @@
+"""Pictures of any size and mode as what reward models see: PIL and numpy alone, the same everywhere.
+
+What transformers' AutoImageProcessor does depends on whether torchvision is installed; this does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from calibri.errors import RewardError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_NARROW = 16  # longer than so many times its width: only the part that stays is resized
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The picture in 8-bit RGB. Of 16-bit pictures the upper 8 bits count, of numbers in [0, 1] 255 times
+    that. Transparency is left out, not blended, as the rewards' own code does.
+
+    Raises RewardError for what is no picture, or one without pixels.
+    """
+    if not isinstance(image, Image.Image):
+        raise RewardError(f"expected a PIL picture, got {type(image).__name__}")
+    if 0 in image.size:
+        raise RewardError(f"expected a picture with pixels, got {image.width}×{image.height}")
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith(("I", "F")):
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        if image.mode.startswith("I;16") or values.max() > 255:
+            values = values / 257  # 65535 is white
+        elif image.mode == "F" and values.max() <= 1:
+            values = values * 255
+        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize_and_crop(image: Image.Image, side: int) -> Image.Image:
+    """(side, side): the shorter side resized to it, bicubic, then the middle. What CLIPImageProcessor does
+    with PIL.
+    """
+    width, height = image.size
+    short = min(width, height)
+    new = (side, int(side * height / width)) if width == short else (int(side * width / height), side)
+    left, top = (new[0] - side) // 2, (new[1] - side) // 2
+    if max(new) <= _NARROW * side:
+        resized = image.resize(new, Image.Resampling.BICUBIC)
+        return resized.crop((left, top, left + side, top + side))
+    across, down = width / new[0], height / new[1]
+    box = (left * across, top * down, (left + side) * across, (top + side) * down)
+    return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def normalise(
+    images: Sequence[Image.Image],
+    mean: Sequence[float] = CLIP_MEAN,
+    std: Sequence[float] = CLIP_STD,
+) -> np.ndarray:
+    """(n, 3, h, w) float32, (levels / 255 − mean) / std, of RGB pictures that share a size."""
+    levels = np.stack([np.asarray(image, dtype=np.float32) for image in images])
+    values = (levels * np.float32(1 / 255) - np.float32(mean)) / np.float32(std)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def clip_pixels(images: Sequence[Image.Image], side: int = 224) -> np.ndarray:
+    """(n, 3, side, side) float32 as CLIP's vision tower takes it, of RGB pictures of any size."""
+    return normalise([resize_and_crop(image, side) for image in images])
