@@ -74,7 +74,9 @@ def config_of(tensors: Mapping[str, torch.Tensor], name: str) -> CLIPConfig:
         places = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         words = tensors["text_model.embeddings.token_embedding.weight"]
         width = tensors["visual_projection.weight"].shape[0]
-        inner = {t: tensors[f"{t}_model.encoder.layers.0.mlp.fc1.weight"].shape[0] for t in ("vision", "text")}
+        inner = {
+            t: tensors[f"{t}_model.encoder.layers.0.mlp.fc1.weight"].shape[0] for t in ("vision", "text")
+        }
         tokens = tensors["text_model.embeddings.position_embedding.weight"].shape[0]
     except KeyError as error:
         raise RewardError(
