@@ -233,7 +233,7 @@ class Sweeps:
         settings, note = found.settings, found.note
         backbone = self._host.wait_ready(cancel=stop)
         check_fits(note, backbone)
-        device = backbone.device.type
+        device = str(backbone.device)
         rewards = {term.name: self.load(term.name, device) for term in settings.rewards}
         size = self._host.batch_size
         scorer = LocalScorer(

@@ -294,7 +294,7 @@ class Searches:
         config = run.config
         check_fits(config, backbone)
         names = dict.fromkeys([term.name for term in config.rewards] + list(config.judges))
-        device = backbone.device.type
+        device = str(backbone.device)
         rewards: dict[str, Any] = {name: self.rewards.load(name, device) for name in names}
         return run_search(
             None,
