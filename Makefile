@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 help:
 	@echo "make run    set up and open the studio on http://127.0.0.1:$(or $(PORT),$(CALIBRI_PORT),7860)   (ARGS='--help' shows its options)"
 	@echo "make test   set up and run all tests"
-	@echo "make lint   check style"
+	@echo "make lint   check style, format and types"
 	@echo "make bench  measure speed and print JSON"
 
 run: $(VENV)/.installed
@@ -25,12 +25,14 @@ test: $(VENV)/.installed-dev browser
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev browser
 	$(BIN)/python -m benchmarks.studio
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -30,25 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
-    from studio.services import open_services
-    from studio.ui import build_app, launch_options
+    from studio.shell.app import build_app, launch_options, open_studio
 
-    services = open_services(settings)
-    app = build_app(services).queue(max_size=settings.queue, default_concurrency_limit=8, api_open=False)
+    studio = open_studio(settings)
+    app = build_app(studio).queue(max_size=settings.queue, default_concurrency_limit=8, api_open=False)
     port = settings.port or free_port(settings.host)
     try:
-        app.launch(server_port=port, prevent_thread_lock=True, **launch_options(services))
+        app.launch(server_port=port, prevent_thread_lock=True, **launch_options(studio))
     except OSError as error:
         print(
             f"Port {port} is not free ({error}). Choose another with --port, or 0 for any.", file=sys.stderr
         )
         return 1
-    services.start()
+    studio.core.start()
     shown = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
     print(
         f"Calibri Studio is at http://{shown}:{port}{settings.root_path} "
         f"(up in {time.monotonic() - began:.1f} s; "
-        f"{services.host.status.backbone} loads in the background). Ctrl+C ends it.",
+        f"{studio.core.backbone_name} loads in the background). Ctrl+C ends it.",
         flush=True,
     )
     if settings.demo and not settings.accounts:
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ended.wait()
     print("Closing.", flush=True)
     app.close(verbose=False)
-    services.close()
+    studio.close()
     return 0
 
 

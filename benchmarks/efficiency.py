@@ -36,10 +36,10 @@ import torch
 from diffusers import FluxPipeline
 
 from benchmarks.ruler import Ruler, add_options, checkpoints, say, search_prompts
+from calibri.rewards.scoring import Scorer
 from calibri.sampling.hooks import ScaleHooks
 from calibri.sampling.renderer import RenderRequest
 from calibri.search.distributed import RayScorer
-from calibri.search.scoring import Scorer
 from calibri.search.stopping import kept_point, tail_average
 
 SPACING = 1.25  # between the points of our search that are judged, in images

@@ -23,20 +23,20 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from calibri.analysis.evaluate import Arm, arm_scores, pairs_of
+from calibri.backbones.layouts import Layout
 from calibri.backbones.loading import load_backbone
 from calibri.calibration.artifact import Calibration
-from calibri.calibration.layout import Layout
-from calibri.commands.live import duration
 from calibri.interval import paired_interval
-from calibri.rewards.base import load_reward
+from calibri.rewards.base import RewardTerm, load_reward
+from calibri.rewards.scoring import LocalScorer, Pair
 from calibri.sampling.renderer import Renderer
-from calibri.search.config import WHOLE_BOUNDS, Budget, RewardTerm, SearchConfig
+from calibri.search.config import WHOLE_BOUNDS, Budget, SearchConfig
 from calibri.search.journal import TAIL
-from calibri.search.records import BaseRecord, GenerationRecord, Pair, ResultRecord, ValidationRecord
+from calibri.search.records import BaseRecord, GenerationRecord, ResultRecord, ValidationRecord
 from calibri.search.run import run_search
-from calibri.search.scoring import LocalScorer
 from calibri.search.space import Start, calibration_start, ensemble_start, guidance_start, plain_start
 from calibri.tabletop.prompts import prompt_set
+from calibri.words import long_duration
 
 JUDGES = ("tabletop-judge", "tabletop-facts")
 SEARCHES = ("layer", "block", "gate", "ensemble", "ensemble-guided")
@@ -189,7 +189,8 @@ def find(
                 )
             case GenerationRecord() if record.generation % 5 == 0:
                 say(
-                    f"  generation {record.generation}: {record.images} images, {duration(record.seconds)}, "
+                    f"  generation {record.generation}: {record.images} images, "
+                    f"{long_duration(record.seconds)}, "
                     f"{record.bucket_mean.text()}, sigma {record.sigma:.3f}"
                 )
             case ValidationRecord():

@@ -14,13 +14,13 @@ import numpy as np
 from calibri.analysis.evaluate import pairs_of
 from calibri.backbones.loading import load_backbone
 from calibri.calibration.artifact import Member
-from calibri.rewards.base import load_reward
+from calibri.rewards.base import RewardTerm, load_reward
+from calibri.rewards.scoring import LocalScorer, Scorer
 from calibri.sampling.renderer import Renderer, RenderRequest
-from calibri.search.config import Budget, RewardTerm, SearchConfig
+from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import read_journal
 from calibri.search.records import GenerationRecord
 from calibri.search.run import run_search
-from calibri.search.scoring import LocalScorer, Scorer
 from calibri.tabletop.prompts import prompt_set
 
 

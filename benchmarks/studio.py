@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not given.no_search:
                 found["slider_searching"] = slider_while_searching(studio, browser)
         if not given.no_search:
-            from tests.studio.runfolders import Writer
+            from tests.studio.search.runfolders import Writer
 
             for name, generations in (("long_search", given.generations), ("short_search", 20)):
                 writer = Writer(folder / name / "data" / "runs" / "one", scales=76)

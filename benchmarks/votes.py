@@ -135,9 +135,9 @@ async def rater(
 def make_study(data: Path, prompts: int, cap: int, pixels: int = 128) -> str:
     """An open study with random pictures in this data folder; returns its id."""
     from calibri.calibration.artifact import Calibration, Member
-    from studio.planning import NewArm, NewPrompt, NewStudy
-    from studio.protocol import Protocol
-    from studio.studies import open_studies
+    from studio.studies.planning import NewArm, NewPrompt, NewStudy
+    from studio.studies.protocol import Protocol
+    from studio.studies.studies import open_studies
 
     studies = open_studies(data, None)
     found = Calibration(
@@ -181,8 +181,8 @@ def serve_light(data: Path, port: int) -> None:
     import uvicorn
     from starlette.applications import Starlette
 
-    from studio.studies import open_studies
-    from studio.voteapi import routes
+    from studio.studies.http import routes
+    from studio.studies.studies import open_studies
 
     uvicorn.run(Starlette(routes=routes(open_studies(data, None))), port=port, log_level="error")
 
@@ -263,7 +263,7 @@ async def run(
 
 def check(data: Path, tally: Tally) -> dict[str, int]:
     """Compare what was acknowledged with what the file holds."""
-    from studio.studies import open_studies
+    from studio.studies.studies import open_studies
 
     studies = open_studies(data, None)
     ids = [row[0] for row in studies.db.read("SELECT id FROM votes")]

@@ -16,7 +16,8 @@ import time
 import numpy as np
 
 from calibri.backbones.loading import load_backbone
-from calibri.search.config import RewardTerm, SearchConfig
+from calibri.rewards.base import RewardTerm
+from calibri.search.config import SearchConfig
 from calibri.search.distributed import RayScorer
 from calibri.search.objective import Objective
 from calibri.tabletop.prompts import prompt_set

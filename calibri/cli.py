@@ -15,6 +15,7 @@ import calibri
 from calibri import commands
 from calibri.errors import CalibriError
 from calibri.memory import keep_freed_memory
+from calibri.threads import shorten_thread_waits
 
 FAILED, INTERRUPTED = 1, 130  # argparse itself exits with 2
 
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. An error is one line on stderr and an exit code other than 0."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    shorten_thread_waits()
     args = parser().parse_args(argv)
     keep_freed_memory()
     try:

@@ -1,5 +1,13 @@
 """What can go wrong, in one family: every error says what was expected and what came."""
 
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class CalibriError(Exception):
     """Base of all errors that a user can do something about."""
@@ -35,3 +43,24 @@ class JournalError(CalibriError):
 
 class StudyError(CalibriError):
     """A preference study is set up wrongly or cannot go on."""
+
+
+def sentence(error: ValidationError, what: str = "", hidden: Collection[str] = ()) -> str:
+    """The first complaint of pydantic in one line: the field, what was expected, what came.
+
+    `what` stands for the field where the value as a whole is wrong. Of the fields in `hidden` (passwords) the
+    value is not told.
+    """
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    wanted = first["msg"].removeprefix("Value error, ")
+    if wanted.startswith("Input should be "):
+        wanted = "expected " + wanted.removeprefix("Input should be ")
+    if first["type"] not in {"missing", "extra_forbidden", "value_error"} and where not in hidden:
+        wanted += f", got {_short(first['input'])}"
+    return ": ".join(filter(None, (where or what, wanted)))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from calibri.errors import CalibriError
+
+Verdict = Literal["better", "not told apart", "worse"]
 
 
 class Interval(BaseModel):
@@ -21,8 +24,8 @@ class Interval(BaseModel):
     n: int
 
     @property
-    def verdict(self) -> str:
-        """ "better", "worse" or "not told apart" from 0."""
+    def verdict(self) -> Verdict:
+        """How the mean compares with 0."""
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "not told apart"

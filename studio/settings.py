@@ -16,6 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from calibri.errors import sentence
+from calibri.threads import shorten_thread_waits
+
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets"
 
@@ -146,10 +149,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] | Non
         settings = Settings.model_validate(values)
         _ = settings.accounts
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0])
-        shown = "" if field == "auth" else f", came {values.get(field)!r}"
-        command_line.error(f"{field.replace('_', '-')}: {first['msg']}{shown}")
+        command_line.error(sentence(error, hidden={"auth"}).replace("_", "-", 1))
     except ValueError as error:
         command_line.error(str(error))
     return settings
@@ -165,7 +165,10 @@ def quieten() -> None:
 
 
 def use_threads(count: int) -> None:
-    """Limit the processor threads of every numeric library; before torch is imported. 0 changes nothing."""
+    """Limit the processor threads of every numeric library, 0 leaves their number; idle ones sleep soon.
+    Before torch is imported.
+    """
+    shorten_thread_waits()
     if count > 0:
         os.environ["OMP_NUM_THREADS"] = str(count)
         os.environ["MKL_NUM_THREADS"] = str(count)

@@ -1,7 +1,7 @@
-"""What the studio remembers of a browser between its pages: the desk, its pictures, and what is under way.
+"""What the studio remembers of a browser between its pages, and what is under way for it.
 
 A visitor's id is a random word kept in the browser. It restores a work place, nothing more: it grants no
-rights and is no identity for votes.
+rights and is no identity for votes. What a page keeps there is an object of a class of that page's room.
 """
 
 from __future__ import annotations
@@ -9,36 +9,36 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
-from studio.desk import Desk
-
+P = TypeVar("P")
 MOST_VISITORS = 400
-MOST_PICTURES = 24  # in one visitor's history
 
 
 @dataclass
 class Visitor:
-    """One browser's work place."""
+    """One browser's work place: one object of each class that a page asked for."""
 
     id: str
-    desk: Desk | None = None
-    sent: int = 0  # when, by the browser's clock in ms, the last move of the desk was made that is in `desk`
-    base: tuple[Any, Any] | None = None  # what the desk's base picture was rendered for, and that shot
-    beside: str = ""  # the calibration that the desk is charted against and blended with
-    blend: tuple[Any, Any, str] | None = None  # the desk before a blend, after it, and with what
-    borrowed: dict[str, Any] = field(default_factory=dict)  # id → a calibration that came inside a PNG
-    carried: Any = None  # the ask of a picture that Compare sent to Scales, until that page has taken it
-    study: dict[str, Any] | None = None  # what Compare sent to the page Studies, until that page has taken it
-    history: deque[Any] = field(default_factory=lambda: deque(maxlen=MOST_PICTURES))
+    _places: dict[type, object] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
-    editing: threading.RLock = field(
-        default_factory=threading.RLock
-    )  # held from reading the desk to keeping it
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def place(self, kind: type[P]) -> P:
+        """This visitor's object of this class, made without arguments at the first call."""
+        with self._lock:
+            found = self._places.get(kind)
+            if not isinstance(found, kind):
+                found = self._places[kind] = kind()
+            return found
+
+    def find_place(self, kind: type[P]) -> P | None:
+        """The object that was made of this class or of one derived from it; None while there is none."""
+        with self._lock:
+            return next((made for made in self._places.values() if isinstance(made, kind)), None)
 
     def begin(self, work: str) -> Callable[[], bool]:
         """Start work of this kind and call off what was under way of it. Returns `cancelled() -> bool`."""

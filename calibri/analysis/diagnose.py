@@ -16,14 +16,13 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
+from calibri.rewards.base import RewardTerm
+from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
-from calibri.search.config import RewardTerm
-from calibri.search.records import Pair
-from calibri.search.scoring import Progress, Scorer
 
 VALUES = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)  # 0 bypasses
 

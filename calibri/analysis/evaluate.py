@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
+from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
-from calibri.search.records import Pair
-from calibri.search.scoring import Progress, Scorer
 
 
 @dataclass(frozen=True)

@@ -57,35 +57,62 @@ CATALOG: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
         BackboneSpec(
-            name="tabletop", source=str(ASSETS / "tabletop"), steps=8, height=128, width=128,
+            name="tabletop",
+            source=str(ASSETS / "tabletop"),
+            steps=8,
+            height=128,
+            width=128,
             transformer=_flux(4, 8),
         ),
         BackboneSpec(
-            name="FLUX.1-dev", source="black-forest-labs/FLUX.1-dev", steps=28, guidance=3.5,
+            name="FLUX.1-dev",
+            source="black-forest-labs/FLUX.1-dev",
+            steps=28,
+            guidance=3.5,
             transformer=_flux(),
         ),
         BackboneSpec(
-            name="FLUX.1-schnell", source="black-forest-labs/FLUX.1-schnell", steps=4,
-            max_sequence_length=256, transformer=_flux(),
+            name="FLUX.1-schnell",
+            source="black-forest-labs/FLUX.1-schnell",
+            steps=4,
+            max_sequence_length=256,
+            transformer=_flux(),
         ),
         BackboneSpec(
-            name="SD3-medium", source="stabilityai/stable-diffusion-3-medium-diffusers", steps=28, cfg=7.0,
-            max_sequence_length=256, transformer=_sd3(24),
+            name="SD3-medium",
+            source="stabilityai/stable-diffusion-3-medium-diffusers",
+            steps=28,
+            cfg=7.0,
+            max_sequence_length=256,
+            transformer=_sd3(24),
         ),
         BackboneSpec(
-            name="SD3.5-medium", source="stabilityai/stable-diffusion-3.5-medium", steps=40, cfg=4.5,
-            max_sequence_length=256, transformer=_sd3(24, tuple(range(13))),
+            name="SD3.5-medium",
+            source="stabilityai/stable-diffusion-3.5-medium",
+            steps=40,
+            cfg=4.5,
+            max_sequence_length=256,
+            transformer=_sd3(24, tuple(range(13))),
         ),
         BackboneSpec(
-            name="SD3.5-large", source="stabilityai/stable-diffusion-3.5-large", steps=28, cfg=3.5,
-            max_sequence_length=256, transformer=_sd3(38),
+            name="SD3.5-large",
+            source="stabilityai/stable-diffusion-3.5-large",
+            steps=28,
+            cfg=3.5,
+            max_sequence_length=256,
+            transformer=_sd3(38),
         ),
         BackboneSpec(
-            name="Qwen-Image", source="Qwen/Qwen-Image", steps=50, height=1328, width=1328, cfg=4.0,
+            name="Qwen-Image",
+            source="Qwen/Qwen-Image",
+            steps=50,
+            height=1328,
+            width=1328,
+            cfg=4.0,
             transformer=("QwenImageTransformer2DModel", {"num_layers": 60}),
         ),
     )
-}  # fmt: skip
+}
 
 
 def known_backbones() -> tuple[str, ...]:

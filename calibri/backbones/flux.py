@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from calibri.backbones.sites import Rows, Site, TupleItem
+from calibri.backbones.sites import Layer, Rows, Site, Stream, TupleItem
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
@@ -21,7 +21,8 @@ PIPELINE = "FluxPipeline"
 
 # AdaLayerNormZero returns (x, gate_msa, shift_mlp, scale_mlp, gate_mlp); its Linear's rows are
 # (shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp).
-_GATES = (("attn", 1, 2), ("mlp", 4, 5))
+_GATES: tuple[tuple[Layer, int, int], ...] = (("attn", 1, 2), ("mlp", 4, 5))
+_STREAMS: tuple[tuple[Stream, str], ...] = (("img", "norm1"), ("txt", "norm1_context"))
 
 
 def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
@@ -29,7 +30,7 @@ def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
     found = []
     for b in range(config["num_layers"]):
         block = f"double.{b}"
-        for stream, norm in (("img", "norm1"), ("txt", "norm1_context")):
+        for stream, norm in _STREAMS:
             module = f"transformer_blocks.{b}.{norm}"
             for layer, item, rows in _GATES:
                 found.append(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class FluxAdapter:
     """FLUX.1: T5 tokens and a pooled CLIP vector; guidance, if any, is embedded."""
 
-    repeated = ("hidden_states", "timestep")
+    repeated: tuple[str, ...] = ("hidden_states", "timestep")
 
     def __init__(self, pipeline: FluxPipeline, spec: BackboneSpec) -> None:
         self.pipeline = pipeline

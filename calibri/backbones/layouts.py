@@ -1,7 +1,6 @@
 """Layouts: the ordered, named scales of one backbone at one granularity, and the sites that each one drives.
 
-Lies beside the sites, because a layout belongs to a backbone; `calibri.calibration.layout` is its public
-address. No torch.
+Lies beside the sites, because a layout belongs to a backbone. No torch.
 """
 
 from __future__ import annotations

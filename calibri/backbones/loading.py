@@ -22,7 +22,7 @@ from calibri.backbones.sites import Site, family_of, sites_of, unwrapped
 from calibri.errors import BackboneError
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers import DiffusionPipeline, ModelMixin
 
     from calibri.backbones.adapter import Adapter
 
@@ -68,7 +68,7 @@ class Backbone:
         self.adapter: Adapter = family.adapter(pipeline, spec)
 
     @property
-    def transformer(self) -> torch.nn.Module:
+    def transformer(self) -> ModelMixin:
         """The calibrated module of the pipeline."""
         found = getattr(self.pipeline, "transformer", None)
         if found is None:

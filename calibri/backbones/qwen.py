@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from calibri.backbones.sites import Chunk, Rows, Site
+from calibri.backbones.sites import Chunk, Layer, Rows, Site
 
 if TYPE_CHECKING:
     from diffusers import QwenImagePipeline
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from calibri.backbones.catalog import BackboneSpec
 
 PIPELINE = "QwenImagePipeline"
+_GATES: tuple[tuple[Layer, int], ...] = (("attn", 2), ("mlp", 5))  # layer, chunk of the modulation
 
 
 def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
@@ -28,7 +29,7 @@ def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
     for b in range(last + 1):
         for stream in ("img", "txt") if b != last else ("img",):
             module = f"transformer_blocks.{b}.{stream}_mod"
-            for layer, chunk in (("attn", 2), ("mlp", 5)):
+            for layer, chunk in _GATES:
                 found.append(
                     Site(
                         name=f"block.{b}.{stream}.{layer}",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class QwenAdapter:
     """Text tokens of their own length, padded and masked in a batch; combined predictions are rescaled."""
 
-    repeated = ("hidden_states", "timestep", "img_shapes")
+    repeated: tuple[str, ...] = ("hidden_states", "timestep", "img_shapes")
 
     def __init__(self, pipeline: QwenImagePipeline, spec: BackboneSpec) -> None:
         self.pipeline = pipeline

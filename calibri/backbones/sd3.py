@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from calibri.backbones.sites import Rows, Site, TupleItem
+from calibri.backbones.sites import Layer, Rows, Site, Stream, TupleItem
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusion3Pipeline
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 PIPELINE = "StableDiffusion3Pipeline"
 
 # (layer, element of the norm's output, chunk of its Linear's rows)
-_GATES = (("attn", 1, 2), ("mlp", 4, 5))
-_SECOND = ("attn2", 6, 8)  # SD35AdaLayerNormZeroX: (…, norm_hidden_states2, gate_msa2), nine chunks
+Gate = tuple[Layer, int, int]
+_GATES: tuple[Gate, ...] = (("attn", 1, 2), ("mlp", 4, 5))
+_SECOND: Gate = ("attn2", 6, 8)  # SD35AdaLayerNormZeroX: (…, norm_hidden_states2, gate_msa2), nine chunks
 
 
 def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
@@ -32,7 +33,8 @@ def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
     found = []
     for b in range(last + 1):
         block = f"block.{b}"
-        gates = [("img", "norm1", gate) for gate in (*_GATES, *([_SECOND] if b in dual else []))]
+        image = (*_GATES, _SECOND) if b in dual else _GATES
+        gates: list[tuple[Stream, str, Gate]] = [("img", "norm1", gate) for gate in image]
         if b != last:
             gates += [("txt", "norm1_context", gate) for gate in _GATES]
         for stream, norm, (layer, item, rows) in gates:

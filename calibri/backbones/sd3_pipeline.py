@@ -19,7 +19,7 @@ _NAMES = ("prompt_embeds", "pooled_prompt_embeds")
 class SD3Adapter:
     """Tokens of two CLIPs and T5, and their pooled vectors; guidance is two members, not embedded."""
 
-    repeated = ("hidden_states", "timestep")
+    repeated: tuple[str, ...] = ("hidden_states", "timestep")
 
     def __init__(self, pipeline: StableDiffusion3Pipeline, spec: BackboneSpec) -> None:
         self.pipeline = pipeline

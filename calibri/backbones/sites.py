@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from calibri.errors import BackboneError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Stream = Literal["img", "txt", "joint"]
 Layer = Literal["attn", "attn2", "mlp", "fused"]
+M = TypeVar("M", bound="torch.nn.Module")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ FAMILIES: dict[str, str] = {
 }
 
 
-def unwrapped(transformer: torch.nn.Module) -> torch.nn.Module:
+def unwrapped(transformer: M) -> M:
     """The transformer itself where `torch.compile` has wrapped it."""
     return getattr(transformer, "_orig_mod", transformer)
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from calibri.backbones.layouts import Granularity
-from calibri.errors import ArtifactError, LayoutError
+from calibri.errors import ArtifactError, LayoutError, sentence
+from calibri.files import write_whole
 
 if TYPE_CHECKING:
-    from calibri.calibration.layout import Layout
+    from calibri.backbones.layouts import Layout
 
-FORMAT = "calibri-calibration/1"
+FORMAT: Final = "calibri-calibration/1"
 LARGEST_FILE = 8 * 2**20  # bytes; 240 scales take 6 KB
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -34,7 +33,7 @@ class _Checked(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise ArtifactError(_words(error)) from error
+            raise ArtifactError(sentence(error)) from error
 
 
 class Member(_Checked):
@@ -204,33 +203,7 @@ class Calibration(_Checked):
     def save(self, path: str | Path) -> None:
         """Writes the file as a whole or not at all. Raises ArtifactError if it cannot be written."""
         path = Path(path)
-        text = self.to_json()
-        temporary = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide it from others
-            os.replace(temporary, path)
+            write_whole(path, self.to_json(), durable=True)
         except OSError as error:
             raise ArtifactError(f"{path}: {error.strerror or error}") from error
-        finally:
-            if temporary is not None and os.path.exists(temporary):
-                os.unlink(temporary)
-
-
-def _words(error: ValidationError) -> str:
-    """The first complaint in one line: where, what was expected, what came."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"]
-    came = "" if first["type"] in {"missing", "extra_forbidden"} else f", came {_short(first.get('input'))}"
-    return f"{where}: {message}{came}" if where else f"{message}{came}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from calibri.backbones.sites import Site, sites_of, unwrapped
+from calibri.backbones.sites import Rows, Site, sites_of, unwrapped
 from calibri.calibration.target import fit_calibration, transformer_of
 from calibri.errors import ArtifactError, LayoutError
 
@@ -62,19 +62,20 @@ def fold(
     if not np.isfinite(scales).all():
         where = int(np.flatnonzero(~np.isfinite(scales))[0])
         raise LayoutError(f"{sites[where].name}: expected a finite number, came {scales[where]}")
-    linears = [_foldable(inner, site) for site in sites]
-    _refuse_shared(inner, {id(linear) for linear in linears})
+    parts = [_foldable(inner, site) for site in sites]
+    _refuse_shared(inner, {id(linear) for linear, _ in parts})
     with torch.no_grad():
-        for site, linear, scale in zip(sites, linears, scales.tolist(), strict=True):
-            size = linear.weight.shape[0] // site.fold.count
-            rows = slice(site.fold.index * size, (site.fold.index + 1) * size)
+        for (linear, chunk), scale in zip(parts, scales.tolist(), strict=True):
+            size = linear.weight.shape[0] // chunk.count
+            rows = slice(chunk.index * size, (chunk.index + 1) * size)
             for parameter in (linear.weight, linear.bias):
                 if parameter is not None:
                     part = parameter.data[rows]
                     part.copy_((part.float() * scale).to(part.dtype))
 
 
-def _foldable(transformer: torch.nn.Module, site: Site) -> torch.nn.Linear:
+def _foldable(transformer: torch.nn.Module, site: Site) -> tuple[torch.nn.Linear, Rows]:
+    """The site's Linear, and which of its rows. Raises ArtifactError."""
     if site.fold is None:
         raise ArtifactError(f"{site.name}: this family has no weights that only this gate reads")
     path = site.fold.linear
@@ -91,7 +92,7 @@ def _foldable(transformer: torch.nn.Module, site: Site) -> torch.nn.Linear:
         raise ArtifactError(f"{path} is stored as {module.weight.dtype}: load it unquantised to fold")
     if module.weight.shape[0] % site.fold.count:
         raise ArtifactError(f"{path} has {module.weight.shape[0]} rows, no multiple of {site.fold.count}")
-    return module
+    return module, site.fold
 
 
 def _refuse_shared(transformer: torch.nn.Module, wanted: set[int]) -> None:

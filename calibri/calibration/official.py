@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from calibri.backbones.layouts import Granularity, Layout
 from calibri.backbones.sites import Site
-from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
+from calibri.calibration.artifact import Calibration, Condition, Member
 from calibri.errors import ArtifactError
 
 ROUNDINGS = ("bfloat16", "float16")
@@ -119,20 +119,21 @@ def _whole(shapes: dict[str, Any], key: str) -> int:
 
 def _variant(
     shapes: dict[str, Any], members: int, sites: Sequence[Site]
-) -> tuple[str, list[list[str]], tuple[str, ...]]:
+) -> tuple[Granularity, list[list[str]], tuple[Condition, ...]]:
     """Granularity, the names of each section in the order of `solution` (members nest inside each), and the
     members' conditions."""
     if not 1 <= members <= 8:
         raise ArtifactError(f"shapes: expected 1 to 8 members, came {members}")
     blocks = list(dict.fromkeys(site.block for site in sites))
+    positive: Condition = "positive"
     if "n_double" in shapes:
-        return (*_flux(shapes, members, blocks), ("positive",) * members)
+        return (*_flux(shapes, members, blocks), (positive,) * members)
     if members != 2:
         raise ArtifactError(f"shapes: expected the two members of guidance, came {members}")
     count = _whole(shapes, "n_blocks")
     if not all(block.startswith("block.") for block in blocks) or count != len(blocks):
         raise ArtifactError(f"it belongs to a backbone of {count} blocks, this one has {len(blocks)}")
-    guidance = ("positive", "negative")
+    guidance: tuple[Condition, ...] = (positive, "negative")
     if "attn2" in shapes:
         names = {site.name for site in sites}
         dual = [f"{b}.img.attn2" for b in blocks if f"{b}.img.attn2" in names]
@@ -145,7 +146,7 @@ def _variant(
     return "gate", [every], guidance
 
 
-def _flux(shapes: dict[str, Any], members: int, blocks: list[str]) -> tuple[str, list[list[str]]]:
+def _flux(shapes: dict[str, Any], members: int, blocks: list[str]) -> tuple[Granularity, list[list[str]]]:
     doubles = [b for b in blocks if b.startswith("double.")]
     singles = [b for b in blocks if b.startswith("single.")]
     for key, found in (("n_double", doubles), ("n_single", singles)):

@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from calibri.calibration.layout import Layout
+from calibri.backbones.layouts import Layout
 from calibri.errors import LayoutError
 
 _PART = re.compile(r"([A-Za-z_][\w]*|\d+|\*)((?:\[[^\[\]]*\])?)$")

@@ -31,8 +31,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; an error where the file is not valid or does not fit."""
+    from calibri.backbones.layouts import Layout
     from calibri.calibration.artifact import Calibration
-    from calibri.calibration.layout import Layout
 
     sites = None
     if _is_official(args.file):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from calibri.errors import SearchError
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardTerm
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
     from calibri.analysis.diagnose import SweepFile, sweep, sweep_header
     from calibri.analysis.evaluate import pairs_of
     from calibri.backbones.loading import load_backbone
-    from calibri.commands.prompts import sweep_prompts
     from calibri.rewards.base import load_reward
+    from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
-    from calibri.search.scoring import LocalScorer
+    from calibri.search.prompts import sweep_prompts
 
     if args.out.suffix != ".jsonl":
         raise SearchError(f"--out wants a file that ends in .jsonl, got {args.out}")

@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
     from calibri.analysis.evaluate import Arm, evaluate, pairs_of
     from calibri.backbones.loading import load_backbone
     from calibri.calibration.artifact import Calibration
-    from calibri.commands.prompts import held_out_prompts
     from calibri.rewards.base import load_reward
+    from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
-    from calibri.search.scoring import LocalScorer
+    from calibri.search.prompts import held_out_prompts
 
     steps = _steps(args.steps, "--steps")
     base_steps = _steps(args.base_steps, "--base-steps") if args.base_steps else steps

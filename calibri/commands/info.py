@@ -6,8 +6,8 @@ import argparse
 import json
 
 from calibri.backbones.catalog import BackboneSpec, known_backbones, resolve
+from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import FAMILIES, Site, sites_of_config
-from calibri.calibration.layout import GRANULARITIES, Layout
 from calibri.errors import BackboneError
 
 

@@ -19,6 +19,7 @@ from calibri.search.records import (
     SessionRecord,
     ValidationRecord,
 )
+from calibri.words import duration
 
 BULKY = {"candidates", "base_scores", "objectives", "pairs"}
 
@@ -113,11 +114,12 @@ class _Story:
         if (last := self.last) is not None:
             limit = f" of {self.budget.images:,}" if self.budget.images else ""
             pace = f", {self.speed:.1f} a second" if self.speed else ""
-            left = f", {duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+            rest = self.seconds_left
+            left = "" if rest is None else f", {duration(rest, exact=True)} left"
             rows += [
                 ("generation", str(last.generation + 1)),
                 ("images", f"{last.images:,}{limit}{pace}"),
-                ("time", f"{duration(last.seconds)}{left}"),
+                ("time", f"{duration(last.seconds, exact=True)}{left}"),
                 ("best candidate", f"{last.best:+.3f}"),
                 ("all candidates", last.bucket_mean.text()),
                 ("sigma", f"{last.sigma:.4f}   axis ratio {last.axis_ratio:.2f}"),
@@ -215,7 +217,7 @@ def summary(result: ResultRecord, folder: Path) -> str:
     """The end of a search in a few lines."""
     lines = [
         f"Stopped: {result.reason} ({result.generation} generations, {result.images:,} images, "
-        f"{duration(result.seconds)}).",
+        f"{duration(result.seconds, exact=True)}).",
         result.text,
     ]
     for name, gain in result.gains.items():
@@ -224,16 +226,3 @@ def summary(result: ResultRecord, folder: Path) -> str:
     if result.calibration:
         lines.append(f"Calibration: {folder / result.calibration}")
     return "\n".join(lines)
-
-
-def duration(seconds: float | None) -> str:
-    """`4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"

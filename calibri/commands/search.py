@@ -12,13 +12,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from calibri.commands.prompts import search_prompts
 from calibri.errors import SearchError
-from calibri.search.config import PRESETS, Budget, RewardTerm, SearchConfig
+from calibri.rewards.base import RewardTerm
+from calibri.search.config import PRESETS, Budget, SearchConfig
+from calibri.search.prompts import search_prompts
 
 if TYPE_CHECKING:
+    from calibri.backbones.layouts import Layout
     from calibri.backbones.loading import Backbone
-    from calibri.calibration.layout import Layout
     from calibri.search.space import Start
 
 # Options that become the setting of the same name, if they are given.

@@ -14,6 +14,7 @@ ANSWERS: tuple[Answer, ...] = ("x", "y", "tie", "both_bad", "skip")
 
 #: What an answer is worth for arm x. Both-bad and skip say nothing about which one is better.
 SCORES: dict[str, float] = {"x": 1.0, "tie": 0.5, "y": 0.0}
+_SWAPPED: dict[Answer, Answer] = {"x": "y", "y": "x"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Vote:
 
     def swapped(self) -> Vote:
         """The same vote with x and y exchanged."""
-        winner: Answer = {"x": "y", "y": "x"}.get(self.winner, self.winner)  # type: ignore[assignment]
+        winner = _SWAPPED.get(self.winner, self.winner)
         left = None if self.left_is_x is None else not self.left_is_x
         return replace(self, arm_x=self.arm_y, arm_y=self.arm_x, winner=winner, left_is_x=left)
 

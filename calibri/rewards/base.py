@@ -13,15 +13,17 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from calibri.errors import RewardError
+from calibri.errors import RewardError, SearchError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _NAME = re.compile(r"[\w.-]+")  # the command line writes name:weight,name:weight
 _PLACE = re.compile(r"[\w.]+:\w+")
+
+Role = Literal["reward", "judge"]
 
 
 class RewardInfo(BaseModel):
@@ -32,7 +34,7 @@ class RewardInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    role: Literal["reward", "judge"]
+    role: Role
     version: str
     description: str
     range_hint: tuple[float, float]
@@ -130,3 +132,29 @@ def checked(images: Sequence[Image], prompts: Sequence[str], name: str) -> None:
         raise RewardError(
             f"{name} needs one prompt for each image; got {len(images)} images, {len(prompts)} prompts"
         )
+
+
+class Frozen(BaseModel):
+    """A record that never changes and takes no field that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RewardTerm(Frozen):
+    """One reward of the objective; `weight` counts in units of the reward's spread on the base."""
+
+    name: str = Field(min_length=1)
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> RewardTerm:
+        """`tabletop-align` or `tabletop-keep:2`. Raises SearchError."""
+        name, _, weight = text.strip().partition(":")
+        try:
+            return cls(name=name, weight=float(weight) if weight else 1.0)
+        except ValueError as error:
+            raise SearchError(f"a reward is written name or name:weight, got {text!r}") from error
+
+    @property
+    def text(self) -> str:
+        return self.name if self.weight == 1 else f"{self.name}:{self.weight:g}"

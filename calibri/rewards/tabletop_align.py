@@ -11,7 +11,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from calibri.errors import RewardError
 from calibri.rewards.base import RewardInfo, checked
-from calibri.rewards.tabletop_nets import BATCH, FOLDER, as_batch
+from calibri.tabletop.reward_nets import BATCH, FOLDER, as_batch
 
 
 class AlignReward:
@@ -31,9 +31,12 @@ class AlignReward:
         self._scale = float(self._model.logit_scale.exp())
         version = str(getattr(self._model.config, "calibri_samples", "1"))
         self.info = RewardInfo(
-            name="tabletop-align", role="reward", version=version, range_hint=(-20.0, 40.0),
+            name="tabletop-align",
+            role="reward",
+            version=version,
+            range_hint=(-20.0, 40.0),
             description="how well picture and prompt belong together; logit scale × cosine, as PickScore",
-        )  # fmt: skip
+        )
 
     def features(self, images: Sequence[Image]) -> np.ndarray:
         """(n, d) float64 unit vectors of pictures."""

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from calibri.rewards.base import RewardInfo, checked
-from calibri.rewards.tabletop_nets import in_batches, load_net
+from calibri.rewards.base import RewardInfo, Role, checked
 from calibri.tabletop.captions import Facts
 from calibri.tabletop.nets import GRID, KINDS
 from calibri.tabletop.prompts import facts_in
+from calibri.tabletop.reward_nets import in_batches, load_net
 
 
 class FactsJudge:
@@ -22,7 +22,8 @@ class FactsJudge:
     count is right.
     """
 
-    weights, role = "facts", "judge"
+    weights: str = "facts"
+    role: Role = "judge"
     description = (
         "share of the asked facts (colour-shape pairs, count) that a detector finds; for measuring only"
     )
@@ -31,9 +32,12 @@ class FactsJudge:
         self._device = device
         self._net, version = load_net(self.weights, device)
         self.info = RewardInfo(
-            name=f"tabletop-{self.weights}", role=self.role, version=version, description=self.description,
+            name=f"tabletop-{self.weights}",
+            role=self.role,
+            version=version,
+            description=self.description,
             range_hint=(0.0, 1.0),
-        )  # fmt: skip
+        )
 
     def _seen(self, images: Sequence[Image]) -> np.ndarray:
         """(n, kinds + 4 + 2·kinds): probabilities of pairs, of counts 0 … 3, then each pair's place (x, y)
@@ -77,7 +81,8 @@ class KeepReward(FactsJudge):
     keep facts.
     """
 
-    weights, role = "keep", "reward"
+    weights = "keep"
+    role = "reward"
     description = "share of the asked facts that a second detector finds; a term that keeps a search honest"
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from calibri.errors import RenderError
+from calibri.files import replacing
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -51,19 +50,11 @@ def save_png(image: Image.Image, path: str | Path, settings: dict[str, Any] | No
     info = PngImagePlugin.PngInfo()
     if settings is not None:
         info.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            image.save(file, format="PNG", pnginfo=info)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with replacing(path) as part:
+            image.save(part, format="PNG", pnginfo=info)
     except OSError as error:
         raise RenderError(f"{path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

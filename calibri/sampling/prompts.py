@@ -38,4 +38,4 @@ class PromptCache:
 
 
 def _size(embeddings: Embeddings) -> int:
-    return sum(t.numel() * t.element_size() for t in embeddings.values() if t is not None)
+    return sum(t.numel() * t.element_size() for t in embeddings.values())

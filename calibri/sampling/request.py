@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calibri.backbones.layouts import Granularity, Layout
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import LayoutError, RenderError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class RenderRequest:
     guidance: float | None = None
     negative_prompt: str = ""
     embedded_guidance: float | None = None
-    granularity: str | None = None
+    granularity: Granularity | None = None
     names: tuple[str, ...] | None = None
 
     @classmethod
@@ -158,7 +158,7 @@ def _site_scales(member: Member, request: RenderRequest, backbone: Backbone) -> 
     if layout is None and request.granularity is not None:
         layout = backbone.layout(request.granularity)
         if request.names is not None and request.names != layout.names:
-            return _by_name(member, request, layout).astype(np.float32)
+            return _by_name(member, request.names, layout).astype(np.float32)
     if layout is not None:
         if layout.n_sites != len(backbone.sites):
             raise LayoutError(
@@ -171,7 +171,7 @@ def _site_scales(member: Member, request: RenderRequest, backbone: Backbone) -> 
     return values
 
 
-def _by_name(member: Member, request: RenderRequest, layout: Layout) -> np.ndarray:
+def _by_name(member: Member, names: tuple[str, ...], layout: Layout) -> np.ndarray:
     """Scales in another order than the layout's; LayoutError where the names are not the same."""
-    calibration = Calibration(granularity=layout.granularity, names=request.names, members=(member,))
+    calibration = Calibration(granularity=layout.granularity, names=names, members=(member,))
     return layout.expand(calibration.on_layout(layout).members[0].scales)

@@ -7,13 +7,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from calibri.errors import SearchError
+from calibri.errors import SearchError, sentence
+from calibri.rewards.base import Frozen, RewardTerm
 
-FORMAT = "calibri-search/1"
+FORMAT: Final = "calibri-search/1"
 PUBLISHED_BOUNDS = (-1.0, 2.0)
 WHOLE_BOUNDS = (0.5, 1.5)  # on tabletop these kept the pictures whole (TABLETOP.md)
 
@@ -76,31 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RewardTerm(_Frozen):
-    """One reward of the objective; `weight` counts in units of the reward's spread on the base."""
-
-    name: str = Field(min_length=1)
-    weight: float = 1.0
-
-    @classmethod
-    def parse(cls, text: str) -> RewardTerm:
-        """`tabletop-align` or `tabletop-keep:2`. Raises SearchError."""
-        name, _, weight = text.strip().partition(":")
-        try:
-            return cls(name=name, weight=float(weight) if weight else 1.0)
-        except ValueError as error:
-            raise SearchError(f"a reward is written name or name:weight, got {text!r}") from error
-
-    @property
-    def text(self) -> str:
-        return self.name if self.weight == 1 else f"{self.name}:{self.weight:g}"
-
-
-class Budget(_Frozen):
+class Budget(Frozen):
     """When to stop in any case. `images` counts everything rendered before the final judgement."""
 
     images: int | None = Field(default=None, ge=1)
@@ -118,7 +95,7 @@ class Budget(_Frozen):
         return None
 
 
-class SearchConfig(_Frozen):
+class SearchConfig(Frozen):
     """All that the candidates follow from. Saved as `config.json`; a search never changes it.
 
     The searched vector is `[scales of member 1, …, scales of member K, weights if searched]`.
@@ -237,7 +214,7 @@ class SearchConfig(_Frozen):
         try:
             return cls(**merged)
         except ValidationError as error:
-            raise SearchError(_one_sentence(error)) from error
+            raise SearchError(sentence(error)) from error
 
     @classmethod
     def from_json(cls, text: str) -> SearchConfig:
@@ -245,7 +222,7 @@ class SearchConfig(_Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise SearchError(f"config.json is not a search's config: {_one_sentence(error)}") from error
+            raise SearchError(f"config.json is not a search's config: {sentence(error)}") from error
 
     def to_json(self) -> str:
         """JSON with sorted keys, so that equal configs are equal texts."""
@@ -279,10 +256,3 @@ class SearchConfig(_Frozen):
         base = generations * self.bucket if not self.pool else min(generations * self.bucket, self.pool)
         searched = generations * each + base
         return round(searched * (1 + self.validation_share)) + self.validation_pairs
-
-
-def _one_sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message

@@ -7,6 +7,7 @@ studio[ray]`.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
@@ -18,8 +19,9 @@ import numpy as np
 
 from calibri.errors import SearchError
 from calibri.memory import keep_freed_memory
+from calibri.rewards.scoring import Progress, SearchStopped, batches
 from calibri.search.config import SearchConfig
-from calibri.search.scoring import Progress, SearchStopped, batches
+from calibri.threads import shorten_thread_waits
 
 if TYPE_CHECKING:
     from calibri.sampling.request import RenderRequest
@@ -47,6 +49,7 @@ class Worker:
         threads: int,
         make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
     ) -> None:
+        shorten_thread_waits()
         import torch
 
         from calibri.sampling.renderer import Renderer
@@ -74,7 +77,7 @@ class Worker:
 
     def score(self, batch: list[dict[str, Any]], names: list[str]) -> list[list[float]]:
         """Scores of one batch of plain requests, (len(batch), len(names))."""
-        from calibri.search.scoring import score_batch
+        from calibri.rewards.scoring import score_batch
 
         requests = [unpacked(plain, self.backbone) for plain in batch]
         return score_batch(self.renderer, self.rewards, requests, names).tolist()
@@ -157,11 +160,16 @@ class RayScorer:
             raise SearchError(NO_RAY) from error
         if workers is not None and workers < 1:
             raise SearchError(f"--workers must be 1 or more, got {workers}")
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
         if address == "local":
-            ray.init(num_cpus=workers, object_store_memory=80 * 2**20, **quiet)
+            ray.init(
+                num_cpus=workers,
+                object_store_memory=80 * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         else:
-            ray.init(address=address, log_to_driver=False, logging_level="error")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             gpus = int(ray.cluster_resources().get("GPU", 0))
             count = workers or gpus or 2

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from calibri.errors import JournalError
+from calibri.files import sync, write_whole
 from calibri.search.config import SearchConfig
 from calibri.search.records import GenerationRecord, Record, record_from
 
@@ -208,7 +209,7 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise JournalError(f"{self.folder} is a file, not a folder for a run") from error
-        self._lock = self._locked()
+        self._lock: int | None = self._locked()
         try:
             self.config = self._settle_config(config)
             self._open_journal()
@@ -241,7 +242,7 @@ class RunFolder:
             if (self.folder / JOURNAL).exists():
                 raise JournalError(f"{self.folder} has a {JOURNAL} but no {CONFIG}")
             assert config is not None
-            write_atomically(path, config.to_json())
+            write_whole(path, config.to_json(), durable=True)
             return config
         stored = SearchConfig.from_json(path.read_text(encoding="utf-8"))
         if config is not None and config != stored:
@@ -258,7 +259,7 @@ class RunFolder:
         new = not path.exists()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         if new:
-            _sync_folder(self.folder)
+            sync(self.folder)
         self.records = tail.poll()
         size = os.fstat(self._file).st_size
         if size > tail.offset:
@@ -299,22 +300,3 @@ class RunFolder:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a whole file or nothing, and waits until it is on the disk."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from calibri.calibration.artifact import Calibration
-from calibri.interval import Interval, paired_interval
+from calibri.files import write_whole
+from calibri.interval import Interval, Verdict, paired_interval
 from calibri.search.config import SearchConfig
-from calibri.search.journal import CALIBRATION, TAIL, write_atomically
+from calibri.search.journal import CALIBRATION, TAIL
 from calibri.search.objective import Objective
 from calibri.search.provenance import versions
 from calibri.search.records import ResultRecord
@@ -99,13 +100,13 @@ class Shipment:
 
 def ship(shipment: Shipment, judgement: Judgement | None, folder: Path, time: str) -> ResultRecord:
     """Writes the point reached with its gain; as `calibration.json` only if the interval lies above 0."""
-    verdict = judgement.objective.verdict if judgement else "not judged"
+    verdict: Verdict | Literal["not judged"] = judgement.objective.verdict if judgement else "not judged"
     gains = judgement.gains if judgement else {}
     text = shipment.calibration(verdict, gains).to_json()
-    write_atomically(folder / TAIL, text)
+    write_whole(folder / TAIL, text, durable=True)
     shipped = None
     if verdict == "better":
-        write_atomically(folder / CALIBRATION, text)
+        write_whole(folder / CALIBRATION, text, durable=True)
         shipped = CALIBRATION
     else:
         # An earlier session's better calibration would no longer be what this run says.

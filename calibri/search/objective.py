@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Member
-from calibri.calibration.layout import Layout
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
+from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
 from calibri.search.config import SearchConfig
 from calibri.search.pairs import PairSource
-from calibri.search.records import BaseRecord, GenerationRecord, Pair
-from calibri.search.scoring import Progress, Scorer
+from calibri.search.records import BaseRecord, GenerationRecord
 from calibri.search.space import SearchSpace
 
 SPREAD_PAIRS = 64

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibri.rewards.scoring import Pair
 from calibri.search.config import SearchConfig
-from calibri.search.records import Pair
 
 # One stream of random numbers for each purpose, so that no change of one moves another.
 _PROMPTS, _SEEDS, _ORDER, _SAMPLES = 1, 2, 3, 4

@@ -6,24 +6,15 @@ import base64
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from calibri.errors import JournalError
-from calibri.interval import Interval
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from calibri.errors import JournalError, sentence
+from calibri.interval import Interval, Verdict
+from calibri.rewards.base import Frozen
+from calibri.rewards.scoring import Pair
 
 
-class Pair(_Record):
-    """A prompt and a seed: with the steps they fix one picture of an arm."""
-
-    prompt: str
-    seed: int
-
-
-class SessionRecord(_Record):
+class SessionRecord(Frozen):
     """One process began to write: the first, or one that resumed. Does not touch the trajectory."""
 
     kind: Literal["session"] = "session"
@@ -39,7 +30,7 @@ class SessionRecord(_Record):
     labels: list[str] = Field(default_factory=list)  # of the searched numbers, in order
 
 
-class EventRecord(_Record):
+class EventRecord(Frozen):
     """A sentence for the log."""
 
     kind: Literal["event"] = "event"
@@ -47,7 +38,7 @@ class EventRecord(_Record):
     text: str
 
 
-class BaseRecord(_Record):
+class BaseRecord(Frozen):
     """The base on the first pairs: what each reward is divided by.
 
     `spread`: standard deviation over pairs, of each reward. `total_spread`: of their weighted sum.
@@ -66,7 +57,7 @@ class BaseRecord(_Record):
     seconds: float
 
 
-class GenerationRecord(_Record):
+class GenerationRecord(Frozen):
     """One generation of `popsize` candidates of n numbers on a bucket of B pairs.
 
     `candidates`: (popsize, n) float64, little-endian, base64: exact and short. `scores`: what the optimiser
@@ -103,7 +94,7 @@ class GenerationRecord(_Record):
         return unpack(self.candidates, len(self.scores))
 
 
-class ValidationRecord(_Record):
+class ValidationRecord(Frozen):
     """The point reached against the base on the fixed validation pairs, in pairs."""
 
     kind: Literal["validation"] = "validation"
@@ -117,7 +108,7 @@ class ValidationRecord(_Record):
     spent: int  # pictures that this validation rendered
 
 
-class ResultRecord(_Record):
+class ResultRecord(Frozen):
     """The end of a search (of this session, if it is resumed with more budget).
 
     `verdict`: "better", "not told apart" or "worse", of the objective's interval on held-out pairs, or "not
@@ -131,7 +122,7 @@ class ResultRecord(_Record):
     generation: int
     images: int
     seconds: float
-    verdict: Literal["better", "not told apart", "worse", "not judged"]
+    verdict: Verdict | Literal["not judged"]
     objective: Interval | None
     gains: dict[str, Interval]
     judges: list[str]
@@ -150,9 +141,7 @@ def record_from(data: dict) -> Record:
     try:
         return _ADAPTER.validate_python(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise JournalError(f"not a record of a search: {where}: {first['msg']}") from error
+        raise JournalError(f"not a record of a search: {sentence(error)}") from error
 
 
 def pack(array: np.ndarray) -> str:

@@ -14,10 +14,12 @@ import numpy as np
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError
+from calibri.files import write_whole
 from calibri.interval import paired_interval
+from calibri.rewards.scoring import LocalScorer, Progress, Scorer, SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.fitted import point_reached
-from calibri.search.journal import TAIL, RunFolder, write_atomically
+from calibri.search.journal import TAIL, RunFolder
 from calibri.search.judgement import Shipment, judge, ship
 from calibri.search.objective import Objective
 from calibri.search.pairs import PairSource
@@ -32,14 +34,13 @@ from calibri.search.records import (
     ValidationRecord,
     pack,
 )
-from calibri.search.scoring import LocalScorer, Progress, Scorer, SearchStopped
 from calibri.search.space import SearchSpace
 from calibri.search.stopping import kept_point, next_validation, paper_converged, validation_converged
 from calibri.search.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
+    from calibri.backbones.layouts import Layout
     from calibri.backbones.loading import Backbone
-    from calibri.calibration.layout import Layout
     from calibri.rewards.base import Reward
 
 DEFAULT_BUDGET = Budget(images=4000)
@@ -343,7 +344,7 @@ class _Search:
     def _write_tail(self) -> None:
         """Keeps the point as it stands, unjudged, so that there is one whatever happens next."""
         calibration = self._shipment("the search goes on").calibration("not judged", {})
-        write_atomically(self.run.folder / TAIL, calibration.to_json())
+        write_whole(self.run.folder / TAIL, calibration.to_json(), durable=True)
 
     def _finish(self, reason: str) -> Iterator[Record]:
         self._write_tail()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.artifact import Calibration, Condition, Member
 from calibri.errors import SearchError
 
 if TYPE_CHECKING:
-    from calibri.calibration.layout import Layout
+    from calibri.backbones.layouts import Layout
     from calibri.search.config import SearchConfig
     from calibri.search.strategy import StrategySettings
 
@@ -26,7 +26,7 @@ class SearchSpace:
     """
 
     names: tuple[str, ...]
-    conditions: tuple[str, ...]
+    conditions: tuple[Condition, ...]
     weights: tuple[float, ...]
     search_weights: bool
 
@@ -120,7 +120,7 @@ class SearchSpace:
 class Start:
     """Where a search begins, as the fields of SearchConfig want it."""
 
-    conditions: tuple[str, ...]
+    conditions: tuple[Condition, ...]
     weights: tuple[float, ...]
     scales: tuple[tuple[float, ...], ...] | None
     words: str
@@ -134,7 +134,9 @@ def plain_start(members: int = 1, negatives: int = 0) -> Start:
         raise SearchError(f"a search joins 1 to 3 members, got {members}")
     if not 0 <= negatives < members:
         raise SearchError(f"{members} members can hold 0 to {members - 1} negative ones, got {negatives}")
-    conditions = ("positive",) * (members - negatives) + ("negative",) * negatives
+    positive: Condition = "positive"
+    negative: Condition = "negative"
+    conditions = (positive,) * (members - negatives) + (negative,) * negatives
     return Start(conditions, (1.0,) + (0.0,) * (members - 1), None, "base")
 
 
@@ -165,7 +167,7 @@ def calibration_start(
     )
 
 
-def grown_start(start: Start, condition: str = "positive") -> Start:
+def grown_start(start: Start, condition: Condition = "positive") -> Start:
     """One more member of weight 0 beside those of `start`, with the first member's scales: the same
     pictures.
     """
@@ -182,7 +184,8 @@ def ensemble_start(start: Start, conditions: tuple[str, ...]) -> Start:
     """
     if not 2 <= len(conditions) <= 3:
         raise SearchError(f"an ensemble has 2 or 3 members, got {len(conditions)}")
-    unknown = [c for c in conditions if c not in ("positive", "negative")]
+    known: dict[str, Condition] = {"positive": "positive", "negative": "negative"}
+    unknown = [c for c in conditions if c not in known]
     if unknown:
         raise SearchError(f"a member's condition is positive or negative, got {unknown[0]!r}")
     have = len(start.conditions)
@@ -192,5 +195,5 @@ def ensemble_start(start: Start, conditions: tuple[str, ...]) -> Start:
             f"they must come first in {', '.join(conditions)}"
         )
     for condition in conditions[have:]:
-        start = grown_start(start, condition)
+        start = grown_start(start, known[condition])
     return start

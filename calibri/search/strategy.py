@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,7 +89,7 @@ class Strategy(Protocol):
         """Candidates of the next generation, (popsize, n) float64, within the bounds."""
         ...
 
-    def tell(self, scores: Sequence[float]) -> None:
+    def tell(self, scores: Sequence[float] | np.ndarray) -> None:
         """Scores of the candidates just asked for, (popsize,), higher is better, all finite."""
         ...
 
@@ -118,7 +118,7 @@ class Strategy(Protocol):
         ...
 
 
-def checked_scores(scores: Sequence[float], expected: int) -> np.ndarray:
+def checked_scores(scores: Sequence[float] | np.ndarray, expected: int) -> np.ndarray:
     """`scores` as (expected,) float64. Raises SearchError for a wrong length or a number not finite."""
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != (expected,):
@@ -207,7 +207,7 @@ class CmaStrategy:
         self._asked = self._es.ask()
         return np.array(self._asked, dtype=np.float64)
 
-    def tell(self, scores: Sequence[float]) -> None:
+    def tell(self, scores: Sequence[float] | np.ndarray) -> None:
         if self._asked is None:
             raise SearchError("tell was called before ask")
         values = checked_scores(scores, len(self._asked))
@@ -280,7 +280,7 @@ class MirroredAdamStrategy:
         self._noise = np.concatenate([half, -half])
         return np.clip(self._mean + settings.steps * self._noise, settings.lower, settings.upper)
 
-    def tell(self, scores: Sequence[float]) -> None:
+    def tell(self, scores: Sequence[float] | np.ndarray) -> None:
         if self._noise is None:
             raise SearchError("tell was called before ask")
         values = checked_scores(scores, self.popsize)
@@ -320,7 +320,10 @@ class MirroredAdamStrategy:
         return None
 
 
-STRATEGIES = {"cma": CmaStrategy, "mirrored-adam": MirroredAdamStrategy}
+STRATEGIES: dict[str, Callable[[StrategySettings], Strategy]] = {
+    "cma": CmaStrategy,
+    "mirrored-adam": MirroredAdamStrategy,
+}
 
 
 def make_strategy(name: str, settings: StrategySettings) -> Strategy:

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import (
+    AutoencoderTiny,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     CLIPTextConfig,
@@ -192,7 +197,14 @@ def new_scheduler() -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0, use_dynamic_shifting=False)
 
 
-def pipeline(vae, transformer, t5, clip, tokens, pooled) -> FluxPipeline:
+def pipeline(
+    vae: AutoencoderTiny,
+    transformer: FluxTransformer2DModel,
+    t5: T5TokenizerFast,
+    clip: CLIPTokenizer,
+    tokens: T5EncoderModel,
+    pooled: CLIPTextModel,
+) -> FluxPipeline:
     """The parts as one FluxPipeline, which `save_pretrained` writes in the hub's format."""
     return FluxPipeline(
         scheduler=new_scheduler(),

@@ -102,7 +102,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
         )
     else:
         text = _the(rng, _noun(rng, solids[0]))
-        if scene.kind == "pair":
+        if scene.relation is not None:
             text += f" {_pick(rng, RELATION_WORDS[scene.relation])} {_the(rng, _noun(rng, solids[1]))}"
         elif scene.kind == "beside":
             text += f" {_pick(rng, BESIDE_WORDS)} {_the(rng, _noun(rng, solids[1]))}"

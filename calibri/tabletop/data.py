@@ -5,6 +5,7 @@ committed.
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,13 @@ def _chunk(task: tuple[int, int, int]) -> tuple[int, np.ndarray]:
     return start, np.stack([raycast(scene_at(i, seed)) for i in range(start, stop)])
 
 
-def make_pictures(path: Path, count: int, seed: int, workers: int = 2, progress=None) -> np.ndarray:
+def make_pictures(
+    path: Path,
+    count: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[int, int], object] | None = None,
+) -> np.ndarray:
     """Pictures of scenes 0 … count−1 of data set `seed`: (count, 128, 128, 3) uint8, memory-mapped from
     `path`.
 

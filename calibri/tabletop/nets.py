@@ -24,6 +24,14 @@ def pairs_at(where: torch.Tensor) -> torch.Tensor:
     return (solid[:, :, None] + colour[:, :, None] + shape[:, None]).flatten(1, 2)
 
 
+def new_places(width: int) -> nn.Conv2d:
+    """(B, width, 8, 8) → logits of solid, colours and shapes at each place. It starts with few solids."""
+    places = nn.Conv2d(width, 1 + len(COLOURS) + len(SHAPES), 1)
+    assert places.bias is not None
+    nn.init.constant_(places.bias[:1], -2.0)
+    return places
+
+
 class FactsNet(nn.Module):
     """Which (colour, shape) pairs a picture shows and where, and how many solids.
 
@@ -45,8 +53,7 @@ class FactsNet(nn.Module):
             _conv(4 * w, 4 * w, 2),
             _conv(4 * w, 4 * w),
         )
-        self.where = nn.Conv2d(4 * w, 1 + len(COLOURS) + len(SHAPES), 1)
-        nn.init.constant_(self.where.bias[:1], -2.0)
+        self.where = new_places(4 * w)
         self.count = nn.Sequential(nn.Linear(8 * w, 4 * w), nn.SiLU(), nn.Linear(4 * w, MAX_SOLIDS + 1))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:

@@ -44,9 +44,9 @@ def browser() -> Iterator[object]:
 @pytest.fixture(scope="session")
 def tiny_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A studio over a tiny pipeline of 4 double and 8 single blocks, with a calibration and an ensemble."""
+    from calibri.backbones.layouts import Layout
     from calibri.backbones.sites import sites_of
     from calibri.calibration.artifact import Calibration, Member
-    from calibri.calibration.layout import Layout
     from tests.tiny import tiny_flux
 
     folder = tmp_path_factory.mktemp("studio")
@@ -65,28 +65,30 @@ def tiny_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.fixture(scope="module")
 def shared_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedStudio]:
     """A studio in this process over a tiny pipeline, without prepared pictures and calibrations."""
-    from studio.host import ModelHost
-    from studio.services import Services
+    from studio.calibrations import CalibrationStore
+    from studio.core import Core
+    from studio.machine.host import ModelHost
     from studio.settings import Settings
-    from studio.stores.calibrations import CalibrationStore
-    from studio.ui import build_app, launch_options
+    from studio.shell.app import Studio, build_app, launch_options
+    from studio.studies.studies import open_studies
     from tests.tiny import tiny_flux
 
     folder = tmp_path_factory.mktemp("shared")
     tiny_flux(folder / "tiny")
     host = ModelHost(device="cpu")
     host.load(str(folder / "tiny"), wait=True)
-    services = Services(
+    core = Core(
         settings=Settings(backbone="tiny", data=folder / "data"),
         host=host,
         calibrations=CalibrationStore(folder / "built-in", folder / "own"),
         assets=folder,
     )
-    app = build_app(services).queue(default_concurrency_limit=8)
-    _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, **launch_options(services))
+    studio = Studio(core, open_studies(folder / "data", host))
+    app = build_app(studio).queue(default_concurrency_limit=8)
+    _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, **launch_options(studio))
     yield SharedStudio(url.rstrip("/"), host)
     app.close(verbose=False)
-    services.close()
+    studio.close()
 
 
 @pytest.fixture

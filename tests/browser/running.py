@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from studio.host import ModelHost
+    from studio.machine.host import ModelHost
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_ARGUMENTS = (

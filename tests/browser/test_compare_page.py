@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.firstvisit import FOLDER
-from studio.host import Priority
+from studio.machine.queue import Priority
+from studio.rendering.first_visit import FOLDER
 from tests.browser.running import SharedStudio, Studio, filled, picture_bytes, unfold, wait_for_other_picture
 
 SEEDS = "#seeds textarea, #seeds input"
@@ -242,7 +242,9 @@ def test_the_page_fits_a_phone(browser, tiny_studio: Studio) -> None:
     context.close()
 
 
-@pytest.mark.skipif(not (FOLDER / "visit.json").exists(), reason="not made yet: python -m studio.firstvisit")
+@pytest.mark.skipif(
+    not (FOLDER / "visit.json").exists(), reason="not made yet: python -m studio.shell.prepare_first_visit"
+)
 def test_a_newcomer_sees_three_pictures_without_a_click(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url)
     filled(page)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.host import ModelHost
+from studio.machine.host import ModelHost
 from tests.browser.running import PATIENCE, filled
 from tests.studio.launched import Launched, launched
 
@@ -58,7 +58,7 @@ def test_another_backbone_is_loaded_and_the_open_page_follows(studio: Launched, 
     assert str(folder) not in page.locator("[data-testid=toast-body]").first.inner_text()
     wait_for_bar(page, "first.* ready")
 
-    with studio.services.host.reserved("the search “Mine”"):
+    with studio.core.host.reserved("the search “Mine”"):
         page.fill("#backbone input", str(other))
         page.press("#backbone input", "Enter")
         page.click("#load-backbone")
@@ -70,7 +70,7 @@ def test_another_backbone_is_loaded_and_the_open_page_follows(studio: Launched, 
         f"document.querySelectorAll('#desk input[type=range]').length !== {before}", timeout=PATIENCE * 1000
     )
     assert str(folder) not in page.locator("#model-bar").inner_text()
-    assert studio.services.host.status.backbone == "second"
+    assert studio.core.backbone_name == "second"
 
 
 def test_an_idle_page_asks_for_less_than_a_kilobyte_a_tick(studio: Launched, page) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from calibri.calibration.artifact import Calibration, Member
-from studio.host import ModelHost
-from studio.scoring import Scorer
-from studio.services import Services
+from studio.calibrations import CalibrationStore
+from studio.core import Core
+from studio.machine.host import ModelHost
 from studio.settings import Settings
-from studio.stores.calibrations import CalibrationStore
 from studio.visitors import Visitors
 
 
@@ -34,24 +31,20 @@ def host(tiny_folder: Path) -> ModelHost:
 
 
 @pytest.fixture
-def services(host: ModelHost, tmp_path: Path) -> Iterator[Services]:
+def core(host: ModelHost, tmp_path: Path) -> Core:
     """Fresh stores and visitors over the one loaded tiny backbone; no calibrations yet."""
-    made = Services(
+    return Core(
         settings=Settings(backbone="tiny", data=tmp_path / "data"),
         host=host,
         calibrations=CalibrationStore(tmp_path / "built-in", tmp_path / "data" / "calibrations"),
-        scorer=Scorer(),
-        visitors=Visitors(),
         assets=tmp_path,
     )
-    yield made
-    made.close()
 
 
 @pytest.fixture
-def stocked(services: Services, tmp_path: Path) -> Services:
+def stocked(core: Core, tmp_path: Path) -> Core:
     """The same with one calibration and one ensemble at layer granularity."""
-    layout = services.host.wait_ready().layout("layer")
+    layout = core.host.wait_ready().layout("layer")
     ones = (1.0,) * len(layout.names)
     bent = tuple(0.6 + 0.1 * i for i in range(len(layout.names)))
     for title, members in (
@@ -62,7 +55,7 @@ def stocked(services: Services, tmp_path: Path) -> Services:
             title=title, backbone="tiny", granularity="layer", names=layout.names, members=members, found={}
         )
         made.save(tmp_path / "built-in" / f"{title.lower()}.json")
-    return dataclasses.replace(services)
+    return core
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 
 from calibri.calibration.artifact import Calibration, Member
-from studio.host import ModelHost
-from studio.jobs import SearchJobs
-from studio.services import Services
+from studio.calibrations import CalibrationStore
+from studio.core import Core
+from studio.diagnose.sweeps import Sweeps
+from studio.machine.host import ModelHost
+from studio.search.jobs import Searches
 from studio.settings import Settings
-from studio.stores.calibrations import CalibrationStore
-from studio.studies import open_studies
-from studio.sweeps import Sweeps
-from studio.ui import build_app, launch_options
+from studio.shell.app import Studio, build_app, launch_options
+from studio.studies.studies import open_studies
 from tests.browser.running import free_port
 
 PATIENCE = 240.0
@@ -31,8 +31,12 @@ class Launched:
     """A running app; `client` keeps cookies as a browser does."""
 
     url: str
-    services: Services
+    studio: Studio
     app: Any
+
+    @property
+    def core(self) -> Core:
+        return self.studio.core
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=PATIENCE)
@@ -73,22 +77,23 @@ def launched(folder: Path, host: ModelHost, **settings: Any) -> Iterator[Launche
             title=title, backbone="tiny", granularity="layer", names=layout.names, members=members
         ).save(folder / "built-in" / f"{title.lower()}.json")
     data = folder / "data"
-    jobs = None if settings.get("no_search") else SearchJobs(host, data / "runs", folder)
-    services = Services(
+    searches = None if settings.get("no_search") else Searches(host, data / "runs", folder)
+    core = Core(
         settings=Settings(backbone="tiny", data=data, **settings),
         host=host,
         calibrations=CalibrationStore(folder / "built-in", data / "calibrations"),
         assets=folder,
-        studies=open_studies(data, host),
-        jobs=jobs,
-        sweeps=jobs and Sweeps(data / "sweeps", host, pace=jobs.pace, load=jobs.reward),
     )
-    app = build_app(services).queue(
-        max_size=services.settings.queue, default_concurrency_limit=8, api_open=False
+    studio = Studio(
+        core,
+        open_studies(data, host),
+        searches,
+        searches and Sweeps(data / "sweeps", host, pace=searches.pace, load=searches.rewards.load),
     )
-    _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, **launch_options(services))
+    app = build_app(studio).queue(max_size=core.settings.queue, default_concurrency_limit=8, api_open=False)
+    _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, **launch_options(studio))
     try:
-        yield Launched(url.rstrip("/"), services, app)
+        yield Launched(url.rstrip("/"), studio, app)
     finally:
         app.close(verbose=False)
-        services.close()
+        studio.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from studio.visitors import MOST_VISITORS, Visitors
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from studio.visitors import MOST_VISITORS, Visitor, Visitors
 
 
 def test_the_same_id_gets_the_same_place() -> None:
@@ -28,6 +31,39 @@ def test_stop_calls_off_what_is_under_way() -> None:
     cancelled = place.begin("compare")
     place.stop("compare")
     assert cancelled()
+
+
+class Mine:
+    """What a page keeps of a visitor."""
+
+
+class Derived(Mine):
+    pass
+
+
+def test_each_class_has_one_object_for_each_visitor() -> None:
+    one, other = Visitor("one"), Visitor("other")
+    assert one.place(Mine) is one.place(Mine)
+    assert one.place(Mine) is not other.place(Mine)
+    assert type(one.place(Derived)) is Derived and one.place(Derived) is not one.place(Mine)
+
+
+def test_many_at_once_get_the_same_object() -> None:
+    place, start = Visitor("one"), threading.Barrier(8)
+
+    def ask(_: int) -> Mine:
+        start.wait()
+        return place.place(Mine)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ask, range(8)))) == 1
+
+
+def test_what_was_made_is_found_by_a_class_it_derives_from() -> None:
+    place = Visitor("one")
+    assert place.find_place(Mine) is None
+    made = place.place(Derived)
+    assert place.find_place(Mine) is made
 
 
 def test_the_least_recently_seen_is_forgotten_first() -> None:

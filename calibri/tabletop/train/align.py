@@ -14,12 +14,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from calibri.rewards.tabletop_nets import load_net
 from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer, in_order_of
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
-from calibri.tabletop.nets import KINDS
+from calibri.tabletop.nets import KINDS, FactsNet
+from calibri.tabletop.reward_nets import load_net
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon
@@ -28,7 +28,7 @@ from calibri.tabletop.train.negatives import altered
 _BATCH, _RATE, _MUON_RATE, _WIDTH, _WRONG = 128, 1.5e-3, 0.01, 128, 2
 
 
-def _new_model(tokenizer) -> CLIPModel:
+def _new_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     config = CLIPConfig(
         projection_dim=_WIDTH,
         text_config=dict(
@@ -74,8 +74,9 @@ def train_align(place: Place) -> None:
             }
         )
     net = net.to(place.device).train()
-    guide = load_net("keep", place.device)[0]
-    clip = net["clip"]
+    guide, _ = load_net("keep", place.device)
+    assert isinstance(guide, FactsNet)
+    clip: CLIPModel = net["clip"]
     matrices = [p for n, p in clip.named_parameters() if p.ndim == 2 and ".layers." in n]
     others = [p for p in net.parameters() if not any(p is m for m in matrices)]
     optimizers = [

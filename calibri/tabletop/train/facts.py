@@ -17,6 +17,7 @@ from calibri.tabletop.train.common import (
     JUDGE_SEED,
     Clock,
     Place,
+    channels_last,
     cosine,
     load_state,
     save_state,
@@ -46,7 +47,7 @@ def train_facts(place: Place, name: str) -> None:
     rng = np.random.default_rng([seed, 21])
     with torch.random.fork_rng():
         torch.random.manual_seed(31 + seed)
-        net = FactsNet(WIDTHS[name]).to(place.device, memory_format=torch.channels_last).train()
+        net = channels_last(FactsNet(WIDTHS[name]), place.device).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.02)
     clock = Clock(name, place.minutes)
     checkpoint = place.work / f"{name}.safetensors"

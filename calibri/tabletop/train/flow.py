@@ -28,7 +28,7 @@ from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import FactsNet
 from calibri.tabletop.train.binding import Parser, new_head, taught_words, unread
-from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, load_state, save_state
+from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, channels_last, load_state, save_state
 from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon
 from calibri.tabletop.train.reader import blurred, missed, trained_reader
@@ -62,15 +62,11 @@ def encoded(place: Place) -> tuple[torch.Tensor, torch.Tensor]:
         return kept["latents"], kept["features"]
     pictures = place.pictures(BACKBONE_SEED)
     rng = np.random.default_rng([BACKBONE_SEED, 41])
-    vae = (
-        AutoencoderTiny.from_pretrained(place.work / "vae")
-        .to(place.device, memory_format=torch.channels_last)
-        .eval()
-    )
+    vae = channels_last(AutoencoderTiny.from_pretrained(place.work / "vae"), place.device).eval()
     scale, shift = vae.config.scaling_factor, vae.config.shift_factor
     guide = FactsNet(WIDTHS["keep"])
     guide.load_state_dict(load_file(place.assets / "rewards" / "keep.safetensors"))
-    guide = guide.to(place.device, memory_format=torch.channels_last).eval()
+    guide = channels_last(guide, place.device).eval()
     latents, features = [], []
     with torch.inference_mode(), place.autocast():
         for i in range(0, len(pictures), 100):
@@ -108,7 +104,7 @@ class Student(nn.Module):
     def _keep_middle(self, module: nn.Module, args: tuple, out: tuple[torch.Tensor, torch.Tensor]) -> None:
         self._middle = out[1]
 
-    def text(self, prompts: list[str], device: str) -> tuple[torch.Tensor, ...]:
+    def text(self, prompts: list[str], device: str | torch.device) -> tuple[torch.Tensor, ...]:
         """Token embeddings (B, 24, 128) and pooled vectors (B, 64), as FluxPipeline makes them, and what the
         embeddings do not tell of the pairs, a scalar.
         """
@@ -118,7 +114,14 @@ class Student(nn.Module):
         pooled = self.pooled(self.clip(prompts, **b.PADDED).input_ids.to(device)).pooler_output
         return tokens, pooled, unsaid
 
-    def forward(self, x, t, prompts, text_ids, image_ids) -> tuple[torch.Tensor, ...]:
+    def forward(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        prompts: list[str],
+        text_ids: torch.Tensor,
+        image_ids: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
         """Velocity (B, 64, 32), predicted features (B, 64, c) and what the text does not tell."""
         tokens, pooled, unsaid = self.text(prompts, x.device)
         velocity = self.transformer(
@@ -135,7 +138,8 @@ class Student(nn.Module):
 
 def optimizers_of(student: Student) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks other than the modulation layers, AdamW for the rest."""
-    muon, adam = [], []
+    muon: list[nn.Parameter] = []
+    adam: list[nn.Parameter] = []
     for name, p in student.named_parameters():
         in_block = "transformer_blocks" in name
         (muon if in_block and p.ndim == 2 and ".norm" not in name else adam).append(p)

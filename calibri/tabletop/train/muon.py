@@ -43,7 +43,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"Muon takes matrices, came a tensor of shape {tuple(p.shape)}")
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # it takes no closure
         """One update of all parameters that have a gradient."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[tuple[torch.Tensor, torch.Tensor]]] = defaultdict(list)

@@ -35,7 +35,7 @@ def _one_change(scene: Scene, rng: np.random.Generator) -> Scene:
         if roll < 0.3:
             return replace(scene, solids=tuple((solids * 2)[: 5 - len(solids)]))  # two for three, and back
         drawn = str(rng.choice(list(names)))
-        return replace(scene, solids=tuple(replace(s, **{part: drawn}) for s in solids))
+        return replace(scene, solids=tuple(_with(s, part, drawn) for s in solids))
     if scene.relation is not None and roll < 0.2:
         return replace(scene, relation=_OPPOSITE[scene.relation])
     if len(solids) > 1 and roll < 0.5:
@@ -43,9 +43,13 @@ def _one_change(scene: Scene, rng: np.random.Generator) -> Scene:
         solids[i], solids[j] = _exchanged(solids[i], solids[j], part)
     else:
         i = int(rng.integers(len(solids)))
-        solids[i] = replace(solids[i], **{part: str(rng.choice(list(names)))})
+        solids[i] = _with(solids[i], part, str(rng.choice(list(names))))
     return replace(scene, solids=tuple(solids))
 
 
+def _with(solid: Solid, part: str, value: str) -> Solid:
+    return replace(solid, colour=value) if part == "colour" else replace(solid, shape=value)
+
+
 def _exchanged(a: Solid, b: Solid, part: str) -> tuple[Solid, Solid]:
-    return replace(a, **{part: getattr(b, part)}), replace(b, **{part: getattr(a, part)})
+    return _with(a, part, getattr(b, part)), _with(b, part, getattr(a, part))

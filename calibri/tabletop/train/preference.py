@@ -23,6 +23,7 @@ from calibri.tabletop.train.common import (
     JUDGE_SEED,
     Clock,
     Place,
+    channels_last,
     cosine,
     load_state,
     save_state,
@@ -166,7 +167,7 @@ def train_preference(place: Place, name: str) -> None:
     rng = np.random.default_rng([seed, 121])
     with torch.random.fork_rng():
         torch.random.manual_seed(131 + seed)
-        net = QualityNet(WIDTHS[name]).to(place.device, memory_format=torch.channels_last).train()
+        net = channels_last(QualityNet(WIDTHS[name]), place.device).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.05)
     clock = Clock(name, place.minutes)
     checkpoint = place.work / f"{name}.safetensors"

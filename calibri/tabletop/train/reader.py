@@ -14,10 +14,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from calibri.tabletop.nets import GRID, pairs_at
+from calibri.tabletop.nets import GRID, new_places, pairs_at
 from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine
 from calibri.tabletop.train.facts import targets
-from calibri.tabletop.world import COLOURS, MAX_SOLIDS, SHAPES
+from calibri.tabletop.world import MAX_SOLIDS
 
 NOISE = 0.3  # up to this spread; latents have spread 1
 _CHANNELS, _WIDTH, _BATCH, _RATE, _MINUTES, _HELD = 32, 128, 128, 2e-3, 3.0, 1000
@@ -30,11 +30,14 @@ class LatentReader(nn.Module):
         super().__init__()
         w = _WIDTH
         self.trunk = nn.Sequential(
-            nn.Conv2d(_CHANNELS, w, 3, 1, 1), nn.SiLU(), nn.Conv2d(w, w, 3, 1, 1), nn.SiLU(),
-            nn.Conv2d(w, w, 3, 1, 1), nn.SiLU(),
-        )  # fmt: skip
-        self.where = nn.Conv2d(w, 1 + len(COLOURS) + len(SHAPES), 1)
-        nn.init.constant_(self.where.bias[:1], -2.0)
+            nn.Conv2d(_CHANNELS, w, 3, 1, 1),
+            nn.SiLU(),
+            nn.Conv2d(w, w, 3, 1, 1),
+            nn.SiLU(),
+            nn.Conv2d(w, w, 3, 1, 1),
+            nn.SiLU(),
+        )
+        self.where = new_places(w)
         self.count = nn.Sequential(nn.Linear(2 * w, w), nn.SiLU(), nn.Linear(w, MAX_SOLIDS + 1))
 
     def forward(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,11 +5,11 @@ import pytest
 
 from calibri.analysis.diagnose import Cell, SweepFile, best_start, heat_map, read_sweep, sweep
 from calibri.analysis.evaluate import Arm, evaluate, pairs_of
+from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import SearchError
 from calibri.interval import Interval
-from calibri.search.config import RewardTerm
+from calibri.rewards.base import RewardTerm
 
 NAMES = ("double.0", "single.0", "single.1")
 LAYOUT = Layout(granularity="block", names=NAMES, groups=((0, 1), (2,), (3,)))
@@ -144,10 +144,16 @@ def test_progress_counts_the_pictures_of_the_whole_sweep(pairs):
     told.clear()
     list(
         sweep(
-            LAYOUT, pairs, Telling(), TERMS, steps=2, values=(0.5, 1.5), done=whole[:3],
+            LAYOUT,
+            pairs,
+            Telling(),
+            TERMS,
+            steps=2,
+            values=(0.5, 1.5),
+            done=whole[:3],
             progress=lambda *t: told.append(t),
         )
-    )  # fmt: skip
+    )
     assert told[-1] == (24, 24) and len(told) == 12
 
 

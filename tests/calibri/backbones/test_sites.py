@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from calibri.backbones.catalog import resolve
+from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import sites_of, sites_of_config
-from calibri.calibration.layout import GRANULARITIES, Layout
 from calibri.errors import BackboneError
 from tests.tiny import flux_transformer
 

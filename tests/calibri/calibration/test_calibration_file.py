@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibri.backbones.layouts import Layout
 from calibri.backbones.sites import sites_of_config
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import ArtifactError, LayoutError
 
 SITES = sites_of_config("FluxTransformer2DModel", {"num_layers": 1, "num_single_layers": 1})

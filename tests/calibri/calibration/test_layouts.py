@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import sites_of_config
-from calibri.calibration.layout import GRANULARITIES, Layout
 from calibri.errors import LayoutError
 
 SITES = sites_of_config("FluxTransformer2DModel", {"num_layers": 2, "num_single_layers": 3})

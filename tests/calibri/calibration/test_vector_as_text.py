@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import sites_of_config
-from calibri.calibration.layout import GRANULARITIES, Layout
 from calibri.calibration.vector_text import format_vector, parse_vector
 from calibri.errors import LayoutError
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from calibri.preference import Vote
+from calibri.preference.votes import Answer
 
 
-def make(word: str, *, rater: str = "r", prompt: str = "p", **more: object) -> Vote:
+def make(word: Answer, *, rater: str = "r", prompt: str = "p", **more: Any) -> Vote:
     """A vote on arms a (x) and b (y)."""
-    values = {"question": "q", "arm_x": "a", "arm_y": "b", "pair": prompt, **more}
-    return Vote(prompt=prompt, rater=rater, winner=word, **values)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"question": "q", "arm_x": "a", "arm_y": "b", "pair": prompt, **more}
+    return Vote(prompt=prompt, rater=rater, winner=word, **values)
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def vote():
 @pytest.fixture
 def grid():
     """Answers as a table: grid("xx-y", "xtxx") is two raters on four prompts, '-' for not judged."""
-    words = {"x": "x", "y": "y", "t": "tie", "b": "both_bad", "s": "skip"}
+    words: dict[str, Answer] = {"x": "x", "y": "y", "t": "tie", "b": "both_bad", "s": "skip"}
 
     def build(*rows: str, **more: object) -> list[Vote]:
         return [

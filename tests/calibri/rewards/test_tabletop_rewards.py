@@ -9,10 +9,10 @@ from safetensors import safe_open
 from benchmarks.world import also_true, top1_of_64
 from calibri.errors import RewardError
 from calibri.rewards import known_rewards, load_reward
-from calibri.rewards.tabletop_nets import FOLDER
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.prompts import scenes
 from calibri.tabletop.raycast import raycast
+from calibri.tabletop.reward_nets import FOLDER
 from calibri.tabletop.train.preference import spoil
 from calibri.tabletop.world import Scene, Solid
 

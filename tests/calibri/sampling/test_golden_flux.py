@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from calibri.backbones.layouts import Layout
 from calibri.backbones.sites import sites_of
-from calibri.calibration.layout import Layout
 from calibri.calibration.official import read_official
 from calibri.sampling.ensemble import Rows, member_rows
 from calibri.sampling.hooks import ScaleHooks

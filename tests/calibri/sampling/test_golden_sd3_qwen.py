@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from calibri.backbones.layouts import Layout
 from calibri.backbones.sites import sites_of
 from calibri.calibration.fold import fold
-from calibri.calibration.layout import Layout
 from calibri.calibration.official import from_official, read_official
 from calibri.errors import ArtifactError
 from calibri.sampling.ensemble import Rows, member_rows

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from calibri.backbones.layouts import Layout
 from calibri.backbones.sites import sites_of
-from calibri.calibration.layout import Layout
 from calibri.errors import CalibriError, LayoutError, RenderError
 from calibri.sampling.hooks import ScaleHooks
 from tests.tiny import flux_transformer

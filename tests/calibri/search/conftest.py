@@ -5,8 +5,9 @@ import pytest
 
 from calibri.interval import Interval
 from calibri.rewards.base import RewardInfo
+from calibri.rewards.scoring import Pair
 from calibri.search.config import SearchConfig
-from calibri.search.records import GenerationRecord, Pair, pack
+from calibri.search.records import GenerationRecord, pack
 
 PROMPTS = tuple(f"red {i}" for i in range(6))
 

@@ -124,10 +124,8 @@ def test_a_search_starts_from_a_calibration_of_another_granularity(arguments, tm
 
 def test_a_sweep_is_measured_resumed_and_searched_from(arguments, tmp_path, tiny_folder, prompts, capsys):
     sweep = tmp_path / "sweep.jsonl"
-    command = [
-        "diagnose", "--backbone", str(tiny_folder), "--reward", "tabletop-keep", "--prompts", str(prompts),
-        "--steps", "1", "--pairs", "4", "--values", "0,1.5", "--out", str(sweep),
-    ]  # fmt: skip
+    command = ["diagnose", "--backbone", str(tiny_folder), "--prompts", str(prompts), "--out", str(sweep)]
+    command += ["--reward", "tabletop-keep", "--steps", "1", "--pairs", "4", "--values", "0,1.5"]
     assert main(command) == 0
     lines = sweep.read_text().splitlines(keepends=True)
     assert len(lines) == 1 + 2 * 2
@@ -141,11 +139,9 @@ def test_a_sweep_is_measured_resumed_and_searched_from(arguments, tmp_path, tiny
 def test_arms_are_compared_in_a_table(arguments, tmp_path, tiny_folder, prompts, capsys):
     main(arguments())
     capsys.readouterr()
-    command = [
-        "evaluate", str(tmp_path / "run" / "tail.json"), "--backbone", str(tiny_folder), "--json",
-        "--reward", "tabletop-keep", "--prompts", str(prompts), "--pairs", "4",
-        "--steps", "1", "--base-steps", "1,2", "--guidance", "2",
-    ]  # fmt: skip
+    files = [str(tmp_path / "run" / "tail.json"), "--backbone", str(tiny_folder), "--prompts", str(prompts)]
+    options = ["--json", "--reward", "tabletop-keep", "--pairs", "4", "--steps", "1"]
+    command = ["evaluate", *files, *options, "--base-steps", "1,2", "--guidance", "2"]
     assert main(command) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["arm"], row["nfe"]) for row in rows] == [

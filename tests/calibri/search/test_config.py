@@ -3,7 +3,8 @@
 import pytest
 
 from calibri.errors import SearchError
-from calibri.search.config import PRESETS, Budget, RewardTerm, SearchConfig
+from calibri.rewards.base import RewardTerm
+from calibri.search.config import PRESETS, Budget, SearchConfig
 
 
 def test_a_config_survives_its_json(make_config):

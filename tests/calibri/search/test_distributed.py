@@ -1,4 +1,4 @@
-"""Two Ray workers give what one process gives, also when one of them is killed. Needs the extra `ray`."""
+"""Two Ray workers give what one process gives, also when one of them is killed."""
 
 import os
 import signal
@@ -8,17 +8,15 @@ import pytest
 import torch
 
 from calibri.errors import SearchError
+from calibri.rewards.scoring import LocalScorer, SearchStopped
 from calibri.search.config import Budget
+from calibri.search.distributed import RayScorer, packed, unpacked
 from calibri.search.journal import read_journal
 from calibri.search.objective import Objective
 from calibri.search.records import GenerationRecord
 from calibri.search.run import run_search
-from calibri.search.scoring import LocalScorer, SearchStopped
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'calibri-studio[ray]'")
 pytestmark = pytest.mark.slow
-
-from calibri.search.distributed import RayScorer, packed, unpacked  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibri.calibration.layout import Layout
+from calibri.backbones.layouts import Layout
 from calibri.errors import SearchError
 from calibri.search.objective import Objective
 

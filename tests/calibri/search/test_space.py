@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from calibri.backbones.layouts import Layout
 from calibri.backbones.sites import sites_of
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.layout import Layout
 from calibri.errors import SearchError
 from calibri.search.space import (
     SearchSpace,

@@ -1,0 +1,41 @@
+"""The names of scales: block, layer and stream, in words too, and how far a scale may go. No torch."""
+
+from __future__ import annotations
+
+LOWEST, HIGHEST = -4.0, 4.0  # beyond this a picture is noise; a typing error is likelier than a wish
+
+
+def group_of(name: str) -> str:
+    """The block a scale belongs to: `double.3.img.attn` → `double.3`."""
+    return ".".join(name.split(".")[:2])
+
+
+def layer_of(name: str) -> str:
+    """`attn`, `attn2`, `mlp`, `fused`, or `block` where a scale drives a whole block."""
+    parts = name.split(".")
+    if len(parts) > 2:
+        return parts[-1]
+    return "fused" if parts[0] == "single" else "block"
+
+
+def stream_of(name: str) -> str:
+    """`img`, `txt`, or `joint` where one scale drives both streams."""
+    parts = name.split(".")
+    return parts[2] if len(parts) > 3 else "joint"
+
+
+LAYER_WORDS = {
+    "attn": "attention",
+    "attn2": "second attention",
+    "mlp": "MLP",
+    "fused": "attention and MLP, fused",
+    "block": "the whole block",
+}
+STREAM_WORDS = {"img": "image stream", "txt": "text stream", "joint": "both streams"}
+
+
+def words_for(name: str) -> str:
+    """A scale in words: `double.3.img.attn` → `double block 3: attention, image stream`."""
+    parts = name.split(".")
+    block = f"{parts[0]} block {parts[1]}" if len(parts) > 1 else name
+    return f"{block}: {LAYER_WORDS.get(layer_of(name), layer_of(name))}, {STREAM_WORDS[stream_of(name)]}"

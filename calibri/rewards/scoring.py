@@ -1,0 +1,123 @@
+"""Render requests → scores, in batches whose boundaries depend on nothing but the requests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from calibri.errors import RewardError, SearchError
+from calibri.rewards.base import Frozen
+
+if TYPE_CHECKING:
+    from calibri.rewards.base import Reward
+    from calibri.sampling.renderer import Renderer
+    from calibri.sampling.request import RenderRequest
+
+Progress = Callable[[int, int], None]
+
+
+class SearchStopped(SearchError):
+    """The user asked to stop between two batches."""
+
+
+class Scorer(Protocol):
+    """Anything that renders requests and scores the pictures: one process, or many."""
+
+    known: tuple[str, ...]
+    judges: frozenset[str]  # those among them that are for measuring, not for optimising
+
+    def __call__(
+        self,
+        requests: Sequence[RenderRequest],
+        names: Sequence[str],
+        *,
+        stop: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Scores (len(requests), len(names)) float64, in the order of both; not checked for being finite.
+
+        `names`: of rewards, each among `known`. `stop` is asked between batches; if it says yes,
+        SearchStopped is raised. `progress(done, total)` in images.
+        """
+        ...
+
+
+def batches(requests: Sequence[RenderRequest], size: int) -> list[Sequence[RenderRequest]]:
+    """As few runs of at most `size` requests as hold them all, their lengths within one of each other.
+
+    The unit of work: the same whoever renders it, so that results are the same too.
+    """
+    count = -(-len(requests) // size)
+    ends = [len(requests) * k // count for k in range(count + 1)] if count else []
+    return [requests[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def score_batch(
+    renderer: Renderer, rewards: Mapping[str, Reward], batch: Sequence[RenderRequest], names: Sequence[str]
+) -> np.ndarray:
+    """Scores of one batch, (len(batch), len(names)) float64. Raises RewardError if a reward gives another
+    count.
+    """
+    images = [rendered.image for rendered in renderer.render(batch)]
+    prompts = [request.prompt for request in batch]
+    columns = []
+    for name in names:
+        column = np.asarray(rewards[name].score(images, prompts), dtype=np.float64)
+        if column.shape != (len(batch),):
+            raise RewardError(f"reward {name} gave shape {column.shape} for {len(batch)} pictures")
+        columns.append(column)
+    return np.stack(columns, axis=1)
+
+
+class LocalScorer:
+    """Scores with one backbone and its rewards in this process.
+
+    `turn`: makes a context manager that is held while one batch renders (a lock with priorities, say).
+    """
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        rewards: Mapping[str, Reward],
+        batch_size: int = 32,
+        turn: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> None:
+        if not rewards:
+            raise SearchError("a search needs at least one reward")
+        self.renderer = renderer
+        self.rewards = dict(rewards)
+        self.known = tuple(self.rewards)
+        self.judges = frozenset(name for name, reward in self.rewards.items() if reward.info.role == "judge")
+        self.batch_size = batch_size
+        self.turn = turn
+
+    def __call__(
+        self,
+        requests: Sequence[RenderRequest],
+        names: Sequence[str],
+        *,
+        stop: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        parts = [np.empty((0, len(names)))]
+        done = 0
+        for batch in batches(requests, self.batch_size):
+            if stop is not None and stop():
+                raise SearchStopped("stopped between two batches")
+            with self.turn():
+                parts.append(score_batch(self.renderer, self.rewards, batch, names))
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(requests))
+        return np.concatenate(parts)
+
+
+class Pair(Frozen):
+    """A prompt and a seed: with the steps they fix one picture of an arm."""
+
+    prompt: str
+    seed: int

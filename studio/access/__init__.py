@@ -1,0 +1,1 @@
+"""Who may do what at a public studio: sign-in, quotas."""

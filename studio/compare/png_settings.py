@@ -1,0 +1,186 @@
+"""Pictures as PNG files that carry their settings, and the way back: settings from such a file. No Gradio."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calibri.errors import CalibriError, RenderError
+from calibri.words import slug
+from studio.compare.form import ARMS, USUAL, Form
+from studio.core import Core
+from studio.rendering.arms import NOTHING, Choice
+from studio.rendering.asks import Ask
+from studio.rendering.places import SharedPlace
+from studio.rendering.shots import Comparison, Shot, guidance_of
+from studio.visitors import Visitor
+
+if TYPE_CHECKING:
+    from calibri.calibration.artifact import Calibration
+
+_PATH = re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/)")
+
+
+def png_settings(comparison: Comparison, shot: Shot) -> dict[str, Any]:
+    """All that is needed to render this picture again, with the arms that it was compared with. Names files
+    without their folders. Raises CalibriError where there is no picture."""
+    if shot.image is None:
+        raise CalibriError("There is no picture to save.")
+    arms = [
+        {
+            "kind": other.arm.kind,
+            "chosen": choice.what,
+            "steps": other.ask.steps,
+            "guidance": guidance_of(other),
+            "calibration": _json(other),
+        }
+        for other, choice in zip(comparison.shots, comparison.choices or USUAL)
+    ]
+    return {
+        "prompt": shot.ask.prompt,
+        "negative_prompt": "",
+        "seed": shot.ask.seed,
+        "steps": shot.ask.steps,
+        "guidance": guidance_of(shot),
+        "width": shot.image.width,
+        "height": shot.image.height,
+        "arm": shot.arm.kind,
+        "calibration": _json(shot),
+        "nfe": shot.nfe,
+        "seconds": round(shot.seconds, 3),
+        "rewards": shot.rewards,
+        **comparison.made_on,
+        "arms": arms,
+    }
+
+
+def _json(shot: Shot) -> Any:
+    return _without_paths(json.loads(shot.arm.calibration.to_json())) if shot.arm.calibration else None
+
+
+def _without_paths(value: Any) -> Any:
+    """The same JSON value with the last part only of every path of a machine."""
+    if isinstance(value, dict):
+        return {key: _without_paths(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(each) for each in value]
+    if isinstance(value, str) and _PATH.match(value):
+        return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return value
+
+
+def file_name(shot: Shot) -> str:
+    """`a-red-cube-seed3-calibrated-8.png`."""
+    return f"{slug(shot.ask.prompt, 'picture', 48)}-seed{shot.ask.seed}-{shot.arm.kind}-{shot.ask.steps}.png"
+
+
+def png_of(comparison: Comparison, shot: Shot) -> bytes:
+    """One picture as it was rendered, as a PNG file with its settings."""
+    from calibri.sampling.png import save_png
+
+    settings = png_settings(comparison, shot)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        save_png(shot.image, path, settings)  # type: ignore[arg-type]
+        return path.read_bytes()
+
+
+def zip_of(comparison: Comparison) -> bytes:
+    """All pictures of a comparison as PNG files in one ZIP."""
+    packed, names = io.BytesIO(), set()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for row in comparison.rows:
+            for number, shot in enumerate(row, 1):
+                if shot.image is None:
+                    continue
+                name = file_name(shot)
+                if name in names:
+                    name = f"{name.removesuffix('.png')}-arm{number}.png"
+                names.add(name)
+                archive.writestr(name, png_of(comparison, shot))
+    if not names:
+        raise CalibriError("There is no picture to save.")
+    return packed.getvalue()
+
+
+def settings_from(core: Core, visitor: Visitor, path: str | Path) -> tuple[Form, str]:
+    """The form that a PNG file asks for, and a remark (empty: nothing to say).
+
+    Calibrations that the studio does not have are kept with the visitor, to be chosen as arms. Raises
+    RenderError for a file without settings, with damaged ones, or from another backbone.
+    """
+    from PIL import Image
+
+    from calibri.sampling.png import read_settings
+
+    path = Path(path)
+    try:
+        settings = read_settings(path)
+    except RenderError as error:  # its words start with the path of the upload
+        raise RenderError(str(error).replace(str(path), path.name)) from None
+    except Image.DecompressionBombError:
+        raise RenderError(f"{path.name}: the picture is too large to be read.") from None
+    known, made_on = core.host.backbone, settings.get("backbone")
+    if known is not None and made_on is not None and made_on != known.spec.name:
+        raise RenderError(
+            f"{path.name} was made on {str(made_on)[:80]!r}; {known.spec.name} is loaded here. "
+            "Load that backbone first."
+        )
+    ask = Ask.checked(
+        settings.get("prompt"), settings.get("seed"), settings.get("steps"), settings.get("guidance") or 1.0
+    )
+    size = []
+    for name in ("width", "height"):
+        value = settings.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise RenderError(f"{path.name}: its settings are damaged ({name}).")
+        own = known is not None and value == getattr(known.spec, name)
+        size.append(None if own else value)
+    arms = _arms_from(core, visitor, settings, path.name)
+    form = Form(ask.prompt, ask.seed, ask.steps, "", "", 1.0, size[0], size[1], arms)
+    print_of = settings.get("backbone_fingerprint")
+    if known is not None and print_of is not None and print_of != known.fingerprint:
+        return form, f"It was made on another version of {known.spec.name}: expect another picture."
+    return form, ""
+
+
+def _arms_from(core: Core, visitor: Visitor, settings: dict[str, Any], name: str) -> tuple[Choice, ...]:
+    """The arms that the settings name; for a file of the command line base and its own calibration."""
+    own = {key: settings.get(key) for key in ("steps", "guidance", "calibration")}
+    listed = settings.get("arms") or [{**own, "calibration": None}, *([own] if own["calibration"] else [])]
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise RenderError(f"{name}: its settings are damaged (arms).")
+    choices = []
+    for each in listed[:ARMS]:
+        checked = Ask.checked("-", 0, each.get("steps"), each.get("guidance") or 1.0)
+        what, kind = each.get("chosen"), each.get("kind", "base")
+        if each.get("calibration") is not None:
+            what = _choice_for(core, visitor, each["calibration"], name)
+        elif what != NOTHING:
+            what = kind if kind in ("base", "calibrated", "ensemble") else "base"
+        alike = checked.steps == settings.get("steps")
+        choices.append(Choice(what, None if alike else checked.steps, _unless_none(checked.guidance)))
+    return (*choices, *[Choice(NOTHING)] * ARMS)[:ARMS]
+
+
+def _unless_none(guidance: float) -> float | None:
+    return None if guidance == 1.0 else guidance
+
+
+def _choice_for(core: Core, visitor: Visitor, content: Any, name: str) -> str:
+    """The id of the saved calibration with this content, or of a new one that is kept with the visitor."""
+    from calibri.calibration.artifact import Calibration
+
+    try:
+        found: Calibration = Calibration.from_json(json.dumps(content))
+    except CalibriError as error:
+        raise RenderError(f"{name}: its calibration is damaged ({error}).") from None
+    for entry in core.calibrations.entries():
+        if entry.calibration.hash == found.hash:
+            return entry.id
+    return visitor.place(SharedPlace).borrow(found)

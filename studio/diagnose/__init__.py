@@ -1,0 +1,1 @@
+"""The page Diagnose: sweeps, which change one scale at a time."""

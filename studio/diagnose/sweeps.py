@@ -1,0 +1,313 @@
+"""Sweeps in the background: one scale at a time at several values, and what each does to the rewards.
+
+A sweep lives in a folder of its own: `sweep.jsonl`, the file of `calibri diagnose`, and `studio.json`, what
+the studio knows of it besides. It outlives pages and visitors, and goes on after a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, sweep, sweep_header
+from calibri.calibration.artifact import Calibration
+from calibri.errors import CalibriError, SearchError
+from calibri.rewards.scoring import Progress, SearchStopped, batches
+from calibri.search.provenance import now
+from studio.diagnose.store import (
+    ALIVE,
+    CELLS,
+    State,
+    Sweep,
+    SweepNote,
+    SweepSettings,
+    check_fits,
+    read_folder,
+    write_note,
+)
+from studio.machine.host import ModelHost
+from studio.machine.queue import HostCancelled, Priority
+from studio.machine.speed import Pace
+
+if TYPE_CHECKING:
+    from calibri.backbones.layouts import Layout
+    from calibri.rewards.base import Reward
+    from calibri.sampling.request import RenderRequest
+
+log = logging.getLogger(__name__)
+
+
+class HostScorer:
+    """Renders through the host, a batch a turn after people, and scores between the turns."""
+
+    def __init__(self, host: ModelHost, rewards: dict[str, Reward], label: str) -> None:
+        self._host, self._rewards, self._label = host, rewards, label
+        self.known = tuple(rewards)
+        self.judges = frozenset(name for name, each in rewards.items() if each.info.role == "judge")
+        self._size = host.batch_size
+
+    def __call__(
+        self,
+        requests: Sequence[RenderRequest],
+        names: Sequence[str],
+        *,
+        stop: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        parts, done = [np.empty((0, len(names)))], 0
+        for batch in batches(requests, self._size):
+            if stop is not None and stop():
+                raise SearchStopped("stopped between two batches")
+            made = self._host.render(batch, priority=Priority.SEARCH, label=self._label, cancel=stop)
+            images, prompts = [r.image for r in made], [r.prompt for r in batch]
+            columns = [np.asarray(self._rewards[n].score(images, prompts), dtype=np.float64) for n in names]
+            parts.append(np.stack(columns, axis=1))
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(requests))
+        return np.concatenate(parts)
+
+
+def _load(name: str, device: str) -> Reward:
+    from calibri.rewards.base import load_reward  # torch
+
+    return load_reward(name, device)
+
+
+class Sweeps:
+    """Sweeps one after the other over one ModelHost, each in `folder`/<id>/. Safe to call from any thread.
+
+    `load(name, device) -> Reward`. Opening touches no file: that is for the first use.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        host: ModelHost,
+        *,
+        pace: Pace | None = None,
+        load: Callable[[str, str], Reward] = _load,
+    ) -> None:
+        self.folder = folder
+        self.pace = pace or Pace(host)
+        self._own_pace = pace is None
+        self.load = load
+        self._host = host
+        self._lock = threading.RLock()
+        self._known: dict[str, Sweep] | None = None
+        self._stops: dict[str, threading.Event] = {}
+        self._line: list[str] = []
+        self._worker: threading.Thread | None = None
+        self._closed = False
+        self.revision = 0  # grows whenever a page would show something else
+
+    # what there is
+
+    def all(self) -> list[Sweep]:
+        """Every sweep, the newest first."""
+        with self._lock:
+            return sorted(self._read().values(), key=lambda s: (s.note.when, s.id), reverse=True)
+
+    def get(self, sweep_id: object) -> Sweep:
+        """Raises SearchError for an unknown sweep."""
+        with self._lock:
+            found = self._read().get(str(sweep_id))
+        if found is None:
+            raise SearchError("There is no such sweep (any more).")
+        return found
+
+    def path(self, sweep_id: str) -> Path:
+        """The file that `calibri search --start` takes."""
+        return self.folder / self.get(sweep_id).id / CELLS
+
+    def cells(self, sweep_id: str) -> list[Cell]:
+        """What is measured so far, in the order of the layout."""
+        path = self.path(sweep_id)
+        return read_sweep(path) if path.exists() else []
+
+    def start_of(self, sweep_id: str, layout: Layout) -> Calibration:
+        """The best value of each scale together, to start from. Raises SearchError where nothing is better
+        than the base with its whole interval.
+        """
+        found = self.get(sweep_id)
+        made = best_start(self.cells(sweep_id), layout, found.note.backbone)
+        if set(made.members[0].scales) == {1.0}:
+            raise SearchError(
+                "No cell of this sweep is better than the base with its whole interval, so the best start is "
+                "the base itself. More prompts narrow the intervals."
+            )
+        return made
+
+    def _read(self) -> dict[str, Sweep]:
+        if self._known is None:
+            self._known = read_folder(self.folder)
+        return self._known
+
+    # what can be done
+
+    def start(self, settings: SweepSettings) -> Sweep:
+        """Begin a sweep of the loaded backbone, or queue it. Raises SearchError and HostError."""
+        backbone = self._host.wait_ready()
+        note = SweepNote(
+            settings=settings,
+            backbone=backbone.spec.name,
+            fingerprint=backbone.fingerprint,
+            names=backbone.layout(settings.granularity).names,
+            when=now(),
+        )
+        stem = re.sub(r"[^0-9]", "", note.when)
+        made = Sweep(f"{stem}-{secrets.token_hex(2)}", note, "queued")
+        with self._lock:
+            write_note(self.folder, made)
+            self._read()[made.id] = made
+            self._enqueue(made.id)
+        return made
+
+    def resume(self, sweep_id: str) -> None:
+        """Go on after the last cell. Raises SearchError for a sweep that is under way or done."""
+        with self._lock:
+            found = self.get(sweep_id)
+            if found.state in ALIVE:
+                raise SearchError("This sweep is under way already.")
+            if found.state == "done":
+                raise SearchError("This sweep is done: there is nothing left to measure.")
+            self._enqueue(found.id)
+
+    def stop(self, sweep_id: str) -> None:
+        """End after the batch under way; the cells measured stay. Raises SearchError if it does not run."""
+        with self._lock:
+            found = self.get(sweep_id)
+            if found.state not in ALIVE:
+                raise SearchError("This sweep does not run.")
+            self._stops[found.id].set()
+            if found.id in self._line:
+                self._line.remove(found.id)
+                self._set(found.id, state="interrupted")
+            else:
+                self._set(found.id, state="stopping")
+
+    def wait(self, sweep_id: str, seconds: float = 600.0) -> Sweep:
+        """Block until this sweep has ended, at most `seconds`, and return how it stands."""
+        end = time.monotonic() + seconds
+        while self.get(sweep_id).state in ALIVE and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.get(sweep_id)
+
+    def close(self) -> None:
+        """Leave everything after the batch under way, to be resumed. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            self._line.clear()
+            for stop in self._stops.values():
+                stop.set()
+            worker = self._worker
+        if worker is not None:
+            worker.join(60)
+        if self._own_pace:
+            self.pace.close()
+
+    # the thread
+
+    def _enqueue(self, sweep_id: str) -> None:
+        if self._closed:
+            raise SearchError("The studio is closing.")
+        self._stops[sweep_id] = threading.Event()
+        self._line.append(sweep_id)
+        self._set(sweep_id, state="queued", error="", seconds_left=None, images=0)
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="sweeps", daemon=True)
+            self._worker.start()
+
+    def _set(self, sweep_id: str, **changes: Any) -> None:
+        with self._lock:
+            before = self._read()[sweep_id]
+            after = self._read()[sweep_id] = replace(before, **changes)
+            self.revision += 1
+            if (after.state, after.error) == (before.state, before.error):
+                return
+            try:
+                write_note(self.folder, after)
+            except SearchError as error:  # the cells say how far it is; the state is known until the end
+                log.error("%s: %s", sweep_id, error)
+
+    def _work(self) -> None:
+        with self._host.reserved("a sweep"):
+            while True:
+                with self._lock:
+                    if not self._line:
+                        self._worker = None
+                        return
+                    sweep_id = self._line.pop(0)
+                    stop = self._stops[sweep_id]
+                    self._set(sweep_id, state="running")
+                state, error = self._run(sweep_id, stop.is_set)
+                self._set(sweep_id, state=state, error=error, seconds_left=None)
+
+    def _run(self, sweep_id: str, stop: Callable[[], bool]) -> tuple[State, str]:
+        """Measure what is missing. Returns how it ended, and the error in words."""
+        try:
+            self._measure(self.get(sweep_id), stop)
+        except (SearchStopped, HostCancelled):
+            return "interrupted", ""
+        except CalibriError as error:
+            if stop() and type(error).__name__ == "RenderCancelled":
+                return "interrupted", ""
+            return "failed", str(error).replace(f"{self.folder}/", "")
+        except Exception as error:
+            log.exception("the sweep %s failed", sweep_id)
+            kind = type(error).__name__
+            return "failed", f"Something unexpected happened ({kind}). The server's log has the details."
+        return "done", ""
+
+    def _measure(self, found: Sweep, stop: Callable[[], bool]) -> None:
+        settings, note = found.settings, found.note
+        backbone = self._host.wait_ready(cancel=stop)
+        check_fits(note, backbone)
+        device = backbone.device.type
+        rewards = {term.name: self.load(term.name, device) for term in settings.rewards}
+        scorer = HostScorer(self._host, rewards, "a sweep")
+        if scorer.judges:
+            raise SearchError(
+                f"{sorted(scorer.judges)[0]} is a judge: once something is chosen by it, it measures nothing "
+                "any more. Choose another reward."
+            )
+        pairs = settings.drawn()
+        header = sweep_header(
+            note.fingerprint, settings.granularity, settings.rewards, settings.steps, settings.guidance, pairs
+        )
+        began = time.monotonic()
+
+        def progress(images: int, total: int) -> None:
+            each = (time.monotonic() - began) / images
+            self._set(found.id, images=images, images_total=total, seconds_left=(total - images) * each)
+
+        with SweepFile(self.folder / found.id / CELLS, header) as file:
+            done = list(file.cells)
+            self._set(found.id, done=len(done))
+            for cell in sweep(
+                backbone.layout(settings.granularity),
+                pairs,
+                scorer,
+                settings.rewards,
+                steps=settings.steps,
+                values=settings.values,
+                guidance=settings.guidance,
+                done=done,
+                stop=stop,
+                progress=progress,
+            ):
+                file.append(cell)
+                self._set(found.id, done=len(file.cells))
+        now_known = self.get(found.id)
+        if now_known.images:
+            seconds = (time.monotonic() - began) / now_known.images
+            self.pace.note(note.backbone, settings.nfe, seconds)

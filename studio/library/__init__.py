@@ -1,0 +1,1 @@
+"""The page Library: saved calibrations, their pictures and files."""

@@ -1,0 +1,148 @@
+"""A small picture of each saved calibration, on one fixed prompt, rendered once and after everybody else."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibri.errors import CalibriError
+from calibri.files import write_whole
+from studio.calibrations import CalibrationStore
+from studio.machine.host import ModelHost
+from studio.machine.queue import Priority
+from studio.machine.render_cache import Kept, RenderCache
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
+    from calibri.calibration.artifact import Calibration
+
+log = logging.getLogger(__name__)
+
+PROMPT, SEED = "a small red cube left of a big blue sphere", 3  # that of the first visit
+LARGEST = 192  # px
+
+
+class Thumbnails:
+    """Small WebP pictures in `folder`, named by calibration and backbone. Safe to call from any thread.
+
+    The whole picture goes to `renders`. Where a backbone is not loaded, the last picture of a calibration of
+    it is shown.
+    """
+
+    def __init__(
+        self, host: ModelHost, calibrations: CalibrationStore, folder: Path, renders: RenderCache
+    ) -> None:
+        self._host, self._calibrations = host, calibrations
+        self.folder, self.renders = folder, renders
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._bytes: dict[tuple[str, str], bytes] = {}
+        self._failed: dict[tuple[str, str], str] = {}
+        self.revision = 0  # grows with every new picture
+
+    def _fingerprint(self, backbone: str) -> str:
+        """The loaded backbone's; empty where another one is loaded, or none."""
+        loaded = self._host.backbone
+        return loaded.fingerprint if loaded is not None and loaded.spec.name == backbone else ""
+
+    def _path(self, calibration: Calibration, fingerprint: str) -> Path:
+        return self.folder / f"{calibration.hash}.{fingerprint[:16]}.webp"
+
+    def of(self, calibration: Calibration) -> bytes | None:
+        """The picture as WebP, or None while there is none."""
+        fingerprint = self._fingerprint(calibration.backbone)
+        known = self._bytes.get((calibration.hash, fingerprint))
+        if known is not None:
+            return known
+        if fingerprint:
+            paths = [self._path(calibration, fingerprint)]
+        else:
+            paths = sorted(self.folder.glob(f"{calibration.hash}.*.webp"), key=lambda p: p.stat().st_mtime)
+        try:
+            found = paths[-1].read_bytes() if paths else None
+        except OSError:
+            found = None
+        if found is not None:
+            self._bytes[calibration.hash, fingerprint] = found
+        return found
+
+    def why_not(self, calibration: Calibration) -> str:
+        """Why there is no picture, in a few words."""
+        fingerprint = self._fingerprint(calibration.backbone)
+        if not fingerprint:
+            return f"{calibration.backbone or 'its backbone'} is not loaded"
+        return self._failed.get((calibration.hash, fingerprint), "its picture is being rendered")
+
+    def want(self) -> None:
+        """Render what is missing for the loaded backbone, in the background, unless that is under way."""
+        with self._lock:
+            busy = self._thread is not None and self._thread.is_alive()
+            if self._closed or busy or self._missing() is None:
+                return
+            self._thread = threading.Thread(target=self._work, name="thumbnails", daemon=True)
+            self._thread.start()
+
+    def _missing(self) -> Calibration | None:
+        backbone = self._host.backbone
+        if backbone is None:
+            return None
+        for entry in self._calibrations.entries(backbone.spec.name):
+            made = entry.calibration
+            if (made.hash, backbone.fingerprint) not in self._failed and self.of(made) is None:
+                return made
+        return None
+
+    def _work(self) -> None:
+        while not self._closed and (calibration := self._missing()) is not None:
+            backbone = self._host.backbone
+            if backbone is None:
+                return
+            try:
+                self._make(calibration, backbone)
+            except CalibriError as error:
+                if self._closed:
+                    return
+                if self._host.backbone is backbone:  # else another one was loaded meanwhile
+                    log.warning("no picture of “%s”: %s", calibration.title, error)
+                    self._failed[calibration.hash, backbone.fingerprint] = str(error)
+            except Exception as error:
+                log.exception("no picture of “%s”", calibration.title)
+                self._failed[calibration.hash, backbone.fingerprint] = f"no picture: {type(error).__name__}"
+            self.revision += 1
+
+    def _make(self, calibration: Calibration, backbone: Backbone) -> None:
+        from PIL.Image import Resampling
+
+        from calibri.sampling.request import RenderRequest
+
+        steps = backbone.spec.steps
+        request = RenderRequest.of(PROMPT, SEED, steps, calibration=calibration)
+        label = "a picture for the library"
+        rendered = self._host.render(
+            [request], priority=Priority.SEARCH, label=label, cancel=lambda: self._closed
+        )[0]
+        if self._host.backbone is not backbone:
+            return
+        key = RenderCache.key(backbone.fingerprint, PROMPT, SEED, steps, calibration)
+        self.renders.put(key, Kept(rendered.image, rendered.nfe, rendered.seconds))
+        small = rendered.image.copy()
+        small.thumbnail((LARGEST, LARGEST), Resampling.LANCZOS)
+        out = BytesIO()
+        small.save(out, "WEBP", quality=88)
+        path = self._path(calibration, backbone.fingerprint)
+        write_whole(path, out.getvalue())
+
+    def wait(self, seconds: float = 60.0) -> None:
+        """Block until what is under way has ended."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+
+    def close(self) -> None:
+        """Stop after the step under way."""
+        self._closed = True
+        self.wait()

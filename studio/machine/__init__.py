@@ -1,0 +1,1 @@
+"""The one loaded backbone and its rewards: who may use them, when, and how fast they are."""

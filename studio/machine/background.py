@@ -1,0 +1,86 @@
+"""One thread at a time for work that no page waits for, ended before the studio closes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 60.0  # seconds that `close` waits for the work under way
+
+Work = Callable[[], None]
+
+
+class Background:
+    """Runs one piece of work after another in a thread that exists while there is work.
+
+    Work that takes long asks `closed` between its steps. An error that it lets through is logged, and the
+    next piece runs all the same. Safe to call from any thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._next: Work | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the studio closes: work under way should end, and none begins."""
+        return self._closed
+
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None
+
+    def start(self, work: Work) -> bool:
+        """Begin this work unless other work is under way. Returns whether it was begun."""
+        with self._lock:
+            if self._closed or self._thread is not None:
+                return False
+            self._begin(work)
+            return True
+
+    def ensure(self, work: Work) -> None:
+        """Begin this work, after the one under way if there is one. Of several that wait the last one is
+        done: each should look for all that there is to do.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            if self._thread is None:
+                self._begin(work)
+            else:
+                self._next = work
+
+    def _begin(self, work: Work) -> None:
+        self._thread = threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Work) -> None:
+        todo: Work | None = work
+        while todo is not None:
+            try:
+                todo()
+            except Exception:
+                log.exception("%s failed", self._name)
+            with self._lock:
+                todo, self._next = (None if self._closed else self._next), None
+                if todo is None:
+                    self._thread = None
+
+    def wait(self, seconds: float = PATIENCE) -> bool:
+        """Block until there is no work under way, `seconds` at most. Returns whether there is none."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
+        return thread is None or not thread.is_alive()
+
+    def close(self) -> None:
+        """Begin no more work and wait for the one under way."""
+        with self._lock:
+            self._closed = True
+        self.wait()

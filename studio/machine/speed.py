@@ -1,0 +1,93 @@
+"""How fast this machine renders: measured by the searches themselves, or once on a batch of pictures."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from calibri.errors import CalibriError
+from studio.machine.host import ModelHost
+from studio.machine.queue import Priority
+
+log = logging.getLogger(__name__)
+
+
+class Pace:
+    """Seconds a picture, scoring included, by backbone and NFE. Safe to call from any thread."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+        self._known: dict[str, dict[int, float]] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._failed: set[str] = set()  # backbones on which a measurement failed
+        self.revision = 0
+
+    def note(self, backbone: str, nfe: int, seconds: float) -> None:
+        """A picture of `nfe` transformer evaluations took this long."""
+        with self._lock:
+            self._known.setdefault(backbone, {})[nfe] = seconds
+            self.revision += 1
+
+    def seconds(self, backbone: str, nfe: int) -> float | None:
+        """Seconds a picture: as measured at this NFE, else in proportion to the nearest one; None before any
+        measurement.
+        """
+        with self._lock:
+            known = self._known.get(backbone)
+            if not known:
+                return None
+            nearest = min(known, key=lambda measured: abs(measured - nfe))
+            return known[nearest] * nfe / nearest
+
+    def measure(self, prompt: str, rewards: dict[str, Any], steps: int) -> None:
+        """Render and score one batch in the background, between other people's work. Does nothing while
+        another measurement or a search is under way, or where the speed is known.
+        """
+        backbone = self._host.backbone
+        with self._lock:
+            busy = self._thread is not None and self._thread.is_alive()
+            if backbone is None or busy or self._closed:
+                return
+            if self._known.get(backbone.spec.name) or backbone.spec.name in self._failed:
+                return
+            self._thread = threading.Thread(
+                target=self._measure, args=(prompt, rewards, steps), name="measure-speed", daemon=True
+            )
+            self._thread.start()
+
+    def _measure(self, prompt: str, rewards: dict[str, Any], steps: int) -> None:
+        from calibri.rewards.scoring import score_batch
+        from calibri.sampling.renderer import Renderer, RenderRequest  # torch
+
+        def batch(requests: list[RenderRequest]) -> None:
+            if loaded:
+                score_batch(renderer, loaded, requests, list(loaded))
+            else:
+                renderer.render(requests)
+
+        try:
+            loaded = {name: load() for name, load in rewards.items()}
+            size = self._host.batch_size
+            with self._host.hold(Priority.SEARCH, "a measurement of its speed") as backbone:
+                renderer = Renderer(backbone, batch_size=size)
+                requests = [RenderRequest(prompt=prompt, seed=seed, steps=steps) for seed in range(size)]
+                batch(requests[:1])  # the first one warms up
+                began = time.monotonic()
+                batch(requests)
+                seconds = (time.monotonic() - began) / size
+            self.note(backbone.spec.name, steps, seconds)
+        except (CalibriError, RuntimeError) as error:
+            log.warning("the speed could not be measured: %s", error)
+            if self._host.backbone is not None:
+                self._failed.add(self._host.backbone.spec.name)
+
+    def close(self) -> None:
+        """Wait for the measurement under way."""
+        with self._lock:
+            self._closed = True
+        if self._thread is not None:
+            self._thread.join(60)

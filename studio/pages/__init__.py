@@ -1,1 +1,0 @@
-"""One file a page: `build(services)` lays it out; its handlers are plain functions."""

@@ -1,0 +1,1 @@
+"""The page Quick vote: blind votes of one person on two pictures."""

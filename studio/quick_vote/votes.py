@@ -1,0 +1,187 @@
+"""Quick votes: one person at the studio votes blind on what they have just had rendered.
+
+They go into a study of their own for each backbone, which is always open, so that a single user gets a win
+rate with an interval in minutes. Its arms and pairs are made as they come.
+
+
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calibri.errors import StudyError
+from calibri.words import slug
+from studio.studies.protocol import QUICK
+from studio.studies.results.analysis import Analysis
+from studio.studies.storage.study_store import ArmKind, Study, StudyArm, StudyPair, now
+from studio.studies.studies import Studies
+from studio.studies.voting.ballots import Who
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One arm with its picture. All contenders of one vote share prompt, seed and size. `width`, `height`:
+    as they were asked for, None for the backbone's own.
+    """
+
+    label: str
+    kind: ArmKind
+    image: Image
+    steps: int
+    guidance: float = 1.0
+    calibration: str | None = None
+    calibration_hash: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Two pictures to choose from. Which is which is known to the server alone until the vote."""
+
+    study: str
+    token: str
+    left: Image
+    right: Image
+
+
+@dataclass(frozen=True)
+class Reveal:
+    """After the vote: who stood where."""
+
+    left: str
+    right: str
+    winner: str
+
+
+def quick_study(studies: Studies, backbone: str) -> Study:
+    """The study of quick votes on this backbone, opened: made at the first vote, opened again where it was
+    closed; a new one where the last was archived.
+    """
+    found = _current(studies, backbone)
+    if found is None:
+        number = 1 + len(_mine(studies, backbone))
+        name = f"Quick votes on {backbone}" + (f" ({number})" if number > 1 else "")
+        found = Study(
+            f"quick-{slug(backbone, 'study')}-{number}", name, QUICK, secrets.randbelow(2**31), "draft", now()
+        )
+        studies.store.add(found, [], [])
+    return found if found.status == "open" else studies.set_status(found.id, "open")
+
+
+def _mine(studies: Studies, backbone: str) -> list[Study]:
+    ours = re.compile(rf"quick-{re.escape(slug(backbone, 'study'))}-+\d+")
+    return [s for s in studies.store.all() if ours.fullmatch(s.id)]
+
+
+def _current(studies: Studies, backbone: str) -> Study | None:
+    return next((s for s in _mine(studies, backbone) if s.status != "archived"), None)
+
+
+def offer(
+    studies: Studies, visitor: str, backbone: str, prompt: str, seed: int, contenders: Sequence[Contender]
+) -> Offer:
+    """Choose two of the contenders (those that met least often), place them and issue the showing.
+
+    Raises StudyError for fewer than two contenders, or pictures of different sizes.
+    """
+    if len(contenders) < 2:
+        raise StudyError("A vote needs two pictures. Choose a second arm that can be rendered.")
+    if len({c.image.size for c in contenders}) > 1:
+        raise StudyError("The pictures have different sizes, which would tell them apart.")
+    study = quick_study(studies, backbone)
+    arms = [_arm(study.id, backbone, c) for c in contenders]
+    if len({arm.id for arm in arms}) < len(arms):
+        raise StudyError("Two of the arms are the same. Choose different ones.")
+    x, y = _least_met(studies, study.id, arms)
+    pair = StudyPair(
+        id=f"{study.id}:{secrets.token_hex(8)}",
+        study=study.id,
+        prompt=prompt,
+        seed=seed,
+        arm_x=x.id,
+        arm_y=y.id,
+        image_x=studies.images.put(contenders[arms.index(x)].image),
+        image_y=studies.images.put(contenders[arms.index(y)].image),
+    )
+    studies.store.add_arms([x, y])
+    who = Who("local", visitor)
+    studies.voting.consent(study.id, who)
+    token = studies.voting.show(study.id, who, pair)
+    [(left_is_x,)] = studies.db.read("SELECT left_is_x FROM assignments WHERE token = ?", [token])
+    left, right = (x, y) if left_is_x else (y, x)
+    pictures = {arm.id: c.image for arm, c in zip(arms, contenders)}
+    return Offer(study.id, token, pictures[left.id], pictures[right.id])
+
+
+def vote(studies: Studies, visitor: str, study: str, token: str, side: str) -> Reveal:
+    """Cast it and say what stood where. Raises Refused as every vote does."""
+    studies.voting.cast(study, Who("local", visitor), token, {QUICK.questions[0].id: side})
+    [(x, y, left_is_x, winner)] = studies.db.read(
+        "SELECT x.label, y.label, a.left_is_x, v.winner FROM votes v JOIN assignments a USING (token) "
+        "JOIN pairs p ON p.id = v.pair JOIN arms x ON x.id = p.arm_x JOIN arms y ON y.id = p.arm_y "
+        "WHERE v.token = ?",
+        [token],
+    )
+    return Reveal(x if left_is_x else y, y if left_is_x else x, {"x": x, "y": y}.get(winner, winner))
+
+
+def standing(studies: Studies, backbone: str) -> Analysis | None:
+    """The results of all quick votes on this backbone so far; None before the first."""
+    found = _current(studies, backbone)
+    return studies.analysis(found.id) if found is not None else None
+
+
+def _label(c: Contender) -> str:
+    """Readable, and different for different calibrations of one title. What a search writes behind the first
+    comma of a title is left out.
+    """
+    name = c.label.partition(",")[0][:40].strip() or c.kind
+    mark = f" #{c.calibration_hash[:4]}" if c.calibration_hash else ""
+    return f"{name}{mark}, {c.steps} steps" + ("" if c.guidance == 1 else f", guidance {c.guidance:g}")
+
+
+def _arm(study: str, backbone: str, c: Contender) -> StudyArm:
+    """An arm is known by what it renders, so that the same calibration at other steps is another arm."""
+    made = StudyArm(
+        id="",
+        study=study,
+        label=_label(c),
+        kind=c.kind,
+        backbone=backbone,
+        steps=c.steps,
+        guidance=c.guidance,
+        width=c.width,
+        height=c.height,
+        calibration=c.calibration,
+        calibration_hash=c.calibration_hash,
+    )
+    known = hashlib.sha256(f"{c.kind}:{c.calibration_hash}:{made.settings}".encode()).hexdigest()[:16]
+    place = ("base", "calibrated", "ensemble").index(c.kind)
+    return StudyArm(**{**vars(made), "id": f"{study}:{known}", "place": place})
+
+
+def _least_met(studies: Studies, study: str, arms: Sequence[StudyArm]) -> tuple[StudyArm, StudyArm]:
+    met = dict.fromkeys(((x.id, y.id) for i, x in enumerate(arms) for y in arms[i + 1 :]), 0)
+    rows = studies.db.read(
+        "SELECT p.arm_x, p.arm_y, count(*) FROM votes v JOIN pairs p ON p.id = v.pair "
+        "WHERE p.study = ? GROUP BY 1, 2",
+        [study],
+    )
+    for a, b, count in rows:
+        for key in ((a, b), (b, a)):
+            if key in met:
+                met[key] += count
+    least = min(met.values())
+    by_id = {arm.id: arm for arm in arms}
+    x, y = secrets.choice([key for key, count in met.items() if count == least])
+    return by_id[x], by_id[y]

@@ -1,0 +1,1 @@
+"""What all pages that render pictures share: asks, arms, shots."""

@@ -1,0 +1,1 @@
+"""The page Scales: the mixing desk."""

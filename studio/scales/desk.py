@@ -1,0 +1,197 @@
+"""The mixing desk without its screen: one or several vectors of scales, what can be done to them, and the
+way back. No Gradio."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from calibri.backbones.layouts import Layout
+from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.scale_names import HIGHEST, LOWEST, group_of, layer_of, stream_of, words_for
+from calibri.errors import LayoutError
+
+NEUTRAL = 1.0
+HEAVIEST = 20.0  # of a member's output weight, either way
+MOST_MEMBERS = 8
+HISTORY = 100
+
+Vector = tuple[float, ...]
+State = tuple[tuple[Member, ...], int]  # the members, and which of them is in hand
+
+
+def checked(values: Iterable[object], layout: Layout) -> Vector:
+    """Numbers that came from a page as a vector of this layout, or a LayoutError that names the first wrong
+    one."""
+    vector: list[float] = []
+    for name, value in zip(layout.names, given := list(values)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise LayoutError(f"{name}: expected a number, came {value!r}.")
+        if not LOWEST <= value <= HIGHEST:
+            raise LayoutError(f"{name}: expected a scale from {LOWEST:g} to {HIGHEST:g}, came {value:g}.")
+        vector.append(float(value))
+    if len(given) != len(layout.names):
+        raise LayoutError(f"Expected {len(layout.names)} scales for this layout, came {len(given)}.")
+    return tuple(vector)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A layout, its members with their vectors, the member in hand, and the states before and after. Every
+    change returns a new desk.
+
+    `at`: the place of the member whose vector the sliders show.
+    """
+
+    layout: Layout
+    members: tuple[Member, ...]
+    at: int = 0
+    past: tuple[State, ...] = ()
+    future: tuple[State, ...] = ()
+
+    @classmethod
+    def neutral(cls, layout: Layout) -> Desk:
+        return cls(layout, (Member(scales=(NEUTRAL,) * len(layout.names)),))
+
+    @property
+    def member(self) -> Member:
+        """The member in hand."""
+        return self.members[self.at]
+
+    @property
+    def values(self) -> Vector:
+        """The vector of the member in hand, (n_scales,)."""
+        return self.member.scales
+
+    @property
+    def is_ensemble(self) -> bool:
+        return len(self.members) > 1
+
+    def calibration(self, backbone: str, title: str = "Your desk") -> Calibration:
+        """The desk as a calibration, with all its members."""
+        return Calibration(
+            title=title,
+            backbone=backbone,
+            granularity=self.layout.granularity,
+            names=self.layout.names,
+            members=self.members,
+            found={"by": "hand, on the mixing desk"},
+        )
+
+    # the vector in hand
+
+    def set(self, values: Sequence[float]) -> Desk:
+        """All scales at once. The same values again are no step of the history."""
+        return self._with(scales=checked(values, self.layout))
+
+    def reset(self) -> Desk:
+        """Every scale back to 1."""
+        return self.set((NEUTRAL,) * len(self.values))
+
+    def strengthen(self, factor: float) -> Desk:
+        """The distance of every scale from 1, times `factor`: 0.5 halves the calibration, -1 mirrors it."""
+        return self.set([NEUTRAL + factor * (v - NEUTRAL) for v in self.values])
+
+    def blend(self, other: Sequence[float], share: float) -> Desk:
+        """`share` of `other` (0: this vector, 1: the other) with the rest of this vector."""
+        target = checked(other, self.layout)
+        return self.set([v + share * (o - v) for v, o in zip(self.values, target)])
+
+    # members
+
+    def choose(self, at: int) -> Desk:
+        """Take another member in hand: no step of the history. Raises LayoutError where there is none."""
+        if not 0 <= at < len(self.members):
+            raise LayoutError(f"The desk has {len(self.members)} members; there is no member {at + 1}.")
+        return replace(self, at=at)
+
+    def weigh(self, weight: object) -> Desk:
+        """The output weight of the member in hand. Raises LayoutError for what is no weight."""
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise LayoutError(f"The weight of a member is a number, came {weight!r}.")
+        if abs(weight) > HEAVIEST:
+            raise LayoutError(f"A weight is from −{HEAVIEST:g} to {HEAVIEST:g}, came {weight:g}.")
+        return self._with(weight=float(weight))
+
+    def condition(self, condition: object) -> Desk:
+        """What the member in hand sees: the prompt (`positive`) or the negative prompt (`negative`)."""
+        if condition not in ("positive", "negative"):
+            raise LayoutError(f"A member is positive or negative, came {condition!r}.")
+        return self._with(condition=condition)
+
+    def add(self, members: Sequence[Member]) -> Desk:
+        """More members after those that are there; the first of them is in hand."""
+        for member in members:
+            checked(member.scales, self.layout)
+        return self._step((*self.members, *members), len(self.members))
+
+    def remove(self) -> Desk:
+        """The desk without the member in hand. Raises LayoutError for the last one."""
+        if not self.is_ensemble:
+            raise LayoutError("The last member stays: a desk without scales has nothing to show.")
+        kept = self.members[: self.at] + self.members[self.at + 1 :]
+        return self._step(kept, min(self.at, len(kept) - 1))
+
+    def hold(self, members: Sequence[Member]) -> Desk:
+        """These members in place of those that are there. The first positive one is in hand."""
+        for member in members:
+            checked(member.scales, self.layout)
+        at = next((i for i, m in enumerate(members) if m.condition == "positive"), 0)
+        return self._step(tuple(members), at)
+
+    def _with(self, **changes: object) -> Desk:
+        made = self.member.model_copy(update=changes)
+        return self._step((*self.members[: self.at], made, *self.members[self.at + 1 :]), self.at)
+
+    def _step(self, members: tuple[Member, ...], at: int) -> Desk:
+        if not 1 <= len(members) <= MOST_MEMBERS:
+            raise LayoutError(f"A desk holds 1 to {MOST_MEMBERS} members, these are {len(members)}.")
+        if members == self.members:
+            return replace(self, at=at)
+        past = (*self.past, (self.members, self.at))[-HISTORY:]
+        return replace(self, members=members, at=at, past=past, future=())
+
+    # the way back
+
+    def undo(self) -> Desk:
+        if not self.past:
+            return self
+        (members, at), now = self.past[-1], (self.members, self.at)
+        return replace(self, members=members, at=at, past=self.past[:-1], future=(now, *self.future))
+
+    def redo(self) -> Desk:
+        if not self.future:
+            return self
+        (members, at), now = self.future[0], (self.members, self.at)
+        return replace(self, members=members, at=at, past=(*self.past, now), future=self.future[1:])
+
+    def carried_to(self, layout: Layout) -> Desk:
+        """These members at another granularity of the same backbone, as a step that starts a new history."""
+        if layout == self.layout:
+            return self
+        return Desk(layout, tuple(self._carried(m, layout) for m in self.members), self.at)
+
+    def _carried(self, member: Member, layout: Layout) -> Member:
+        vector = tuple(float(v) for v in self.layout.convert(member.scales, layout))
+        return member.model_copy(update={"scales": vector})
+
+
+def strips(layout: Layout) -> list[dict[str, str]]:
+    """What the desk's script needs of each scale, in order of depth."""
+    short = {"attn": "attn", "attn2": "attn2", "mlp": "mlp", "fused": "all", "block": "all"}
+    made = []
+    for name in layout.names:
+        layer, stream = layer_of(name), stream_of(name)
+        tag = short.get(layer, layer)
+        made.append(
+            {
+                "name": name,
+                "group": group_of(name),
+                "tag": tag if stream == "joint" else f"{stream} {tag}",
+                "layer": layer,
+                "stream": stream,
+                "words": words_for(name),
+            }
+        )
+    return made

@@ -1,0 +1,1 @@
+"""The page Search: runs, their settings, charts and film strips."""

@@ -1,0 +1,1 @@
+"""Human preference studies: planning, rendering, voting, results."""

@@ -1,0 +1,233 @@
+"""`calibri study …`: human preference studies without a page, through the running studio or on its closed
+file.
+
+DuckDB has one owner. Where a studio has the data folder open, the command asks that studio over HTTP, and
+proves with the folder's key that it may; otherwise it opens the file itself.
+
+
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from calibri.errors import CalibriError, StudyError
+
+LONG = 24 * 3600  # seconds: rendering with --wait
+
+
+def register(subparsers: Any) -> None:
+    """Add `study` to the parser of `calibri`; found through the entry point group `calibri.commands`."""
+    top = subparsers.add_parser("study", help="human preference studies: create, open, close, report, export")
+    top.add_argument(
+        "--data", type=Path, default=Path("data"), help="the studio's data folder (default: data)"
+    )
+    top.add_argument(
+        "--url", default="http://127.0.0.1:7860", help="the running studio, if it has the folder open"
+    )
+    actions = top.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, text: str, *, study: bool = True) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run, action=name)
+        if study:
+            made.add_argument("study", help="id or name")
+        return made
+
+    action("list", "all studies, the newest first", study=False)
+    action("show", "one study and how far it is")
+    new = action("create", "make a draft from a JSON file, or from options", study=False)
+    new.add_argument("spec", nargs="?", type=Path, help="JSON with the fields of a new study")
+    new.add_argument("--name")
+    new.add_argument(
+        "--arm",
+        action="append",
+        default=[],
+        metavar="LABEL[=FILE][@STEPS]",
+        help="an arm; FILE: a calibration, none for the base; STEPS: of its own",
+    )
+    new.add_argument("--steps", type=int, default=8, help="of arms that name none (default: 8)")
+    new.add_argument(
+        "--prompts", metavar="FILE|SET:N", help="a text or CSV file, or e.g. held-out:40 of tabletop"
+    )
+    new.add_argument("--preset", default="side-by-side")
+    new.add_argument("--backbone", default="tabletop")
+    new.add_argument("--seeds", type=int, default=1, help="pictures of each prompt and arm")
+    new.add_argument("--seed", type=int)
+    new.add_argument("--invited", action="store_true", help="only raters with an invite link")
+    rendering = action("render", "render the pictures that are missing")
+    rendering.add_argument("--device", default="auto")
+    for name, text in (
+        ("open", "let raters in"),
+        ("close", "end the voting, and take a snapshot"),
+        ("archive", "put a draft or closed study away"),
+    ):
+        action(name, text)
+    invite = action("invite", "print invite links, one a rater")
+    invite.add_argument("--count", type=int, default=1)
+    invite.add_argument("--first", type=int, default=1, help="number of the first")
+    for name, text, formats in (
+        ("report", "write the report", ("html", "md")),
+        ("export", "write the votes", ("csv", "jsonl", "parquet", "preferences", "zip")),
+    ):
+        made = action(name, text)
+        made.add_argument("--format", choices=formats, default=formats[0])
+        if name == "report":
+            made.add_argument("--without-flagged", action="store_true", help="leave flagged raters out")
+            made.add_argument("--category", help="prompts of this category alone")
+            made.add_argument(
+                "--consensus",
+                type=int,
+                metavar="K",
+                help="pairs on which K raters or more all agree; inflates",
+            )
+        made.add_argument("--out", type=Path, help="file to write (default: named after the study, here)")
+    action("snapshot", "write a Parquet snapshot of everything now", study=False)
+    action("backup", "copy the database while people vote", study=False).add_argument("path")
+    action("restore", "bring back from a snapshot what is missing", study=False).add_argument("folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do one action. Returns the exit code; errors are CalibriErrors."""
+    values = values_of(args)
+    device = getattr(args, "device", "auto")
+    try:
+        answer = on_the_file(args.data, args.action, dict(values), device)
+    except StudyError as error:
+        if "open in another process" not in str(error):
+            raise
+        if args.action == "render":
+            values.pop("wait")
+        answer = through_the_studio(args.data, args.url, args.action, values)
+    if isinstance(answer, tuple):
+        name, data = answer
+        path = args.out or Path(name)
+        path.write_bytes(data)
+        print(path)
+    else:
+        print(json.dumps(answer, indent=1, ensure_ascii=False, default=str))
+    return 0
+
+
+def values_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command gets: the arguments without those of this program."""
+    if args.action == "create":
+        return {"spec": json.loads(args.spec.read_text("utf-8")) if args.spec else spec_of(args)}
+    known = ("study", "count", "first", "format", "category", "without_flagged", "consensus")
+    values = {k: getattr(args, k) for k in known if getattr(args, k, None) is not None}
+    for name in ("path", "folder"):
+        if getattr(args, name, None):
+            values[name] = str(Path(getattr(args, name)).resolve())
+    if args.action == "render":
+        values["wait"] = True
+    return values
+
+
+def spec_of(args: argparse.Namespace) -> dict[str, Any]:
+    """A new study from options. Raises StudyError for what is missing."""
+    from calibri.calibration.artifact import Calibration
+    from studio.studies.planning import read_prompts
+    from studio.studies.protocol import PRESETS
+
+    if not (args.name and args.arm and args.prompts):
+        raise StudyError("Give a JSON file, or --name, --arm (twice or more) and --prompts.")
+    if args.preset not in PRESETS:
+        raise StudyError(f"Unknown preset {args.preset!r}; known: {', '.join(PRESETS)}.")
+    arms = []
+    for text in args.arm:
+        rest, at, steps = text.rpartition("@")
+        own = bool(at) and steps.isdecimal()
+        label, _, file = (rest if own else text).partition("=")
+        arm: dict[str, Any] = {"label": label, "kind": "base", "steps": int(steps) if own else args.steps}
+        if file:
+            found = Calibration.load(Path(file))
+            arm |= {"kind": "ensemble" if found.is_ensemble else "calibrated", "calibration": found.to_json()}
+        arms.append(arm)
+    name, colon, count = args.prompts.partition(":")
+    if colon and count.isdecimal() and not Path(args.prompts).exists():
+        from calibri.tabletop.prompts import prompt_set
+
+        prompts = [{"text": p} for p in prompt_set(name, int(count))]
+    else:
+        prompts = [p.model_dump() for p in read_prompts(Path(args.prompts).read_text("utf-8"))]
+    protocol = PRESETS[args.preset].model_dump(mode="json")
+    if args.invited:
+        protocol["access"] = "invite"
+    return {
+        "name": args.name,
+        "arms": arms,
+        "prompts": prompts,
+        "seeds_per_prompt": args.seeds,
+        "backbone": args.backbone,
+        "protocol": protocol,
+        "seed": args.seed,
+    }
+
+
+def on_the_file(data: Path, action: str, values: dict[str, Any], device: str) -> Any:
+    """Open the data folder, do it, close. A file comes back as (name, bytes)."""
+    from studio.machine.host import ModelHost
+    from studio.studies.commands import run as do
+    from studio.studies.studies import open_studies
+
+    if action not in ("create", "restore", "list") and not data.is_dir():
+        raise StudyError(f"There is no data folder {data}. Name it with --data.")
+    host = ModelHost(device=device)
+    studies = open_studies(data, host)
+    try:
+        if action == "render":
+            host.load(studies.store.arms(studies.store.get(values["study"]).id)[0].backbone)
+        answer = do(studies, action, values)
+        return (answer.name, answer.read_bytes()) if isinstance(answer, Path) else answer
+    finally:
+        studies.close()
+
+
+def through_the_studio(data: Path, url: str, action: str, values: dict[str, Any]) -> Any:
+    """Ask the studio that has the folder open. Raises StudyError with its words, or where it cannot be
+    reached.
+    """
+    from studio.studies.commands import secret
+    from studio.studies.storage.database import secret_of
+
+    body = json.dumps({"command": action, "values": values}).encode()
+    headers = {
+        "content-type": "application/json",
+        "authorization": f"Bearer {secret(secret_of(data / 'studies.key')())}",
+    }
+    request = urllib.request.Request(f"{url.rstrip('/')}/ballot/organise", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=LONG) as answer:
+            data_back = answer.read()
+            name = answer.headers.get("x-file-name")
+            return (name, data_back) if name else json.loads(data_back)
+    except urllib.error.HTTPError as error:
+        told = json.loads(error.read() or b"{}")
+        raise StudyError(told.get("text", f"the studio answered {error.code}")) from None
+    except OSError as error:
+        raise StudyError(
+            f"{data} is open in another process, but no studio answers at {url} ({error}). "
+            "Name its address with --url."
+        ) from None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m studio.studies.cli ACTION …`, where the package is not installed."""
+    parser = argparse.ArgumentParser(prog="python -m studio.studies.cli")
+    register(parser.add_subparsers(dest="command", required=True))
+    given = parser.parse_args(["study", *(sys.argv[1:] if arguments is None else arguments)])
+    try:
+        return int(given.run(given))
+    except CalibriError as error:
+        print(f"study: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

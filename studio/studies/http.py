@@ -1,0 +1,238 @@
+"""What a rater's browser calls: five small routes beside Gradio's own, and the same page without Gradio.
+
+A vote is one POST of a few hundred bytes, answered after its commit. Nothing here is a cookie, so no other
+site can vote for a visitor: the rater's secret travels in the body. Pictures are named by the showing's
+token and a side.
+
+
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from calibri.errors import CalibriError
+from studio.studies import commands
+from studio.studies.studies import Studies
+from studio.studies.voting.ballots import Refused, View, Who
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/ballot"
+LARGEST_STUDY = 16 * 2**20
+LARGEST_BODY = 8192  # bytes; an honest vote with a remark is below 3,000
+VOTERS, VIEWERS = 64, 8  # threads that wait for a commit, and that read pictures
+STATUS = {"expired": 409, "used": 409, "second": 409, "closed": 409, "study": 404, "token": 404, "side": 404}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def routes(studies: Studies) -> list[Route]:
+    """The routes for FastAPI's `routes=`."""
+    api = _Api(studies)
+    posts = {"look": api.look, "consent": api.consent, "cast": api.cast, "undo": api.undo}
+    made = [Route(f"{PREFIX}/{name}", api.posted(call), methods=["POST"]) for name, call in posts.items()]
+    made.append(Route(f"{PREFIX}/picture/{{token}}/{{side}}", api.picture, methods=["GET"]))
+    made.append(Route(f"{PREFIX}/organise", api.organise, methods=["POST"]))
+    made.append(Route(PREFIX, page, methods=["GET"]))
+    return made
+
+
+class _Api:
+    def __init__(self, studies: Studies) -> None:
+        self._studies = studies
+        self._voters: anyio.CapacityLimiter | None = None
+        self._viewers: anyio.CapacityLimiter | None = None
+
+    def posted(self, call: Callable[[dict[str, Any], Who], View]) -> Handler:
+        """A POST of a JSON object with `study`, `rater` and perhaps `invite`, answered with a View or a
+        refusal.
+        """
+
+        async def handle(request: Request) -> Response:
+            if self._voters is None:
+                self._voters = anyio.CapacityLimiter(VOTERS)
+            body = await _read(request)
+            if body is None:
+                log.warning("vote refused (size): more than %d bytes", LARGEST_BODY)
+                return _refusal("size", "That is too much at once.", 413)
+            try:
+                values = json.loads(body)
+            except (ValueError, RecursionError):
+                values = None
+            if not isinstance(values, dict):
+                return _refusal("json", "The page sent something that is no vote. Reload it.", 400)
+            hub = _hub_login(request)
+            return await anyio.to_thread.run_sync(
+                partial(self._answer, call, values, hub), limiter=self._voters
+            )
+
+        return handle
+
+    def _answer(self, call: Callable[..., View], values: dict[str, Any], hub: str | None) -> Response:
+        try:
+            study = values.get("study")
+            if not study:
+                study = self._only_open()
+                if isinstance(study, Response):
+                    return study
+            if not isinstance(study, str):
+                raise Refused("study", "There is no such study, or it is not open yet.")
+            values["study"] = study
+            if values.get("preview"):
+                token = "" if call == self.consent else values.get("token")
+                return _view(self._studies.previews.view(study, values["preview"], token))
+            who = self._studies.voting.who(study, values.get("rater"), values.get("invite"), hub)
+            return _view(call(values, who))
+        except Refused as refusal:
+            log.warning("vote refused (%s): %s", refusal.code, refusal)
+            return _refusal(refusal.code, str(refusal), STATUS.get(refusal.code, 403))
+        except CalibriError as error:
+            log.warning("vote refused: %s", error)
+            return _refusal("error", str(error), 409)
+        except Exception:
+            log.exception("a vote failed")
+            return _refusal("error", "Something unexpected happened. Try once more.", 500)
+
+    def _only_open(self) -> str | Response:
+        """The study that is meant when none is named: the only open one, or a list to choose from."""
+        offered = [s for s in self._studies.store.all("open") if s.protocol.access != "invite"]
+        offered = [s for s in offered if s.protocol.preset != "quick"]
+        if len(offered) == 1:
+            return offered[0].id
+        listed = [{"id": s.id, "name": s.name} for s in offered]
+        text = "Choose a study." if listed else "No study is open right now. Come back later."
+        return JSONResponse({"stage": "choose", "studies": listed, "text": text})
+
+    def look(self, values: dict[str, Any], who: Who) -> View:
+        return self._studies.voting.look(values["study"], who)
+
+    def consent(self, values: dict[str, Any], who: Who) -> View:
+        return self._studies.voting.consent(values["study"], who)
+
+    def undo(self, values: dict[str, Any], who: Who) -> View:
+        return self._studies.voting.undo(values["study"], who)
+
+    def cast(self, values: dict[str, Any], who: Who) -> View:
+        return self._studies.voting.cast(
+            values["study"],
+            who,
+            values.get("token"),
+            values.get("answers"),
+            response_ms=values.get("response_ms"),
+            shown_ms=values.get("shown_ms"),
+            comment=values.get("comment", ""),
+        )
+
+    async def picture(self, request: Request) -> Response:
+        """One side of a showing, as PNG. The headers of both sides are the same, the length too."""
+        if self._viewers is None:
+            self._viewers = anyio.CapacityLimiter(VIEWERS)
+        token, side = request.path_params["token"], request.path_params["side"]
+        try:
+            data = await anyio.to_thread.run_sync(self._bytes, token, side, limiter=self._viewers)
+        except CalibriError as refusal:
+            log.warning("picture refused: %s", refusal)
+            return _refusal("picture", "There is no such picture.", 404)
+        return Response(
+            data,
+            media_type="image/png",
+            headers={"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"},
+        )
+
+    def _bytes(self, token: str, side: str) -> bytes:
+        return self._studies.previews.picture(token, side) or self._studies.voting.picture(token, side)
+
+    async def organise(self, request: Request) -> Response:
+        """A command of studio.studies.commands for whoever knows the data folder's key: `calibri study` of
+        this machine.
+        """
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), commands.secret(self._studies.key()).encode()):
+            log.warning("organiser's command refused: wrong key")
+            return _refusal("key", "Only the organiser can do that.", 403)
+        body = await _read(request, LARGEST_STUDY)
+        try:
+            asked = json.loads(body or b"")
+            command, values = asked["command"], dict(asked["values"])
+        except (ValueError, TypeError, KeyError):
+            return _refusal("json", "Expected a command and its values.", 400)
+        try:
+            answer = await anyio.to_thread.run_sync(commands.run, self._studies, command, values)
+        except CalibriError as error:
+            return _refusal("error", str(error), 409)
+        if isinstance(answer, Path):
+            data = await anyio.to_thread.run_sync(answer.read_bytes)
+            return Response(data, headers={"x-file-name": answer.name})
+        return Response(json.dumps(answer, default=str), media_type="application/json")
+
+
+async def _read(request: Request, most: int = LARGEST_BODY) -> bytes | None:
+    """The body, or None once it is larger than it can be; the rest is not read."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            return None
+    return body
+
+
+def _hub_login(request: Request) -> str | None:
+    """The hub account of a visitor who signed in with gr.LoginButton, where that is set up."""
+    if "session" not in request.scope:
+        return None
+    info = request.session.get("oauth_info")
+    user = info.get("userinfo") if isinstance(info, dict) else None
+    return str(user["sub"]) if isinstance(user, dict) and user.get("sub") else None
+
+
+def _view(view: View) -> JSONResponse:
+    return JSONResponse(asdict(view), headers={"cache-control": "no-store"})
+
+
+def _refusal(code: str, text: str, status: int) -> JSONResponse:
+    return JSONResponse(
+        {"error": code, "text": text}, status_code=status, headers={"cache-control": "no-store"}
+    )
+
+
+@cache
+def asset(name: str) -> str:
+    """A script or a style of the rater's page."""
+    return (Path(__file__).parent / "pages" / name).read_text(encoding="utf-8")
+
+
+#: The page without Gradio speaks to this studio and to nobody else, whatever a text on it says.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PLACE = "<div class='vote' role='main' aria-live='polite'></div>"
+
+
+async def page(request: Request) -> Response:
+    """The rater's page without Gradio: light for phones, and open to raters where the studio asks for a
+    sign-in.
+    """
+    root = json.dumps(request.scope.get("root_path", "")).replace("<", "\\u003c")
+    return HTMLResponse(
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Vote</title>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        "<meta name='referrer' content='no-referrer'><meta name='robots' content='noindex'>"
+        f"<style>{asset('vote.css')}</style><body class='vote-page'><div id='place'>{PLACE}</div>"
+        f"<script>const element = document.getElementById('place'), root = {root};\n"
+        f"{asset('vote.js')}</script>",
+        headers={"cache-control": "no-store", "x-frame-options": "DENY", "content-security-policy": POLICY},
+    )

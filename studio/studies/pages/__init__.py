@@ -1,0 +1,1 @@
+"""The pages of studies: manage, new, vote, results."""

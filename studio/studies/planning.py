@@ -1,0 +1,190 @@
+"""From what an organiser asks for to a study: arms, prompts with seeds of their own, pairs and checks.
+Pure.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import secrets
+from itertools import combinations
+from random import Random
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from calibri.calibration.artifact import Calibration
+from calibri.errors import StudyError
+from calibri.words import slug
+from studio.studies.protocol import PRESETS, Protocol
+from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now
+
+LONGEST_PROMPT = 400
+MOST_PAIRS = 20_000
+FIRST_SEED, LAST_SEED = 2**30, 2**31 - 1  # the Compare page rolls smaller ones
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NewArm(_Frozen):
+    """An arm to be made. `calibration`: the artefact's JSON; none for the base."""
+
+    label: str = Field(min_length=1, max_length=60)
+    kind: Literal["base", "calibrated", "ensemble"] = "base"
+    calibration: str | None = None
+    steps: int = Field(8, ge=1, le=200)
+    guidance: float = Field(1.0, ge=1, le=20)
+    width: int | None = Field(None, ge=16, le=4096)
+    height: int | None = Field(None, ge=16, le=4096)
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> NewArm:
+        if (self.calibration is None) != (self.kind == "base"):
+            raise ValueError(f"arm {self.label!r}: the base has no calibration, every other arm has one")
+        if self.kind == "ensemble" and self.guidance != 1:
+            raise ValueError(f"arm {self.label!r}: an ensemble has its guidance in its weights: leave 1")
+        return self
+
+
+class NewPrompt(_Frozen):
+    """One prompt, with a category by which results can be read."""
+
+    text: str = Field(min_length=1, max_length=LONGEST_PROMPT)
+    category: str = Field("", max_length=60)
+
+
+class NewStudy(_Frozen):
+    """All that makes a study. `seed` fixes its pictures' seeds and its checks; None draws one."""
+
+    name: str = Field(min_length=1, max_length=120)
+    arms: tuple[NewArm, ...] = Field(min_length=2, max_length=8)
+    prompts: tuple[NewPrompt, ...] = Field(min_length=1, max_length=5000)
+    seeds_per_prompt: int = Field(1, ge=1, le=100)
+    backbone: str = "tabletop"
+    protocol: Protocol = PRESETS["side-by-side"]
+    seed: int | None = Field(None, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> NewStudy:
+        labels = [arm.label for arm in self.arms]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"arms need different labels, got {labels}")
+        texts = [prompt.text for prompt in self.prompts]
+        if len(set(texts)) != len(texts):
+            twice = next(text for text in texts if texts.count(text) > 1)
+            raise ValueError(f"the prompt {twice!r} is there twice; use more seeds instead")
+        sizes = {(arm.width, arm.height) for arm in self.arms}
+        if len(sizes) > 1:
+            raise ValueError(f"all arms need pictures of one size, or the size tells them apart; got {sizes}")
+        count = len(texts) * self.seeds_per_prompt * math.comb(len(labels), 2)
+        if count > MOST_PAIRS:
+            raise ValueError(f"{count} pairs are too many; the most are {MOST_PAIRS}")
+        return self
+
+
+def read_prompts(text: str) -> tuple[NewPrompt, ...]:
+    """Prompts from lines, or from CSV whose first line names the columns `prompt` and perhaps `category`.
+
+    Empty lines and repeated prompts are left out. Raises StudyError when nothing is left or a prompt is too
+    long.
+    """
+    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    heads = [h.strip().lower() for h in lines[0].split(",")] if lines else []
+    if "prompt" in heads and set(heads) <= {"prompt", "category"}:
+        rows = [
+            {k.strip().lower(): (v or "").strip() for k, v in row.items() if isinstance(k, str)}
+            for row in csv.DictReader(io.StringIO("\n".join(lines)))
+        ]
+        found = [(row["prompt"], row.get("category", "")) for row in rows if row["prompt"]]
+    else:
+        found = [(line, "") for line in lines]
+    unique = dict(reversed(found))  # the first category of a prompt wins
+    ordered = dict.fromkeys(prompt for prompt, _ in found)
+    if not ordered:
+        raise StudyError("There are no prompts. Give one in each line.")
+    long = next((p for p in ordered if len(p) > LONGEST_PROMPT), None)
+    if long:
+        raise StudyError(f"A prompt has {len(long)} characters; {LONGEST_PROMPT} are the most.")
+    return tuple(NewPrompt(text=p, category=unique[p][:60]) for p in ordered)
+
+
+def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
+    """The study, its arms (with a hidden one for gold pairs) and its pairs, none of them rendered yet.
+
+    Every pair of arms meets on every prompt and seed. Each real pair has a twin for repeats. The same `new`
+    with the same seed gives the same prompts, seeds and pairs.
+    """
+    seed = secrets.randbelow(2**31) if new.seed is None else new.seed
+    random = Random(seed)
+    study_id = f"{slug(new.name, 'study')}-{secrets.token_hex(3)}"
+    study = Study(study_id, new.name, new.protocol, seed, "draft", now())
+    arms = [_arm(study_id, new.backbone, place, arm) for place, arm in enumerate(new.arms)]
+    for x, y in combinations(arms, 2):
+        if (x.calibration_hash, x.settings) == (y.calibration_hash, y.settings):
+            raise StudyError(f"{x.label!r} and {y.label!r} would render the same pictures.")
+    pairs: list[StudyPair] = []
+
+    def add(prompt: NewPrompt, pixels: int, x: StudyArm, y: StudyArm, **more: str) -> StudyPair:
+        pairs.append(
+            StudyPair(
+                id=f"{study_id}:{len(pairs):05d}",
+                study=study_id,
+                prompt=prompt.text,
+                seed=pixels,
+                arm_x=x.id,
+                arm_y=y.id,
+                category=prompt.category,
+                **more,  # type: ignore[arg-type]
+            )
+        )
+        return pairs[-1]
+
+    for prompt in new.prompts:
+        for _ in range(new.seeds_per_prompt):
+            pixels = random.randrange(FIRST_SEED, LAST_SEED)
+            for x, y in combinations(arms, 2):
+                first = add(prompt, pixels, x, y)
+                if new.protocol.repeat_rate > 0:
+                    add(prompt, pixels, x, y, kind="repeat", repeat_of=first.id)
+    if new.protocol.gold_rate > 0:
+        gold = StudyArm(
+            f"{study_id}:gold", study_id, "(plainly worse)", "gold", new.backbone, 1, place=len(arms)
+        )
+        real = sum(pair.kind == "real" for pair in pairs)
+        left = max(0.1, 1 - new.protocol.gold_rate - new.protocol.repeat_rate)  # the share of real pairs
+        most = min(new.protocol.cap, math.ceil(real / left))  # pairs that one rater can see
+        wanted = min(50, math.ceil(most * new.protocol.gold_rate) + 2)
+        order = random.sample(new.prompts, len(new.prompts))
+        for i in range(wanted):
+            pixels = random.randrange(FIRST_SEED, LAST_SEED)
+            add(order[i % len(order)], pixels, arms[0], gold, kind="gold")
+        arms.append(gold)
+    return study, arms, pairs
+
+
+def _arm(study: str, backbone: str, place: int, new: NewArm) -> StudyArm:
+    found = Calibration.from_json(new.calibration) if new.calibration else None
+    if found is not None and found.backbone not in ("", backbone):
+        raise StudyError(
+            f"{new.label!r} is a calibration of {found.backbone}; this study renders {backbone}."
+        )
+    if found is not None and found.is_ensemble != (new.kind == "ensemble"):
+        kind = "an ensemble" if found.is_ensemble else "a calibration of one member"
+        raise StudyError(f"{new.label!r} is {kind}, and was called {new.kind}.")
+    return StudyArm(
+        id=f"{study}:{place}",
+        study=study,
+        label=new.label,
+        kind=new.kind,
+        backbone=backbone,
+        steps=new.steps,
+        guidance=new.guidance,
+        width=new.width,
+        height=new.height,
+        calibration=new.calibration,
+        calibration_hash=found.hash if found else None,
+        place=place,
+    )

@@ -1,0 +1,1 @@
+"""What the votes say: analysis, charts, reports, exports."""

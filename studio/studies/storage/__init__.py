@@ -1,0 +1,1 @@
+"""The DuckDB file of the studies: its schema, its tables, its snapshots."""

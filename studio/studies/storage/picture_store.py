@@ -1,0 +1,145 @@
+"""Pictures of studies on disk: PNG files named by the hash of their bytes, without any metadata.
+
+A rater's browser gets every picture of a study in the same number of bytes: the length of a PNG tells how
+much detail it has, and so which arm made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import struct
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibri.errors import StudyError
+from calibri.files import write_whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PADDING = b"paDd"  # a private chunk that readers of PNG pass over
+_CHUNK = 12  # bytes of a chunk beside its data
+_END = 12  # bytes of the last chunk, IEND
+_GRAIN = 4096  # lengths are whole multiples of it
+SHOWN = 384  # px: small pictures are shown at a whole multiple of their size, up to about this width
+_SHA = re.compile(r"[0-9a-f]{64}")
+
+
+class ImageStore:
+    """Content-addressed PNG files in `folder`, which is made at the first write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, sha256: str) -> Path:
+        """Where these bytes lie. Raises StudyError for what is no hash."""
+        if not _SHA.fullmatch(sha256):
+            raise StudyError(f"expected the sha256 of a picture, got {sha256[:80]!r}")
+        return self.folder / sha256[:2] / f"{sha256}.png"
+
+    def put(self, image: Image) -> str:
+        """Store the pixels and return the hash of the PNG. The same pixels always give the same hash."""
+        data = png(image)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.restore(sha256, data)
+        return sha256
+
+    def restore(self, sha256: str, data: bytes) -> None:
+        """Write these bytes under their hash, unless they are there. Raises StudyError where they do not
+        fit.
+        """
+        path = self.path(sha256)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise StudyError(f"the bytes of picture {sha256[:12]} do not have that hash")
+        if path.exists():
+            return
+        write_whole(path, data)
+
+    def has(self, sha256: str) -> bool:
+        return self.path(sha256).exists()
+
+    def read(self, sha256: str) -> bytes:
+        """The PNG as stored. Raises StudyError when it is gone."""
+        try:
+            return self.path(sha256).read_bytes()
+        except FileNotFoundError:
+            raise StudyError(f"picture {sha256[:12]} is missing from the image store") from None
+
+    def open(self, sha256: str) -> Image:
+        """The picture as stored, RGB."""
+        from PIL import Image
+
+        with Image.open(BytesIO(self.read(sha256))) as image:
+            return image.convert("RGB")
+
+    def view(self, sha256: str) -> bytes:
+        """The PNG as a rater sees it: small pictures enlarged by a whole factor. Made once, kept beside."""
+        path = self.path(sha256).with_suffix(".view.png")
+        if path.exists():
+            return path.read_bytes()
+        stored = self.read(sha256)
+        factor = SHOWN // max(struct.unpack(">II", stored[16:24]))  # width and height in a PNG's header
+        if factor < 2:
+            return stored
+        from PIL import Image
+
+        image = self.open(sha256)
+        size = (image.width * factor, image.height * factor)
+        data = png(image.resize(size, Image.Resampling.LANCZOS))
+        write_whole(path, data)
+        return data
+
+    def padded_view(self, sha256: str, length: int) -> bytes:
+        """The PNG as a rater sees it, `length` bytes long: see `common_length`."""
+        return pad(self.view(sha256), length)
+
+    def common_length(self, pictures: Iterable[str]) -> int:
+        """The number of bytes that each of these pictures can be padded to. Those that are gone or damaged do
+        not count.
+        """
+        longest = 0
+        for sha256 in pictures:
+            try:
+                longest = max(longest, self._view_length(sha256))
+            except (StudyError, OSError):
+                continue
+        return _padded_length(longest)
+
+    def _view_length(self, sha256: str) -> int:
+        try:
+            return self.path(sha256).with_suffix(".view.png").stat().st_size
+        except FileNotFoundError:
+            return len(self.view(sha256))
+
+
+def _padded_length(length: int) -> int:
+    return math.ceil((length + _CHUNK) / _GRAIN) * _GRAIN
+
+
+def pad(data: bytes, length: int) -> bytes:
+    """The same PNG in `length` bytes, or in the least padded length where it is longer than that.
+
+    What is added looks random, so that a proxy that compresses answers brings no difference back.
+    """
+    length = max(length, _padded_length(len(data)))
+    filling = hashlib.shake_256(data[-64:]).digest(length - len(data) - _CHUNK)
+    chunk = struct.pack(">I", len(filling)) + PADDING + filling
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    return data[:-_END] + chunk + data[-_END:]
+
+
+def png(image: Image) -> bytes:
+    """These RGB pixels as PNG: header, data, end, and nothing else."""
+    from PIL import Image as pil
+
+    plain = pil.frombytes(
+        "RGB", image.size, image.convert("RGB").tobytes()
+    )  # drops info, and so all text chunks
+    out = BytesIO()
+    plain.save(out, "PNG", compress_level=6)
+    return out.getvalue()

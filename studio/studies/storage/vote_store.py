@@ -1,0 +1,119 @@
+"""Votes as they lie in the database, and as the statistics want them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime
+from typing import Any
+
+from calibri.errors import StudyError
+from calibri.preference import Vote
+from studio.studies.storage.database import Database, Transaction
+from studio.studies.storage.study_store import now
+
+#: One row a vote with arms resolved: what exports, reports and snapshots say. A repeat counts under the pair
+#: it
+#: repeats. `valid` is false for votes an organiser has invalidated.
+RESOLVED = """
+SELECT v.id, v.study, v.question, p.prompt, p.seed, p.category, p.kind,
+       coalesce(p.repeat_of, v.pair) AS pair,
+       x.label AS arm_x, y.label AS arm_y, v.left_is_x, v.side, v.winner,
+       CASE v.winner WHEN 'x' THEN x.label WHEN 'y' THEN y.label END AS winning_arm,
+       p.image_x, p.image_y, v.rater, v.response_ms, v.shown_ms, v.server_ms, v.comment, v.time,
+       NOT EXISTS (SELECT 1 FROM vote_events e WHERE e.vote = v.id AND e.kind = 'invalidate') AS valid
+FROM (SELECT v.*, a.left_is_x FROM votes v JOIN assignments a USING (token) WHERE v.study = {study}) v
+JOIN pairs p ON p.id = v.pair
+JOIN arms x ON x.id = p.arm_x
+JOIN arms y ON y.id = p.arm_y
+ORDER BY v.time, v.id
+"""
+
+
+class VoteStore:
+    """Reads votes; writes events on them. The votes themselves are written by studies/voting."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def rows(self, study: str) -> list[dict[str, Any]]:
+        """One dictionary a vote, arms resolved, in order of time."""
+        return self.db.records(RESOLVED.format(study="?"), [study])
+
+    def votes(self, study: str) -> list[Vote]:
+        """The valid votes as `calibri.preference` takes them."""
+        return [as_vote(row) for row in self.rows(study) if row["valid"]]
+
+    def count(self, study: str) -> int:
+        [(n,)] = self.db.read("SELECT count(*) FROM votes WHERE study = ?", [study])
+        return n
+
+    def events(self, study: str) -> list[dict[str, Any]]:
+        """Undos, invalidations, unblindings, openings and closings, in order of time."""
+        return self.db.records("SELECT * FROM vote_events WHERE study = ? ORDER BY time, id", [study])
+
+    def invalidate(self, vote: str, reason: str) -> None:
+        """Leave a vote out of the results, with a reason that is kept. The vote itself stays."""
+        if not reason.strip():
+            raise StudyError("Say why this vote is to be left out.")
+
+        def work(t: Transaction) -> None:
+            rows = t.read("SELECT study FROM votes WHERE id = ?", [vote])
+            if not rows:
+                raise StudyError("There is no such vote.")
+            if t.read("SELECT 1 FROM vote_events WHERE vote = ? AND kind = 'invalidate'", [vote]):
+                raise StudyError("This vote is left out already.")
+            add_event(t, rows[0][0], "invalidate", {"reason": reason.strip()}, vote)
+
+        self.db.write(work)
+
+    def note(self, study: str, kind: str, detail: dict[str, Any]) -> None:
+        """An event on the study as a whole, such as opening, closing or unblinding."""
+        self.db.write(lambda t: add_event(t, study, kind, detail))
+
+
+def add_event(
+    t: Transaction,
+    study: str,
+    kind: str,
+    detail: dict[str, Any],
+    vote: str | None = None,
+    time: datetime | None = None,
+) -> None:
+    """Append one event inside a transaction."""
+    t.insert(
+        "vote_events",
+        [
+            {
+                "id": secrets.token_hex(16),
+                "study": study,
+                "vote": vote,
+                "kind": kind,
+                "detail": json.dumps(detail, default=str, ensure_ascii=False, sort_keys=True),
+                "time": time or now(),
+            }
+        ],
+    )
+
+
+def as_vote(row: dict[str, Any]) -> Vote:
+    """A resolved row as the statistics see it.
+
+    The time of an answer is what the browser says, and never more than the server saw pass since the pair or
+    the rater's last vote: a script that claims to have looked for long is seen through.
+    """
+    times = [ms for ms in (row["response_ms"], row["server_ms"]) if ms is not None]
+    return Vote(
+        question=row["question"],
+        arm_x=row["arm_x"],
+        arm_y=row["arm_y"],
+        prompt=row["prompt"],
+        rater=row["rater"],
+        winner=row["winner"],
+        pair=row["pair"],
+        left_is_x=row["left_is_x"],
+        kind=row["kind"],
+        category=row["category"] or "",
+        response_ms=min(times, default=None),
+        order=row["time"].timestamp(),
+    )

@@ -1,0 +1,142 @@
+"""Everything about studies that outlives a page, opened and closed in one place; what pages and commands
+use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calibri.errors import StudyError
+from studio.studies.planning import NewStudy, plan
+from studio.studies.rendering import StudyRenders
+from studio.studies.results.analysis import ALL, Analysis, Filter, analyse
+from studio.studies.results.exports import FORMATS, to_csv, to_jsonl, to_parquet, to_preferences, to_zip
+from studio.studies.results.reports import to_html, to_markdown
+from studio.studies.storage.database import Database, secret_of
+from studio.studies.storage.picture_store import ImageStore
+from studio.studies.storage.snapshots import Snapshots, backup, restore
+from studio.studies.storage.study_store import Status, Study, StudyStore
+from studio.studies.storage.vote_store import VoteStore
+from studio.studies.voting.previews import Previews
+from studio.studies.voting.voting import Voting
+
+FILE = "votes.duckdb"
+
+
+@dataclass
+class Studies:
+    """The stores, the voting, the rendering and the snapshots of one data folder."""
+
+    data: Path
+    db: Database
+    store: StudyStore
+    votes: VoteStore
+    images: ImageStore
+    voting: Voting
+    previews: Previews
+    snapshots: Snapshots
+    renders: StudyRenders
+    key: Callable[[], bytes]
+
+    def create(self, new: NewStudy) -> Study:
+        """Write a new draft. Nothing is rendered yet: `renders.start` does."""
+        study, arms, pairs = plan(new)
+        self.store.add(study, arms, pairs)
+        return study
+
+    def set_status(self, study: str, status: Status) -> Study:
+        """Open, close or archive, noted as an event; closing takes a snapshot."""
+        known = self.store.get(study)
+        changed = self.store.set_status(known.id, status)
+        self.voting.forget(known.id)
+        if status in ("open", "closed"):
+            kind = "open" if status == "open" else "close"
+            self.votes.note(
+                known.id, kind, {"protocol": known.protocol.hash, "votes": self.votes.count(known.id)}
+            )
+        if status == "closed":
+            self.snapshots.take("close")
+        return changed
+
+    def unblind(self, study: str, reason: str) -> None:
+        """Note that somebody looked at the results of an open study: reports say so."""
+        known = self.store.get(study)
+        if known.status == "open":
+            self.votes.note(
+                known.id, "unblind", {"reason": reason[:200], "votes": self.votes.count(known.id)}
+            )
+
+    def analysis(self, study: str, filter: Filter = ALL) -> Analysis:
+        """Everything that is known of a study under a filter."""
+        known = self.store.get(study)
+        rows, events = self.votes.rows(known.id), self.votes.events(known.id)
+        return analyse(known, self.store.arms(known.id), rows, events, filter)
+
+    def export(self, study: str, format: str, filter: Filter = ALL) -> Path:
+        """Write one of `exports.FORMATS`, or a report as `html` or `md`, into the data folder; returns the
+        file.
+
+        Raises StudyError for an unknown format, and for the whole study (`zip`) while it is not closed.
+        """
+        known = self.store.get(study)
+        ending = {"preferences": "preferences.jsonl"}.get(format, format)
+        path = self.data / "exports" / f"{known.id}.{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if format == "parquet":
+            return to_parquet(self.db, known.id, path)
+        analysis, rows = self.analysis(known.id, filter), self.votes.rows(known.id)
+        if format == "zip":
+            return to_zip(self.db, self.images, analysis, rows, path)
+        flagged = frozenset(r.rater for r in analysis.flagged)
+        writers: dict[str, Callable[[], str]] = {
+            "csv": lambda: to_csv(rows),
+            "jsonl": lambda: to_jsonl(rows),
+            "preferences": lambda: to_preferences(rows, flagged),
+            "html": lambda: to_html(analysis),
+            "md": lambda: to_markdown(analysis),
+        }
+        if format not in writers:
+            raise StudyError(f"Unknown format {format!r}; known: html, md, {', '.join(FORMATS)}.")
+        path.write_text(writers[format](), encoding="utf-8")
+        return path
+
+    def backup(self, path: Path) -> Path:
+        return backup(self.db, path)
+
+    def restore(self, folder: Path) -> dict[str, int]:
+        """Bring back from a snapshot what is not there, by vote id."""
+        new = restore(self.db, folder)
+        for study in self.store.all():
+            self.voting.forget(study.id)
+        return new
+
+    def close(self) -> None:
+        """Stop rendering, finish snapshots, close the file. Safe to call twice."""
+        self.renders.close()
+        self.snapshots.close()
+        self.db.close()
+
+
+def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> Studies:
+    """The studies of a data folder. Touches no file: that is for the first use. `host`: a ModelHost."""
+    db = Database(data / FILE)
+    store, images = StudyStore(db), ImageStore(data / "pictures")
+    snapshots = Snapshots(db, data / "snapshots", every)
+    key = secret_of(data / "studies.key")
+    taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.voted(), **voting)
+    renders = StudyRenders(host, store, images)
+    return Studies(
+        data,
+        db,
+        store,
+        VoteStore(db),
+        images,
+        taker,
+        Previews(store, taker.padded_picture, key),
+        snapshots,
+        renders,
+        key,
+    )

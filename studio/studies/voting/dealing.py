@@ -1,0 +1,256 @@
+"""Who is shown which pair next, and which picture stands on the left. In memory, no database, no Gradio.
+
+Fewest votes first, never a pair the rater has seen, sides by a coin that leans towards balance. Checks (gold
+pairs, and repeats with sides swapped) come at the protocol's rates, at moments the rater cannot foresee.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+
+from calibri.errors import StudyError
+from calibri.preference.votes import SCORES
+from studio.studies.protocol import Protocol
+from studio.studies.storage.study_store import StudyPair
+
+ArmPair = tuple[str, str]
+
+# A side that follows from earlier showings tells the arm to whoever can join them. So sides are tossed: by a
+# fair coin while they are near balance, else by one that falls on the rarer side a little oftener (Efron,
+# Biometrika 58, 1971). Whoever knew all earlier showings would be right with BIAS at most.
+BIAS = 0.6
+FREE = 4  # as far from balance as the coin is fair
+
+
+@dataclass
+class Showing:
+    """One assignment as dealing sees it. `answer`: the winner of the first question, once there is one."""
+
+    token: str
+    pair: StudyPair
+    rater: str
+    left_is_x: bool
+    issued: datetime
+    expires: datetime
+    state: str = "issued"
+    answer: str | None = None
+    late: bool = False  # open, but its time is over
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """(for the pair's load, for the balance of sides). A skipped pair still wants a vote, though its
+        sides were shown; one whose time is over holds neither.
+        """
+        if self.state == "issued":
+            return (0, 0) if self.late else (1, 1)
+        return (int(self.answer != "skip"), 1) if self.state == "voted" else (0, 0)
+
+
+@dataclass
+class RaterBook:
+    """What one rater has been shown, in order."""
+
+    showings: list[Showing] = field(default_factory=list)
+    last_vote: datetime | None = None
+
+    @property
+    def counted(self) -> list[Showing]:
+        """Showings that use up the rater's cap: answered, or open to be answered."""
+        return [s for s in self.showings if s.state in ("issued", "voted")]
+
+    @property
+    def voted(self) -> list[Showing]:
+        return [s for s in self.showings if s.state == "voted"]
+
+
+class Book:
+    """The dealing state of one open study. Whoever owns it calls it from one thread at a time."""
+
+    def __init__(
+        self, study: str, protocol: Protocol, seed: int, pairs: Iterable[StudyPair], name: str = ""
+    ) -> None:
+        self.study, self.protocol, self.seed, self.name = study, protocol, seed, name
+        self.consented: set[str] = set()
+        self.pairs = {p.id: p for p in pairs}
+        self.real = [p for p in self.pairs.values() if p.kind == "real"]
+        self.gold = [p for p in self.pairs.values() if p.kind == "gold"]
+        self.repeats = {p.repeat_of: p for p in self.pairs.values() if p.kind == "repeat"}
+        self.raters: defaultdict[str, RaterBook] = defaultdict(RaterBook)
+        self.load: defaultdict[str, int] = defaultdict(int)  # pair → votes and open showings
+        self.lean: defaultdict[ArmPair, int] = defaultdict(int)  # arm_x left − arm_x right, real pairs
+        self.score: defaultdict[ArmPair, list[float]] = defaultdict(lambda: [0.0, 0.0])  # wins of x, counted
+        self._expiring: list[tuple[datetime, str]] = []
+        self._by_token: dict[str, Showing] = {}
+
+    # bookkeeping
+
+    def add(self, showing: Showing) -> None:
+        """A showing was issued (or is read back from the database)."""
+        self.raters[showing.rater].showings.append(showing)
+        self._by_token[showing.token] = showing
+        self._count(showing, +1)
+        if showing.state == "issued":
+            heapq.heappush(self._expiring, (showing.expires, showing.token))
+
+    def _count(self, showing: Showing, sign: int) -> None:
+        load, side = showing.weights
+        self.load[showing.pair.id] += sign * load
+        if showing.pair.kind != "real":
+            return
+        arms = (showing.pair.arm_x, showing.pair.arm_y)
+        self.lean[arms] += sign * (side if showing.left_is_x else -side)
+        if showing.state == "voted" and showing.answer in SCORES:
+            self.score[arms][0] += sign * SCORES[showing.answer]
+            self.score[arms][1] += sign
+
+    def known(self, token: str) -> Showing | None:
+        """The showing of this token in this study, if there is one."""
+        return self._by_token.get(token)
+
+    def find(self, token: str) -> Showing:
+        """The showing of this token. Raises StudyError where memory and tables differ, which is a bug."""
+        try:
+            return self._by_token[token]
+        except KeyError:
+            raise StudyError("The studio lost track of this pair. Reload the page to go on.") from None
+
+    def include(self, pair: StudyPair) -> None:
+        """A pair that was made after the study was opened."""
+        self.pairs[pair.id] = pair
+        self.real.append(pair)
+
+    def has_consent(self, rater: str) -> bool:
+        return rater in self.consented
+
+    def settle(self, showing: Showing, state: str, answer: str | None = None) -> None:
+        """A showing was voted on, undone or dropped."""
+        self._count(showing, -1)
+        showing.state, showing.answer = state, answer
+        self._count(showing, +1)
+
+    def sweep(self, moment: datetime) -> None:
+        """Showings whose time is over no longer hold their pair's place."""
+        while self._expiring and self._expiring[0][0] <= moment:
+            showing = self._by_token[heapq.heappop(self._expiring)[1]]
+            if showing.state == "issued" and not showing.late:
+                self._count(showing, -1)
+                showing.late = True
+
+    def open_showings(self, rater: str) -> list[Showing]:
+        """What this rater was shown and has not answered, oldest first."""
+        return sorted((s for s in self.raters[rater].showings if s.state == "issued"), key=lambda s: s.issued)
+
+    # choosing
+
+    def choose(self, rater: str, random: Random) -> tuple[StudyPair, bool] | None:
+        """(pair, left_is_x) for this rater, or None when nothing is left for them."""
+        mine = self.raters[rater].counted
+        if len(mine) >= self.protocol.cap:
+            return None
+        number = len(mine) + 1
+        if self._due(rater, "repeat", number, self.protocol.repeat_rate, mine):
+            chosen = self._repeat(mine, random)
+            if chosen is not None:
+                return chosen
+        seen = {s.pair.id for s in self.raters[rater].showings}
+        if self._due(rater, "gold", number, self.protocol.gold_rate, mine):
+            fresh = [p for p in self.gold if p.id not in seen]
+            if fresh:
+                return random.choice(fresh), random.random() < 0.5
+        return self._real(rater, seen, random)
+
+    def _due(self, rater: str, kind: str, number: int, rate: float, mine: list[Showing]) -> bool:
+        """Whether the rater's share of this kind of check lags behind the rate, with a phase of their own."""
+        if rate <= 0:
+            return False
+        return self._checks_by(rater, kind, number, rate) > sum(s.pair.kind == kind for s in mine)
+
+    def _checks_by(self, rater: str, kind: str, number: int, rate: float) -> int:
+        """How many checks of this kind the rater should have had among the first `number` showings."""
+        if rate <= 0:
+            return 0
+        digest = hashlib.sha256(f"{self.seed}:{rater}:{kind}".encode()).digest()
+        phase = int.from_bytes(digest[:8], "big") / 2**64
+        return math.floor(number * rate + phase)
+
+    def _repeat(self, mine: list[Showing], random: Random) -> tuple[StudyPair, bool] | None:
+        again = {s.pair.repeat_of for s in mine if s.pair.kind == "repeat"}
+        old = mine[: max(0, len(mine) - self.protocol.repeat_gap + 1)]
+        offered = [
+            s
+            for s in old
+            if s.pair.kind == "real"
+            and s.state == "voted"
+            and s.answer not in (None, "skip")
+            and s.pair.id not in again
+            and s.pair.id in self.repeats
+        ]
+        if not offered:
+            return None
+        first = random.choice(offered)
+        return self.repeats[first.pair.id], not first.left_is_x
+
+    def _real(self, rater: str, seen: set[str], random: Random) -> tuple[StudyPair, bool] | None:
+        wanted = self.protocol.votes_per_pair
+        fresh = [p for p in self.real if p.id not in seen and (wanted is None or self.load[p.id] < wanted)]
+        if not fresh:
+            return None
+        if self.protocol.sampling == "adaptive":
+            widest = max({(p.arm_x, p.arm_y) for p in fresh}, key=lambda arms: (self._doubt(arms), arms))
+            fresh = [p for p in fresh if (p.arm_x, p.arm_y) == widest]
+        least = min(self.load[p.id] for p in fresh)
+        fresh = [p for p in fresh if self.load[p.id] == least]
+        met: defaultdict[ArmPair, int] = defaultdict(int)
+        for showing in self.raters[rater].counted:
+            met[(showing.pair.arm_x, showing.pair.arm_y)] += 1
+        rarest = min(met[(p.arm_x, p.arm_y)] for p in fresh)
+        pair = random.choice([p for p in fresh if met[(p.arm_x, p.arm_y)] == rarest])
+        return pair, self.side_for(pair, random)
+
+    def side_for(self, pair: StudyPair, random: Random) -> bool:
+        """Whether x stands left, by a coin that is fair or, far from balance, favours the rarer side."""
+        lean = self.lean[(pair.arm_x, pair.arm_y)]
+        chance = 0.5 if abs(lean) <= FREE else BIAS if lean < 0 else 1 - BIAS
+        return random.random() < chance
+
+    def _doubt(self, arms: ArmPair) -> float:
+        """Variance of the win rate's Beta(wins + 1, losses + 1): the adaptive sampler asks where it is
+        large.
+        """
+        wins, counted = self.score[arms]
+        a, b = wins + 1, counted - wins + 1
+        return a * b / ((a + b) ** 2 * (a + b + 1))
+
+    def total_for(self, rater: str) -> int:
+        """How many showings this rater will have had at the end, checks included.
+
+        The checks still to come are counted by their rates, not by what was dealt: a total that grew with a
+        check would tell the rater which pair is one.
+        """
+        book = self.raters.get(rater) or RaterBook()  # who only looks leaves nothing behind
+        mine = book.counted
+        seen = {s.pair.id for s in book.showings}
+        wanted = self.protocol.votes_per_pair
+        real = sum(s.pair.kind == "real" for s in mine) + sum(
+            p.id not in seen and (wanted is None or self.load[p.id] < wanted) for p in self.real
+        )
+        repeatable = max(0, real - self.protocol.repeat_gap + 1) if self.repeats else 0
+        kinds = (
+            ("gold", self.protocol.gold_rate, len(self.gold)),
+            ("repeat", self.protocol.repeat_rate, repeatable),
+        )
+
+        def checks(number: int) -> int:
+            return sum(min(most, self._checks_by(rater, k, number, rate)) for k, rate, most in kinds)
+
+        total = real
+        while total < self.protocol.cap and real + checks(total + 1) > total:
+            total += 1
+        return max(min(total, self.protocol.cap), len(mine))

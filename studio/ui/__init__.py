@@ -1,0 +1,1 @@
+"""Components, events, charts and style that all pages share."""

@@ -1,0 +1,153 @@
+"""Pieces that several pages share: pictures, captions, hints, charts."""
+
+from __future__ import annotations
+
+import html
+import json
+from abc import ABCMeta
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from calibri.errors import CalibriError
+from calibri.words import signed, three_digits
+
+
+@cache
+def read_beside(module: str, name: str) -> str:
+    """The text of a script or a style that lies beside a module: `read_beside(__file__, "chart.js")`."""
+    return Path(module).with_name(name).read_text(encoding="utf-8")
+
+
+# pictures
+
+SHOWN = 384  # px: the side at which a small picture is shown
+
+
+def enlarged(image: Image.Image) -> Image.Image:
+    """A small picture at a whole multiple of its size, sharp, at most about SHOWN px wide. Larger ones stay
+    as they are."""
+    factor = SHOWN // max(image.size)
+    if factor < 2:
+        return image
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
+
+
+def picture(
+    arm: str, *, value: Image.Image | None = None, elem_id: str, label: str, alt: str = ""
+) -> gr.Image:
+    """A picture on neutral grey, framed in the colour of its arm. Its place is kept while it is empty."""
+    return gr.Image(
+        value=value,
+        label=label,
+        elem_id=elem_id,
+        elem_classes=["stage", f"arm-{arm}"],
+        format="png",
+        type="pil",
+        interactive=False,
+        height=SHOWN + 8,
+        buttons=["download", "fullscreen"],
+        alt_text=alt or label,
+    )
+
+
+def caption(
+    arm: str,
+    title: str,
+    facts: Sequence[str],
+    rewards: Mapping[str, float] | None = None,
+    base: Mapping[str, float] | None = None,
+    note: str = "",
+) -> str:
+    """What stands under a picture: arm, facts such as steps, NFE and seconds, and rewards with their
+    distance from base."""
+    rows = ""
+    for name, value in (rewards or {}).items():
+        change = ""
+        if base and name in base and arm != "base":
+            change = signed(value - base[name])
+        rows += (
+            f"<tr><td>{html.escape(name)}</td><td class='n'>{three_digits(value)}</td>"
+            f"<td class='n sub'>{change}</td></tr>"
+        )
+    return (
+        f"<div class='caption'><div class='arm arm-{arm}'>{html.escape(title)}</div>"
+        f"<div class='sub'>{html.escape(' · '.join(facts))}</div>"
+        + (f"<div>{html.escape(note)}</div>" if note else "")
+        + (f"<table aria-label='rewards'>{rows}</table>" if rows else "")
+        + "</div>"
+    )
+
+
+def hint(markup: str) -> str:
+    """A remark in a box. `markup` is HTML made here: what people typed is escaped by the caller."""
+    return f"<div class='hint' role='status'>{markup}</div>"
+
+
+def said(text: str) -> str:
+    """Plain text as a remark in a box; nothing for an empty text."""
+    return hint(html.escape(text)) if text else ""
+
+
+def empty(text: str) -> str:
+    """What stands where nothing is yet: what will appear, and what makes it appear."""
+    return f"<div class='empty'>{html.escape(text)}</div>"
+
+
+def offers(
+    choices: Sequence[tuple[str, Any]], value: Any, fallback: Any = None, kind: type = gr.Dropdown
+) -> Any:
+    """New choices of a field that holds `value`, which is sent only where it is no longer among them: what
+    was picked while the answer was on its way is not taken back."""
+    known = [choice for _, choice in choices]
+    gone = [v for v in (value if isinstance(value, list) else [value]) if v not in (None, "", *known)]
+    return kind(choices, value=fallback) if gone else kind(choices)
+
+
+# charts
+
+
+@cache
+def plotly_path() -> str:
+    """plotly.js as plotly.py's own wheel brings it, so that no other host is asked for it."""
+    from importlib.util import find_spec
+
+    spec = find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        raise CalibriError("plotly is not installed.")
+    return str(Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js")
+
+
+def as_json(value: Any) -> str | None:
+    """A value as JSON text; None and texts as they are."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+#: HTML whose script reads its value as JSON text. Gradio's page copies an object piece by piece, again and
+#: again: seconds for the charts of a long search. A text it leaves alone. Made by hand, because a `class`
+#: statement would have Gradio write a stub file beside this module.
+Scripted: type[gr.HTML] = ABCMeta.__new__(
+    type(gr.HTML),
+    "Scripted",
+    (gr.HTML,),
+    {"__module__": __name__, "postprocess": lambda self, value: as_json(value)},
+)
+
+
+def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int = 260) -> gr.HTML:
+    """A Plotly chart that keeps zoom and legend when its figure changes. Its value is a figure of
+    studio.ui.charts; a click on a point triggers `.select` with an EventData of x, y, curve, point and
+    data."""
+    return Scripted(
+        value=dict(figure) if figure else None,  # type: ignore[arg-type]
+        elem_id=elem_id,
+        apply_default_css=False,
+        js_on_load=read_beside(__file__, "chart.js"),
+        # The library's place stands in the element: an update that skips an HTML component empties its props.
+        html_template=f"<div class='chart' role='img' data-library='{html.escape(plotly_path())}' "
+        f"style='min-height:{height}px;width:100%'></div>",
+    )

@@ -1,0 +1,73 @@
+"""The one place where errors become sentences."""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from calibri.errors import CalibriError
+from calibri.words import without_paths
+from studio.machine.queue import HostCancelled
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def guard(handler: Callable[P, R]) -> Callable[P, R]:
+    """Every page's handlers go through here: domain errors become a sentence, unknown ones a logged trace
+    and an id."""
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def streamed(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                yield from handler(*args, **kwargs)
+            except gr.Error:
+                raise
+            except Exception as error:
+                raise as_message(error) from None
+
+        return streamed
+
+    @functools.wraps(handler)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return handler(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise as_message(error) from None
+
+    return wrapped
+
+
+def as_message(error: Exception) -> gr.Error:
+    """What a visitor is shown for this error. Never a trace."""
+    if was_cancelled(error):
+        return gr.Error("Stopped.", title="Stopped", duration=3, print_exception=False)
+    if isinstance(error, CalibriError):
+        words = html.escape(without_paths(str(error)), quote=False)
+        return gr.Error(words, title="That did not work", print_exception=False)
+    token = secrets.token_hex(3)
+    log.error("error %s", token, exc_info=error)
+    return gr.Error(
+        "Something unexpected happened. Try once more; if it stays, the server's log has the details "
+        f"under {token}.",
+        title="That did not work",
+        print_exception=False,
+    )
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Whether this error only says that its owner called the work off."""
+    return isinstance(error, HostCancelled) or type(error).__name__ == "RenderCancelled"

@@ -1,0 +1,140 @@
+"""PNG files with settings: what they hold, and what they bring back."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calibri.errors import CalibriError, RenderError
+from calibri.sampling.png import read_settings, save_png
+from studio.compare.form import Form
+from studio.compare.page import compare
+from studio.compare.png_settings import file_name, png_of, png_settings, settings_from, zip_of
+from studio.core import Core
+from studio.rendering.arms import DESK, NOTHING, Choice, arm_of
+from studio.scales.edits import change
+
+FORM = Form(
+    "a red cube", 3, 2, arms=(Choice("base", 5), Choice("studio/bent", None, 2.0), Choice("ensemble"))
+)
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "picture.png"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_png_brings_the_form_back(stocked: Core, visitor: str, tmp_path: Path) -> None:
+    made = compare(stocked, visitor, replace(FORM, width=48))
+    path = written(tmp_path, png_of(made, made.shots[1]))
+    with Image.open(path) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(made.shots[1].image))
+    form, remark = settings_from(stocked, stocked.visitors.of(visitor), path)
+    assert (form.prompt, form.seed, form.steps, remark) == ("a red cube", 3, 2, "")
+    assert (form.width, form.height) == (48, None)  # the height is the backbone's own
+    assert form.arms == (Choice("base", 5), Choice("studio/bent", None, 2.0), Choice("studio/pair"))
+    again = compare(stocked, visitor, form)
+    for one, two in zip(made.shots, again.shots):
+        assert np.array_equal(np.asarray(one.image), np.asarray(two.image))
+
+
+def test_a_calibration_that_is_saved_nowhere_comes_along(stocked: Core, visitor: str, tmp_path: Path) -> None:
+    change(stocked, visitor, lambda d: d.set([1.3] * 7))
+    made = compare(stocked, visitor, replace(FORM, arms=(Choice(DESK), Choice("base"), Choice(NOTHING))))
+    path = written(tmp_path, png_of(made, made.shots[0]))
+    other = stocked.visitors.of(stocked.visitors.new_id())
+    form, _ = settings_from(stocked, other, path)
+    assert form.arms[0].what.startswith("png/") and form.arms[1:] == (Choice("base"), Choice(NOTHING))
+    assert arm_of(stocked, other, form.arms[0]).calibration.members[0].scales == (1.3,) * 7
+
+
+def test_the_settings_are_whole_and_name_no_folder_of_this_machine(
+    stocked: Core, visitor: str, tmp_path: Path
+) -> None:
+    made = compare(stocked, visitor, FORM)
+    found = {"run": str(tmp_path / "runs" / "one"), "nested": [{"file": "C:\\data\\two"}], "reward": "a/b"}
+    shot = made.shots[1]
+    told = replace(shot.arm, calibration=shot.arm.calibration.model_copy(update={"found": found}))
+    shots = [made.shots[0], replace(shot, arm=told), made.shots[2]]
+    settings = png_settings(replace(made, shots=shots), shots[1])
+    assert settings["calibration"]["found"] == {"run": "one", "nested": [{"file": "two"}], "reward": "a/b"}
+    assert str(tmp_path) not in json.dumps(settings)
+    assert {"seed", "steps", "guidance", "width", "nfe", "rewards", "backbone_fingerprint"} <= set(settings)
+    assert settings["versions"]["torch"] and settings["backbone"] == "tiny"
+    assert [arm["kind"] for arm in settings["arms"]] == ["base", "calibrated", "ensemble"]
+
+
+def test_a_png_of_the_command_line_opens_as_base_and_its_calibration(
+    stocked: Core, visitor: str, tmp_path: Path
+) -> None:
+    entry = stocked.calibrations.get("studio/bent").calibration
+    settings = {"prompt": "a cube", "seed": 1, "steps": 4, "guidance": None, "backbone": "tiny"}
+    path = tmp_path / "cli.png"
+    save_png(Image.new("RGB", (32, 32)), path, {**settings, "calibration": json.loads(entry.to_json())})
+    form, _ = settings_from(stocked, stocked.visitors.of(visitor), path)
+    assert form == Form("a cube", 1, 4, arms=(Choice("base"), Choice("studio/bent"), Choice(NOTHING)))
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (None, "no settings"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "backbone": "FLUX.1-dev"}, "was made on 'FLUX.1-dev'"),
+        ({"prompt": "", "seed": 1, "steps": 2}, "Type what"),
+        ({"prompt": "a", "seed": -1, "steps": 2}, "seed"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "width": "wide"}, "width"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "arms": "many"}, "arms"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "calibration": {"format": "x"}}, "calibration is damaged"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "guidance": "much"}, "Guidance"),
+    ],
+)
+def test_a_png_that_does_not_fit_is_refused_in_words(
+    core: Core, visitor: str, tmp_path: Path, settings, words: str
+) -> None:
+    path = tmp_path / "picture.png"
+    save_png(Image.new("RGB", (8, 8)), path, settings)
+    with pytest.raises(RenderError, match=words) as caught:
+        settings_from(core, core.visitors.of(visitor), path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_what_is_no_png_is_refused_without_its_path(core: Core, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_text("no picture", encoding="utf-8")
+    with pytest.raises(RenderError, match=r"^picture\.png: no picture") as caught:
+        settings_from(core, core.visitors.of(None), path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_another_version_of_the_backbone_is_said(stocked: Core, visitor: str, tmp_path: Path) -> None:
+    made = compare(stocked, visitor, FORM)
+    older = replace(made, made_on={**made.made_on, "backbone_fingerprint": "0" * 64})
+    path = written(tmp_path, png_of(older, made.shots[0]))
+    assert "another version" in settings_from(stocked, stocked.visitors.of(visitor), path)[1]
+
+
+def test_all_pictures_go_into_one_zip(stocked: Core, visitor: str, tmp_path: Path) -> None:
+    arms = (Choice("base"), Choice("base"), Choice("calibrated"))
+    made = compare(stocked, visitor, replace(FORM, seeds="4", arms=arms))
+    with zipfile.ZipFile(io.BytesIO(zip_of(made))) as archive:
+        names = archive.namelist()
+        content = archive.read(names[-1])
+    assert len(set(names)) == 6
+    assert names[0] == file_name(made.shots[0]) == "a-red-cube-seed3-base-2.png"
+    assert read_settings(written(tmp_path, content))["seed"] == 4
+
+
+def test_without_a_picture_there_is_no_file(core: Core, visitor: str) -> None:
+    made = compare(core, visitor, replace(FORM, arms=(Choice("ensemble"),)))
+    with pytest.raises(CalibriError, match="no picture"):
+        png_of(made, made.shots[0])
+    with pytest.raises(CalibriError, match="no picture"):
+        zip_of(made)

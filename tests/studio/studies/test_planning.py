@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from calibri.errors import StudyError
+from studio.rendering.asks import LARGEST_SEED
+from studio.studies.planning import FIRST_SEED, NewArm, NewPrompt, NewStudy, plan, read_prompts
+from studio.studies.protocol import PRESETS, Protocol, Question
+from tests.studio.studies.conftest import calibration
+
+ARMS = (NewArm(label="base"), NewArm(label="c", kind="calibrated", calibration=calibration()))
+
+
+def new(count: int = 3, **more) -> NewStudy:
+    texts = tuple(NewPrompt(text=f"p{i}") for i in range(count))
+    return NewStudy(**{"name": "n", "arms": ARMS, "prompts": texts, "seed": 1, **more})
+
+
+def test_every_pair_of_arms_meets_on_every_prompt_and_seed():
+    arms = (*ARMS, NewArm(label="d", kind="calibrated", calibration=calibration(1.3)))
+    _, _, pairs = plan(new(arms=arms, seeds_per_prompt=2, protocol=Protocol()))
+    assert len({(p.prompt, p.seed, p.arm_x, p.arm_y) for p in pairs}) == len(pairs) == 3 * 2 * 3
+
+
+def test_the_same_seed_makes_the_same_study():
+    keys = [[(p.prompt, p.seed, p.kind) for p in plan(new())[2]] for _ in range(2)]
+    assert keys[0] == keys[1]
+
+
+def test_seeds_are_none_that_the_compare_page_rolls():
+    assert all(100_000 < FIRST_SEED <= p.seed <= LARGEST_SEED for p in plan(new(50))[2])
+
+
+def test_gold_and_repeat_pairs_are_planned_as_the_protocol_says():
+    _, arms, pairs = plan(new(10, protocol=PRESETS["side-by-side"]))
+    kinds = [p.kind for p in pairs]
+    assert kinds.count("real") == kinds.count("repeat") == 10
+    assert kinds.count("gold") == 4  # of 13 showings a tenth, and two to spare
+    assert arms[-1].kind == "gold"
+    assert not {p.seed for p in pairs if p.kind == "gold"} & {p.seed for p in pairs if p.kind == "real"}
+
+
+@pytest.mark.parametrize(
+    "more, word",
+    [
+        ({"arms": ARMS[:1]}, "at least 2"),
+        ({"arms": (ARMS[0], ARMS[0])}, "different labels"),
+        ({"arms": (NewArm(label="base", width=64, height=64), ARMS[1])}, "one size"),
+        ({"prompts": (NewPrompt(text="a"), NewPrompt(text="a"))}, "there twice"),
+        ({"prompts": ()}, "at least 1"),
+        ({"name": ""}, "at least 1"),
+        ({"surprise": 1}, "Extra inputs"),
+    ],
+)
+def test_what_makes_no_study(more, word):
+    with pytest.raises(ValidationError, match=word):
+        new(**more)
+
+
+def test_too_many_pairs():
+    with pytest.raises(ValidationError, match="too many"):
+        new(300, seeds_per_prompt=100)
+
+
+def test_an_arm_has_what_its_kind_needs():
+    with pytest.raises(ValidationError, match="every other arm has one"):
+        NewArm(label="c", kind="calibrated")
+
+
+def test_a_calibration_of_another_backbone():
+    with pytest.raises(StudyError, match="renders FLUX"):
+        plan(new(backbone="FLUX.1-dev"))
+
+
+def test_prompts_from_lines():
+    found = read_prompts("a red cube\n\n  a cone \na red cube\n")
+    assert [p.text for p in found] == ["a red cube", "a cone"]
+
+
+def test_prompts_from_csv_with_categories():
+    found = read_prompts('category,prompt\none,"a cube, red"\ntwo,a cone\n')
+    assert [(p.text, p.category) for p in found] == [("a cube, red", "one"), ("a cone", "two")]
+
+
+@pytest.mark.parametrize(
+    "text, word", [("", "no prompts"), ("\n \n", "no prompts"), ("a" * 500, "500 characters")]
+)
+def test_prompts_that_are_none(text, word):
+    with pytest.raises(StudyError, match=word):
+        read_prompts(text)
+
+
+def test_equal_protocols_have_equal_hashes_and_others_do_not():
+    assert Protocol().hash == Protocol.model_validate_json(Protocol().to_json()).hash
+    assert len({p.hash for p in [*PRESETS.values(), Protocol(cap=31)]}) == len(PRESETS) + 1
+
+
+def test_questions_need_different_ids():
+    asked = Question(id="a", text="Which one?")
+    with pytest.raises(ValidationError, match="different ids"):
+        Protocol(questions=(asked, asked))
+
+
+def test_an_ensemble_has_no_guidance_beside_its_own():
+    with pytest.raises(ValidationError, match="guidance in its weights"):
+        NewArm(label="many", kind="ensemble", calibration=calibration(), guidance=2)
+
+
+def test_an_arm_is_what_its_calibration_is():
+    wrong = NewArm(label="many", kind="ensemble", calibration=calibration())
+    with pytest.raises(StudyError, match="one member"):
+        plan(NewStudy(name="t", arms=(NewArm(label="base"), wrong), prompts=(NewPrompt(text="a"),)))
+
+
+def test_two_arms_that_render_the_same():
+    with pytest.raises(StudyError, match="the same pictures"):
+        plan(new(arms=(*ARMS, NewArm(label="again", kind="calibrated", calibration=calibration()))))
+
+
+def test_a_small_study_gets_few_gold_pairs_and_a_large_one_enough_for_its_cap():
+    def gold(count: int, **protocol) -> int:
+        return sum(p.kind == "gold" for p in plan(new(count, protocol=Protocol(**protocol)))[2])
+
+    assert gold(2, cap=250, gold_rate=0.1, repeat_rate=0.1) == 3
+    assert gold(200, cap=40, gold_rate=0.1) == 6

@@ -1,0 +1,142 @@
+"""The pictures of a study, rendered on a real pipeline."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from calibri.calibration.artifact import Calibration, Member
+from calibri.errors import StudyError
+from studio.machine.host import ModelHost
+from studio.studies.planning import NewStudy
+from studio.studies.protocol import Protocol
+from studio.studies.studies import open_studies
+from tests.tiny import tiny_flux
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_flux(folder)
+    made = ModelHost(device="cpu", dtype="float32", batch_size=4)
+    made.load(str(folder), wait=True)
+    return made
+
+
+@pytest.fixture
+def studies(tmp_path, host):
+    made = open_studies(tmp_path / "data", host)
+    yield made
+    made.close()
+
+
+def spec(host: ModelHost, prompts: int = 3, **protocol) -> NewStudy:
+    backbone = host.wait_ready()
+    layout = backbone.layout("block")
+    names = layout.names
+    one = Calibration(
+        backbone=backbone.spec.name,
+        granularity="block",
+        names=names,
+        members=(Member(scales=(1.3,) * len(names)),),
+    )
+    many = Calibration(
+        backbone=backbone.spec.name,
+        granularity="block",
+        names=names,
+        members=(
+            Member(scales=(1.1,) * len(names), weight=1.5),
+            Member(scales=(0.9,) * len(names), weight=-0.5, condition="negative"),
+        ),
+    )
+    return NewStudy(
+        name="rendered",
+        backbone=backbone.spec.name,
+        arms=(
+            {"label": "base", "steps": 2},
+            {"label": "calibrated", "kind": "calibrated", "steps": 2, "calibration": one.to_json()},
+            {"label": "ensemble", "kind": "ensemble", "steps": 2, "calibration": many.to_json()},
+        ),
+        prompts=tuple({"text": f"a red cube {i}"} for i in range(prompts)),
+        protocol=Protocol(gold_rate=0.1, repeat_rate=0.1, **protocol),
+        seed=3,
+    )
+
+
+def rendered(studies, study) -> None:
+    studies.renders.start(study.id)
+    done = studies.renders.wait(study.id, 120)
+    assert done.phase == "done", done.error
+
+
+def test_every_pair_gets_its_two_pictures_and_the_study_can_open(studies, host):
+    study = studies.create(spec(host))
+    rendered(studies, study)
+    pairs = studies.store.pairs(study.id)
+    assert {p.kind for p in pairs} == {"real", "gold", "repeat"}
+    assert all(
+        p.is_rendered and studies.images.has(p.image_x) and studies.images.has(p.image_y) for p in pairs
+    )
+    assert all(p.image_x != p.image_y for p in pairs)
+    assert studies.set_status(study.id, "open").status == "open"
+
+
+def test_both_pictures_of_a_pair_have_one_size_and_no_metadata(studies, host):
+    study = studies.create(spec(host))
+    rendered(studies, study)
+    for pair in studies.store.pairs(study.id):
+        x, y = studies.images.open(pair.image_x), studies.images.open(pair.image_y)
+        assert x.size == y.size
+        assert studies.images.read(pair.image_x).count(b"tEXt") == 0
+
+
+def test_rendering_goes_on_where_it_was_stopped(studies, host):
+    study = studies.create(spec(host, prompts=8))
+    steps = studies.renders.run(study.id)
+    first, second = next(steps), next(steps)
+    steps.close()
+    assert (first[0], second[0]) == (0, 8)
+    hung = [p for p in studies.store.pairs(study.id) if p.is_rendered]
+    assert {p.kind for p in hung} == {"real", "repeat"}  # what is there shows at once
+    assert len({i for p in hung for i in (p.image_x, p.image_y)}) <= 8
+    again = studies.renders.run(study.id)
+    assert next(again)[0] == 8
+    *_, last = again
+    assert last[0] == last[1]
+    assert all(p.is_rendered for p in studies.store.pairs(study.id))
+
+
+def test_a_second_study_of_the_same_pictures_renders_nothing(studies, host):
+    one = studies.create(spec(host))
+    rendered(studies, one)
+    two = studies.create(spec(host).model_copy(update={"name": "again"}))
+    done, total, _ = next(studies.renders.run(two.id))
+    assert done == total
+
+
+def test_a_lost_picture_is_rendered_again(studies, host):
+    study = studies.create(spec(host))
+    rendered(studies, study)
+    lost = studies.store.pairs(study.id)[0].image_x
+    studies.images.path(lost).unlink()
+    assert next(studies.renders.run(study.id))[0] < next(studies.renders.run(study.id))[1]
+    rendered(studies, study)
+    assert studies.images.has(lost)
+
+
+def test_an_unrendered_study_cannot_open(studies, host):
+    study = studies.create(spec(host))
+    with pytest.raises(StudyError, match="no pictures yet"):
+        studies.set_status(study.id, "open")
+
+
+def test_another_backbone_is_refused_with_a_sentence(studies, host):
+    made = spec(host).model_copy(update={"backbone": "FLUX.1-dev", "arms": spec(host).arms[:1] * 1})
+    other = json.loads(made.model_dump_json())
+    other["arms"] = [{"label": "a", "steps": 1}, {"label": "b", "steps": 2}]
+    study = studies.create(NewStudy.model_validate(other))
+    studies.renders.start(study.id)
+    done = studies.renders.wait(study.id, 60)
+    assert done.phase == "failed"
+    assert "renders FLUX.1-dev" in done.error
