@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import calibri
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*ROOT.glob("calibri/**/*.py"), *ROOT.glob("studio/**/*.py"), ROOT / "app.py"])
 ALL = sorted([*SOURCES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
@@ -46,6 +48,7 @@ CALIBRI_FLOORS = {
     "sampling": 3,
     "rewards": 3,
     "analysis": 6,
+    "api": 6,
     "search": 5,
     "commands": 7,
     "cli": 8,
@@ -175,6 +178,34 @@ def test_importing_the_library_loads_nothing_heavy(tmp_path: Path) -> None:
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     assert fresh(code, tmp_path).strip() == "[]"
+
+
+def test_importing_the_public_names_loads_no_torch(tmp_path: Path) -> None:
+    light = [name for name in calibri.__all__ if name not in ("Backbone", "load_backbone", "Renderer")]
+    code = (
+        "import sys, calibri\n"
+        "before = [m for m in sys.modules if m.startswith(('calibri.', 'numpy', 'pydantic'))]\n"
+        "assert set(calibri.__all__) <= set(dir(calibri))\n"
+        f"from calibri import {', '.join(light)}\n"
+        "heavy = ('torch', 'diffusers', 'transformers', 'scipy', 'cma')\n"
+        "print(before, [m for m in heavy if m in sys.modules])"
+    )
+    assert fresh(code, tmp_path).strip() == "[] []"
+
+
+def test_every_public_name_is_there_and_type_checkers_see_the_same() -> None:
+    tree = ast.parse((ROOT / "calibri" / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == calibri._HOMES
+    assert sorted([*seen, "__version__"]) == sorted(calibri.__all__)
+    for name in calibri.__all__:
+        assert getattr(calibri, name) is not None
 
 
 def test_importing_the_studio_creates_nothing_and_loads_no_model_library(tmp_path: Path) -> None:

@@ -18,16 +18,22 @@ class Adapter(Protocol):
     """One for each pipeline family; made by the family's `adapter(pipeline, spec)`.
 
     `repeated`: the transformer's keyword arguments with a row for each image, which are repeated for further
-    members. `size_step`: height and width must be multiples of it, in pixels.
+    members. `size_step`: height and width must be multiples of it, in pixels. `tokens`: of text, to which
+    `encode` pads or cuts.
     """
 
     repeated: tuple[str, ...]
     size_step: int
+    tokens: int
 
     def __init__(self, pipeline: DiffusionPipeline, spec: BackboneSpec) -> None: ...
 
     def encode(self, prompt: str) -> Embeddings:
         """The embeddings of one prompt, computed alone, so that they depend on nothing else."""
+        ...
+
+    def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
+        """The `tokens` with which prompts (B, L, D) of the transformer were encoded."""
         ...
 
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:

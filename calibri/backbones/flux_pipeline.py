@@ -23,13 +23,17 @@ class FluxAdapter:
         self.pipeline = pipeline
         self.size_step = 2 * pipeline.vae_scale_factor  # latents are packed 2×2
         # A tokenizer made for fewer tokens than the default says so itself.
-        self.tokens = min(spec.max_sequence_length, pipeline.tokenizer_2.model_max_length)
+        most = getattr(pipeline.tokenizer_2, "model_max_length", spec.max_sequence_length)
+        self.tokens = min(spec.max_sequence_length, most)
         self.embeds_guidance = bool(pipeline.transformer.config.guidance_embeds)
         self.guidance = 3.5 if spec.guidance is None else spec.guidance  # FluxPipeline's own default
 
     def encode(self, prompt: str) -> Embeddings:
         tokens, pooled, _ = self.pipeline.encode_prompt(prompt, max_sequence_length=self.tokens)
         return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
+
+    def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
+        return encoder_hidden_states.shape[1]  # padded by T5 alone
 
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
         joined = {

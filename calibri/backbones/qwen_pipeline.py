@@ -28,6 +28,9 @@ class QwenAdapter:
         tokens, _ = self.pipeline.encode_prompt(prompt, max_sequence_length=self.tokens)
         return {"prompt_embeds": tokens}  # one prompt alone has no padding, so no mask
 
+    def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
+        return self.tokens  # nothing is padded to it
+
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
         tokens, mask = _padded(prompts)
         return {"prompt_embeds": tokens, "prompt_embeds_mask": mask, "true_cfg_scale": 1.0}

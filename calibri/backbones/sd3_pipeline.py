@@ -23,7 +23,7 @@ class SD3Adapter:
 
     def __init__(self, pipeline: StableDiffusion3Pipeline, spec: BackboneSpec) -> None:
         self.pipeline = pipeline
-        self.size_step = pipeline.vae_scale_factor * pipeline.patch_size
+        self.size_step = pipeline.vae_scale_factor * pipeline.transformer.config.patch_size
         self.tokens = min(spec.max_sequence_length, 512)  # the pipeline's own limit
 
     def encode(self, prompt: str) -> Embeddings:
@@ -31,6 +31,10 @@ class SD3Adapter:
             prompt, None, None, do_classifier_free_guidance=False, max_sequence_length=self.tokens
         )
         return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
+
+    def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
+        of_clip = self.pipeline.tokenizer_max_length
+        return max(1, encoder_hidden_states.shape[1] - of_clip)
 
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
         joined = {name: torch.cat([each[name] for each in prompts]) for name in _NAMES}

@@ -115,6 +115,16 @@ class Calibration(_Checked):
         """Whether there is more than one member."""
         return len(self.members) > 1
 
+    def only(self, k: int) -> Calibration:
+        """Member `k` alone, with its weight and condition; counted from 0, as in `members`.
+
+        The weighted prediction of an ensemble is the sum of those of its members alone. Raises ArtifactError
+        for a number that is no member, or for a member of weight 0, which predicts nothing.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < len(self.members):
+            raise ArtifactError(f"expected a member from 0 to {len(self.members) - 1}, got {k!r}")
+        return Calibration(**{**dict(self), "members": (self.members[k],)})
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 of what pictures depend on: backbone, names and members; not of title and provenance."""

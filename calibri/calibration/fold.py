@@ -7,23 +7,25 @@ that would make it wrong is refused before any weight is touched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from calibri.backbones.sites import Rows, Site, sites_of, unwrapped
+from calibri.calibration.target import fit_calibration, transformer_of
 from calibri.errors import ArtifactError, LayoutError
 
 if TYPE_CHECKING:
-    from calibri.backbones.loading import Backbone
     from calibri.calibration.artifact import Calibration
 
 _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def fold_calibration(backbone: Backbone, calibration: Calibration) -> None:
-    """Folds a calibration of one member of weight 1 into the backbone's transformer, for good.
+def fold_calibration(target: Any, calibration: Calibration) -> None:
+    """Folds a calibration of one member of weight 1 into a transformer, for good.
+
+    `target`: a Backbone, a diffusers pipeline or the transformer itself.
 
     Raises ArtifactError for an ensemble or another weight (they need several forwards), LayoutError where the
     scales do not fit, and ArtifactError where the weights cannot be folded exactly.
@@ -38,9 +40,9 @@ def fold_calibration(backbone: Backbone, calibration: Calibration) -> None:
             f"a {member.condition} member of weight {member.weight:g} cannot be folded: "
             "expected a positive one of weight 1"
         )
-    layout = backbone.layout(calibration.granularity)
-    scales = calibration.on_layout(layout).members[0].scales
-    fold(backbone.transformer, layout.expand(scales), backbone.sites)
+    transformer = transformer_of(target)
+    fitted, layout = fit_calibration(calibration, transformer)
+    fold(transformer, layout.expand(fitted.members[0].scales), layout.sites)
 
 
 def fold(

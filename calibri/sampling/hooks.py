@@ -80,7 +80,8 @@ class ScaleHooks:
             self._plan.setdefault(site.module, []).append(i)
         if any(hasattr(modules[path], ATTRIBUTE) for path in self._plan):
             raise RenderError(
-                "this transformer is scaled already: leave the first ScaleHooks before a second"
+                "this transformer is scaled already (by load_calibration, a Renderer or ScaleHooks): leave "
+                "that `with` before the next one"
             )
         try:
             for path, indices in self._plan.items():
