@@ -29,7 +29,7 @@ def compare(
 ) -> Comparison:
     """Render every arm on every prompt and seed in one go, and put them first in the visitor's history.
 
-    Raises RenderError for what cannot be asked, HostError where the model cannot serve, HostCancelled when
+    Raises RenderError for what cannot be asked, HostError where the model cannot serve, RenderCancelled when
     stopped.
     """
     if order.problems:

@@ -72,7 +72,7 @@ def moment(seconds: float) -> str:
 def card(entry: Entry, thumbnails: Thumbnails | None, pressed: bool) -> str:
     """One calibration as a button with its picture."""
     made = entry.calibration
-    small = thumbnails.of(made) if thumbnails is not None else None
+    small = thumbnails.find(made) if thumbnails is not None else None
     if small is not None:
         data = base64.b64encode(small).decode()
         picture = f"<img alt='' src='data:image/webp;base64,{data}'>"

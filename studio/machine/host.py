@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from calibri.errors import CalibriError
+from calibri.errors import CalibriError, RenderCancelled
+from calibri.memory import is_out_of_memory
 from calibri.words import shown_name, without_paths
-from studio.machine.queue import Cancel, HostCancelled, HostError, OnWait, Priority, PriorityLock
+from studio.machine.queue import Cancel, HostError, OnWait, Priority, PriorityLock
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Phase = Literal["empty", "loading", "ready", "failed"]
 OnStep = Callable[..., None]
+
+SWITCHED = "Another backbone was loaded meanwhile. Try again."
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,6 @@ def _load_backbone(name: str, device: str, dtype: str) -> Backbone:
     from calibri.backbones.loading import load_backbone  # torch and diffusers: seconds
 
     return load_backbone(name, device=device, dtype=dtype)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    words = str(error).lower()
-    return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
-    )
 
 
 class ModelHost:
@@ -207,7 +201,7 @@ class ModelHost:
                 self._set(phase="failed", detail=without_paths(str(error)), started=time.monotonic())
             except Exception as error:
                 log.exception("loading %s failed", shown_name(name))
-                if _is_out_of_memory(error):
+                if is_out_of_memory(error):
                     detail = (
                         f"{shown_name(name)} does not fit into the memory of this device. "
                         "Choose a smaller one or dtype bfloat16."
@@ -244,7 +238,7 @@ class ModelHost:
             if self._status.phase == "empty":
                 raise HostError("No backbone is loaded. Choose one first.")
             if cancel is not None and cancel():
-                raise HostCancelled("Stopped while the backbone was loading.")
+                raise RenderCancelled("Stopped while the backbone was loading.")
         if self._backbone is None:
             raise HostError(self._status.detail or "No backbone is loaded.")
         return self._backbone
@@ -291,25 +285,19 @@ class ModelHost:
     ) -> list[Rendered]:
         """Pictures in the order of `requests`. The lock is taken for one batch at a time.
 
-        Out of memory: the batch is halved and rendered again, and stays so until the next load (CUDA's
-        shortage by the renderer itself, others here); where one picture is too much, a HostError or
-        RenderError says what to change.
+        Raises what Renderer.render raises, and HostError where another backbone was loaded between two
+        batches.
         """
-        done: list[Rendered] = []
-        while len(done) < len(requests):
-            with self.hold(priority, label, cancel=cancel, on_wait=on_wait):
-                batch = list(requests[len(done) : len(done) + self.batch_size])
-                try:
-                    done += self._renderer.render(batch, on_step=on_step, cancel=cancel)
-                except Exception as error:
-                    if not _is_out_of_memory(error):
-                        raise
-                    if len(batch) > 1:
-                        self._renderer.batch_size = len(batch) // 2
-                        log.warning("out of memory: batches now hold %d pictures", self.batch_size)
-                        continue
-                    raise HostError(
-                        "The memory of this machine ran out. Choose a smaller size, fewer ensemble members, "
-                        "or start the studio with a smaller --batch-size."
-                    ) from error
-        return done
+        backbone = self.wait_ready(cancel=cancel, on_wait=on_wait)
+        renderer = self._renderer
+        if renderer is None or renderer.backbone is not backbone:
+            raise HostError(SWITCHED)
+
+        @contextmanager
+        def turn() -> Iterator[None]:
+            with self.hold(priority, label, cancel=cancel, on_wait=on_wait) as now:
+                if now is not backbone:
+                    raise HostError(SWITCHED)
+                yield
+
+        return renderer.render(requests, on_step=on_step, cancel=cancel, turn=turn)

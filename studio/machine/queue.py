@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
-from calibri.errors import CalibriError
+from calibri.errors import CalibriError, RenderCancelled
 
 OnWait = Callable[[int, str], None]
 Cancel = Callable[[], bool]
@@ -17,10 +17,6 @@ Cancel = Callable[[], bool]
 
 class HostError(CalibriError):
     """The backbone cannot do what was asked now; the text says why and what to change."""
-
-
-class HostCancelled(HostError):
-    """The wait or the render was called off by its owner."""
 
 
 class Priority(IntEnum):
@@ -55,7 +51,7 @@ class PriorityLock:
         """Wait for the lock and keep it inside the `with`.
 
         `on_wait(ahead, holder)` is called whenever the number of holders and waiters ahead changes;
-        `cancel` is asked while waiting and raises HostCancelled once it is true.
+        `cancel` is asked while waiting and raises RenderCancelled once it is true.
         """
         self._enter(priority, label, cancel, on_wait)
         try:
@@ -82,7 +78,7 @@ class PriorityLock:
                     if ahead == told:
                         self._condition.wait(0.05)  # also the rhythm at which `cancel` is asked
                 if cancel is not None and cancel():
-                    raise HostCancelled("Stopped while waiting for the model.")
+                    raise RenderCancelled("Stopped while waiting for the model.")
                 if ahead != told and on_wait is not None:
                     on_wait(ahead, holder)
                 told = ahead

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.calibration.artifact import Calibration
-from calibri.errors import CalibriError, SearchError
+from calibri.errors import CalibriError, RenderCancelled, SearchError
+from calibri.memory import is_out_of_memory
 from calibri.rewards.scoring import SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import RunFolder
 from calibri.search.records import GenerationRecord, Record
 from calibri.words import duration, grouped
 from studio.machine.host import ModelHost
-from studio.machine.queue import HostCancelled, Priority
+from studio.machine.queue import Priority
 from studio.machine.rewards import RewardModels
 from studio.machine.speed import Pace
 from studio.search.filmstrip import Filmstrip
@@ -254,7 +255,7 @@ class Searches:
                 for record in self._records(job):
                     self._took(job, record)
             end, error = "done", ""
-        except (_Left, SearchStopped, HostCancelled):
+        except (_Left, SearchStopped, RenderCancelled):
             end, error = "interrupted", ""
         except CalibriError as problem:
             end, error = "failed", self._words(problem)
@@ -275,7 +276,7 @@ class Searches:
     def _words(self, problem: Exception, kind: str = "") -> str:
         """An error without the paths of this machine."""
         words = str(problem).replace(f"{self.store.folder}/", "")
-        if type(problem).__name__ == "OutOfMemoryError" or "out of memory" in words.lower():
+        if is_out_of_memory(problem):
             return (
                 "The memory of this machine ran out. Resume with nothing else running, or start a new search "
                 "with smaller batches."
@@ -345,7 +346,7 @@ class Searches:
                         )
                     )
                     break
-                except HostCancelled:
+                except RenderCancelled:
                     continue  # paused or stopped while it waited for people
             yield
 

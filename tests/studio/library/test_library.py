@@ -39,13 +39,13 @@ def calibration(core: Core, granularity: str = "block", scale: float = 1.2, **mo
 
 def test_a_thumbnail_is_rendered_once_and_kept(stocked: Core, thumbnails: Thumbnails) -> None:
     thumbs, bent = thumbnails, stocked.calibrations.get("studio/bent").calibration
-    assert thumbs.of(bent) is None and "being rendered" in thumbs.why_not(bent)
+    assert thumbs.find(bent) is None and "being rendered" in thumbs.why_not(bent)
     thumbs.want()
     thumbs.wait()
-    first = thumbs.of(bent)
+    first = thumbs.find(bent)
     assert first.startswith(b"RIFF") and thumbs.revision == 2
     again = Thumbnails(stocked.host, stocked.calibrations, thumbs.folder, thumbs.renders)
-    assert again.of(bent) == first
+    assert again.find(bent) == first
     again.want()
     again.wait()
     assert again.revision == 0
