@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from calibri.analysis.settings import VALUES
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import SearchError
@@ -23,8 +24,6 @@ from calibri.interval import Interval, paired_interval
 from calibri.rewards.base import RewardTerm
 from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
-
-VALUES = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)  # 0 bypasses
 
 
 class Cell(BaseModel):
@@ -137,17 +136,6 @@ def _guided(scales: tuple[float, ...], guidance: float | None) -> tuple[Member, 
         Member(scales=scales, weight=guidance, condition="positive"),
         Member(scales=scales, weight=1 - guidance, condition="negative"),
     )
-
-
-def heat_map(cells: Sequence[Cell], layout: Layout) -> tuple[list[str], list[float], np.ndarray]:
-    """Names, values and the objective's mean difference, (names, values); not measured is NaN."""
-    values = sorted({cell.value for cell in cells})
-    present = {cell.name for cell in cells}
-    names = [name for name in layout.names if name in present]
-    grid = np.full((len(names), len(values)), np.nan)
-    for cell in cells:
-        grid[names.index(cell.name), values.index(cell.value)] = cell.objective.mean
-    return names, values, grid
 
 
 def best_start(

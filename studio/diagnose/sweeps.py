@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, sweep, sweep_header
+from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, RenderCancelled, SearchError
 from calibri.rewards.scoring import LocalScorer, SearchStopped
@@ -28,7 +29,6 @@ from studio.diagnose.store import (
     State,
     Sweep,
     SweepNote,
-    SweepSettings,
     check_fits,
     read_folder,
     write_note,
@@ -101,7 +101,7 @@ class Sweeps:
         path = self.path(sweep_id)
         return read_sweep(path) if path.exists() else []
 
-    def start_of(self, sweep_id: str, layout: Layout) -> Calibration:
+    def find_start(self, sweep_id: str, layout: Layout) -> Calibration:
         """The best value of each scale together, to start from. Raises SearchError where nothing is better
         than the base with its whole interval.
         """
@@ -247,7 +247,7 @@ class Sweeps:
                 f"{sorted(scorer.judges)[0]} is a judge: once something is chosen by it, it measures nothing "
                 "any more. Choose another reward."
             )
-        pairs = settings.drawn()
+        pairs = settings.draw_pairs()
         header = sweep_header(
             note.fingerprint, settings.granularity, settings.rewards, settings.steps, settings.guidance, pairs
         )

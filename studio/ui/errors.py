@@ -7,7 +7,7 @@ import html
 import inspect
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
@@ -48,6 +48,17 @@ def guard(handler: Callable[P, R]) -> Callable[P, R]:
             raise as_message(error) from None
 
     return wrapped
+
+
+def leave_cancelled(render: Callable[[], list[Any]], outputs: int) -> Iterator[list[Any]]:
+    """What `render` gives; where a newer render called it off, answers that leave the outputs as they are.
+
+    Without any answer Gradio would empty them, and it sends the last one again when the handler ends.
+    """
+    try:
+        yield render()
+    except RenderCancelled:
+        yield [gr.skip()] * outputs
 
 
 def as_message(error: Exception) -> gr.Error:
