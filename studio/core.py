@@ -14,7 +14,7 @@ from studio.access.rights import Rights
 from studio.access.signin import Signin
 from studio.calibrations import CalibrationStore
 from studio.machine.host import ModelHost
-from studio.machine.rewards import Scorer
+from studio.machine.rewards import RewardModels
 from studio.settings import Settings
 from studio.visitors import Visitors
 
@@ -31,7 +31,7 @@ class Core:
     settings: Settings
     host: ModelHost
     calibrations: CalibrationStore
-    scorer: Scorer = field(default_factory=Scorer)
+    rewards: RewardModels = field(default_factory=RewardModels)
     visitors: Visitors = field(default_factory=Visitors)
     assets: Path = ASSETS
     signin: Signin = field(init=False)
@@ -61,4 +61,4 @@ class Core:
             backbone = self.host.wait_ready()
         except CalibriError:
             return  # the model bar says why
-        self.scorer.warm(backbone.spec.name)
+        self.rewards.warm(backbone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 from calibri.analysis.diagnose import Cell
 from calibri.calibration.scale_names import group_of, words_for
@@ -16,7 +16,7 @@ from studio.ui.theme import BASE
 OBJECTIVE = "objective"  # the choice that means: all rewards together
 FAINT = 0.1  # the map's ends where nothing differs by more, so that noise does not look like an effect
 MARK = "#1c1c1c"  # on every colour of the map, in both themes
-UNSURE = "not told apart"
+UNSURE: Final = "not told apart"
 
 
 def shorten(name: str) -> str:

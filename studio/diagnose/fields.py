@@ -174,9 +174,8 @@ def lay_out_cell() -> CellFields:
         for number in range(1, SHOWN + 1):
             with gr.Column(min_width=300) as column:
                 made.columns.append(column)
-                made.seen += [
-                    picture("base", elem_id=f"cell-base-{number}", label="Base"),
-                    picture("calibrated", elem_id=f"cell-mine-{number}", label="With this one scale changed"),
-                    gr.HTML("", elem_id=f"cell-words-{number}"),
-                ]
+                changed = "With this one scale changed"
+                made.seen.append(picture("base", elem_id=f"cell-base-{number}", label="Base"))
+                made.seen.append(picture("calibrated", elem_id=f"cell-mine-{number}", label=changed))
+                made.seen.append(gr.HTML("", elem_id=f"cell-words-{number}"))
     return made

@@ -106,7 +106,7 @@ class Handlers:
     def __init__(self, core: Core, sweeps: Sweeps) -> None:
         self.core, self.sweeps = core, sweeps
 
-    def cost(self, *asked: Any) -> str:
+    def tell_cost(self, *asked: Any) -> str:
         """What the sweep that the form describes would take, or what is wrong with it."""
         if self.core.host.backbone is None:
             return said(NO_COST)
@@ -125,13 +125,13 @@ class Handlers:
         grown = f"{done}:{len(self.sweeps.all())}"
         return [str(self.sweeps.revision), grown, str(self.sweeps.pace.revision)]
 
-    def state(self, sweep_id: object) -> list[Any]:
+    def redraw_state(self, sweep_id: object) -> list[Any]:
         return show_state(find_sweep(self.sweeps, sweep_id))
 
-    def map(self, sweep_id: object, view: str) -> list[Any]:
+    def redraw_map(self, sweep_id: object, view: str) -> list[Any]:
         return show_map(self.sweeps, find_sweep(self.sweeps, sweep_id), view)
 
-    def list(self) -> Any:
+    def list_titles(self) -> Any:
         return gr.Dropdown(list_sweeps(self.sweeps))
 
     @guard
@@ -144,13 +144,13 @@ class Handlers:
     def stop(self, sweep_id: str, request: gr.Request) -> list[Any]:
         self._check_organiser(request)
         self.sweeps.stop(sweep_id)
-        return self.state(sweep_id)
+        return self.redraw_state(sweep_id)
 
     @guard
     def resume(self, sweep_id: str, request: gr.Request) -> list[Any]:
         self._check_organiser(request)
         self.sweeps.resume(sweep_id)
-        return self.state(sweep_id)
+        return self.redraw_state(sweep_id)
 
     def _check_organiser(self, request: gr.Request) -> None:
         self.core.rights.organisers_only(self.core.rights.username(request))
@@ -165,7 +165,7 @@ class Handlers:
         return [key, gr.Dropdown(value=key if find_measured(self.sweeps, sweep, key) is not None else None)]
 
     @guard
-    def cell(
+    def open_cell(
         self, visitor_id: object, sweep_id: str, key: str, progress: gr.Progress = gr.Progress()
     ) -> Iterator[list[Any]]:
         """Values of `CellFields.outputs`: the words first, then the pictures."""
@@ -188,17 +188,17 @@ class Handlers:
         )
 
     @guard
-    def best(self, visitor_id: object, sweep_id: str) -> str:
+    def use_best(self, visitor_id: object, sweep_id: str) -> str:
         return form.open_best(self.core, self.sweeps, visitor_id, sweep_id).title
 
-    def ready(self, _: object, *asked: Any) -> list[Any]:
+    def fill(self, _: object, *asked: Any) -> list[Any]:
         """Steps and guidance as this backbone is used, the cost of that, and the sweep to begin with."""
         spec = self.core.host.wait_ready().spec
         mine = asked if spec.name == "tabletop" else [*asked[:2], spec.steps, *asked[3:]]
         return [
             gr.Slider(value=spec.steps),
             gr.Slider(value=spec.cfg or 1.0),
-            self.cost(*mine),
+            self.tell_cost(*mine),
             gr.Dropdown(list_sweeps(self.sweeps), value=form.pick_sweep(self.sweeps)),
         ]
 
@@ -213,7 +213,7 @@ def build(core: Core, sweeps: Sweeps) -> None:
     _wire_cell(handlers, visitor, shown, cell, key)
     when_loaded(visitor)
     ready = [settings.steps, settings.guidance, shown.cost, shown.which]
-    when_ready(core.host, visitor, handlers.ready, settings.inputs, ready)
+    when_ready(core.host, visitor, handlers.fill, settings.inputs, ready)
 
 
 def _wire_sweep(on: Handlers, asked: SettingsFields, shown: SweepFields, key: gr.Textbox) -> None:
@@ -221,19 +221,19 @@ def _wire_sweep(on: Handlers, asked: SettingsFields, shown: SweepFields, key: gr
     which, both = shown.which, [shown.which, shown.view]
     changes = [asked.rewards.change, asked.pairs.release, asked.steps.release, asked.granularity.input]
     changes += [asked.guidance.release, asked.values.change, asked.prompts.change, paced.change]
-    gr.on(changes, on.cost, asked.inputs, shown.cost, **IN_ORDER)
+    gr.on(changes, on.tell_cost, asked.inputs, shown.cost, **IN_ORDER)
 
     gr.Timer(1.5).tick(on.tick, which, [pulse, grown, paced], **DIRECT)
-    pulse.change(on.state, which, shown.state, **DIRECT)
-    grown.change(on.map, both, shown.map, **DIRECT)
-    grown.change(on.list, None, which, **DIRECT)
+    pulse.change(on.redraw_state, which, shown.state, **DIRECT)
+    grown.change(on.redraw_map, both, shown.map, **DIRECT)
+    grown.change(on.list_titles, None, which, **DIRECT)
     which.change(
-        lambda sweep_id, view: [*on.state(sweep_id), *on.map(sweep_id, view), ""],
+        lambda sweep_id, view: [*on.redraw_state(sweep_id), *on.redraw_map(sweep_id, view), ""],
         both,
         [*shown.state, *shown.map, key],
         **DIRECT,
     )
-    shown.view.input(lambda s, v: on.map(s, v)[::2], both, [shown.heat, shown.cell], **IN_ORDER)
+    shown.view.input(lambda s, v: on.redraw_map(s, v)[::2], both, [shown.heat, shown.cell], **IN_ORDER)
     shown.start.click(on.start, asked.inputs, which, **QUEUED)
     shown.stop.click(on.stop, which, shown.state, **QUEUED)
     shown.resume.click(on.resume, which, shown.state, **QUEUED)
@@ -246,7 +246,7 @@ def _wire_cell(
     shown.heat.select(on.click_map, shown.which, [key, shown.cell], **QUEUED)
     shown.cell.input(lambda chosen: chosen or "", shown.cell, key, **IN_ORDER)
     inputs = [visitor, shown.which, key]
-    key.change(on.cell, inputs, cell.outputs, show_progress_on=[cell.seen[1]], **RENDERS)
-    shown.best.click(on.best, [visitor, shown.which], go, **QUEUED).success(
+    key.change(on.open_cell, inputs, cell.outputs, show_progress_on=[cell.seen[1]], **RENDERS)
+    shown.best.click(on.use_best, [visitor, shown.which], go, **QUEUED).success(
         None, None, None, js=go_to("scales"), api_visibility="private"
     )

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibri.errors import CalibriError
+from calibri.errors import CalibriError, RenderCancelled
 from calibri.files import write_whole
 from studio.calibrations import CalibrationStore
 from studio.machine.background import Background
@@ -97,9 +97,9 @@ class Thumbnails:
                 return
             try:
                 self._make(calibration, backbone)
+            except RenderCancelled:
+                return
             except CalibriError as error:
-                if self._background.closed:
-                    return
                 if self._host.backbone is backbone:  # else another one was loaded meanwhile
                     log.warning("no picture of “%s”: %s", calibration.title, error)
                     self._failed[calibration.hash, backbone.fingerprint] = str(error)

@@ -78,6 +78,10 @@ class Pace:
             if self._host.backbone is not None:
                 self._failed.add(self._host.backbone.spec.name)
 
+    def wait(self, seconds: float = 60.0) -> None:
+        """Block until no measurement is under way, `seconds` at most."""
+        self._background.wait(seconds)
+
     def close(self) -> None:
         """Wait for the measurement under way."""
         self._background.close()

@@ -43,16 +43,19 @@ class Searches:
 
     A search holds the host for one batch at a time, after people. It is a thread that outlives pages; after
     the end of the studio, however it ended, its journal is resumed on the same trajectory. `assets`: of the
-    studio; finished example runs in its folder `runs` are shown and never written. All methods may be called
+    studio; finished example runs in its folder `runs` are shown and never written. `rewards`: those that
+    others load too. All methods may be called
     from any thread.
     """
 
-    def __init__(self, host: ModelHost, folder: Path, assets: Path) -> None:
+    def __init__(
+        self, host: ModelHost, folder: Path, assets: Path, rewards: RewardModels | None = None
+    ) -> None:
         self._host = host
         self.store = RunStore(folder, assets / "runs")
         self.pace = Pace(host)
         self.film = Filmstrip(host)
-        self.rewards = RewardModels()
+        self.rewards = rewards or RewardModels()
         self._jobs: dict[str, Job] = {}
         self._turns = threading.Condition()
         self._line: list[str] = []  # ids that wait for their turn; the first one has it
