@@ -211,10 +211,9 @@ class CalibrationStore:
         return Entry(f"own/{path.stem}", path, made, False, changed)
 
 
-def file_of(entry: Entry) -> tuple[str, str]:
+def export_file(entry: Entry) -> tuple[str, str]:
     """The calibration as a file: its name and its text."""
-    stem = "".join(c if c.isalnum() else "-" for c in entry.title.lower()).strip("-")[:60]
-    return f"{stem or 'calibration'}.json", entry.calibration.to_json()
+    return f"{slug(entry.title, 'calibration', 60)}.json", entry.calibration.to_json()
 
 
 def read_file(path: Path) -> Calibration:
@@ -229,5 +228,5 @@ def read_file(path: Path) -> Calibration:
         raise ArtifactError("not a text file") from error
     far = next((s for m in made.members for s in m.scales if not LOWEST <= s <= HIGHEST), None)
     if far is not None:
-        raise ArtifactError(f"expected scales from {LOWEST:g} to {HIGHEST:g}, came {far:g}")
+        raise ArtifactError(f"expected scales from {LOWEST:g} to {HIGHEST:g}, got {far:g}")
     return made if made.title.strip() else made.model_copy(update={"title": path.stem[:60]})
