@@ -29,6 +29,10 @@ class RenderError(CalibriError):
     """A picture cannot be rendered as asked."""
 
 
+class RenderCancelled(RenderError):
+    """Whoever asked for the pictures called them off."""
+
+
 class RewardError(CalibriError):
     """A reward is unknown, cannot be loaded or failed."""
 

@@ -1,9 +1,14 @@
-"""Memory of a process that renders on a CPU."""
+"""Memory: what a program tells the allocator of the CPU, and which errors say that there is none left."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+# torch has an error of its own for a shortage on CUDA alone. Its allocators for the CPU
+# (c10/core/impl/alloc_cpu.cpp) and for Apple's GPUs (aten/src/ATen/mps/MPSAllocator.h) raise a plain
+# RuntimeError, which only these words tell apart.
+_SHORTAGES = ("DefaultCPUAllocator: ", "MPS backend out of memory")
 
 # Of mallopt, malloc.h of the GNU C library: the option's number, and the value that it gets.
 _MOST_BYTES = {
@@ -25,3 +30,11 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(option, value) for option, value in _MOST_BYTES.items())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the machine or of a GPU ran out."""
+    torch = sys.modules.get("torch")  # not imported for this: whoever met its error has it
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORTAGES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from studio.access.limits import Limits
 from studio.access.rights import Rights
 from studio.access.signin import Signin
 from studio.calibrations import CalibrationStore
+from studio.machine.background import Background
 from studio.machine.host import ModelHost
-from studio.machine.rewards import Scorer
+from studio.machine.rewards import RewardModels
 from studio.settings import Settings
 from studio.visitors import Visitors
 
@@ -31,7 +31,7 @@ class Core:
     settings: Settings
     host: ModelHost
     calibrations: CalibrationStore
-    scorer: Scorer = field(default_factory=Scorer)
+    rewards: RewardModels = field(default_factory=RewardModels)
     visitors: Visitors = field(default_factory=Visitors)
     assets: Path = ASSETS
     signin: Signin = field(init=False)
@@ -53,7 +53,7 @@ class Core:
         """Load the backbone, then the rewards, in the background."""
         keep_freed_memory()
         self.host.load(self.settings.backbone)
-        threading.Thread(target=self.warm, name="load-rewards", daemon=True).start()
+        Background("load-rewards").start(self.warm)
 
     def warm(self) -> None:
         """Load the rewards of the backbone, once it is there."""
@@ -61,4 +61,4 @@ class Core:
             backbone = self.host.wait_ready()
         except CalibriError:
             return  # the model bar says why
-        self.scorer.warm(backbone.spec.name)
+        self.rewards.warm(backbone)

@@ -16,6 +16,8 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from calibri.analysis.evaluate import check_finite
+from calibri.analysis.settings import VALUES, SweepSettings
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import SearchError
@@ -23,8 +25,6 @@ from calibri.interval import Interval, paired_interval
 from calibri.rewards.base import RewardTerm
 from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
-
-VALUES = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)  # 0 bypasses
 
 
 class Cell(BaseModel):
@@ -68,7 +68,7 @@ def sweep(
     if unknown:
         raise SearchError(f"no scale {unknown[0]!r} in this layout; the first is {layout.names[0]!r}")
     if not all(np.isfinite(values)):
-        raise SearchError("the values of a sweep must be finite numbers")
+        raise SearchError(f"values: expected finite numbers, got {list(values)}")
     terms = [term.name for term in rewards]
     weights = np.array([term.weight for term in rewards])
     have = {(cell.name, cell.value) for cell in done}
@@ -83,13 +83,7 @@ def sweep(
         nonlocal finished
         raw = scorer(requests, terms, stop=stop, progress=counted)
         finished += len(requests)
-        bad = np.argwhere(~np.isfinite(raw))
-        if bad.size:
-            i, r = bad[0]
-            raise SearchError(
-                f"reward {terms[r]} gave {raw[i, r]} for {what} on prompt {requests[i].prompt!r} "
-                f"with seed {requests[i].seed}"
-            )
+        check_finite(raw, requests, terms, what)
         return raw
 
     def request(pair: Pair, members: tuple[Member, ...] | None) -> RenderRequest:
@@ -137,17 +131,6 @@ def _guided(scales: tuple[float, ...], guidance: float | None) -> tuple[Member, 
         Member(scales=scales, weight=guidance, condition="positive"),
         Member(scales=scales, weight=1 - guidance, condition="negative"),
     )
-
-
-def heat_map(cells: Sequence[Cell], layout: Layout) -> tuple[list[str], list[float], np.ndarray]:
-    """Names, values and the objective's mean difference, (names, values); not measured is NaN."""
-    values = sorted({cell.value for cell in cells})
-    present = {cell.name for cell in cells}
-    names = [name for name in layout.names if name in present]
-    grid = np.full((len(names), len(values)), np.nan)
-    for cell in cells:
-        grid[names.index(cell.name), values.index(cell.value)] = cell.objective.mean
-    return names, values, grid
 
 
 def best_start(
@@ -218,6 +201,34 @@ class SweepFile:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def run_sweep(
+    file: SweepFile,
+    settings: SweepSettings,
+    layout: Layout,
+    pairs: Sequence[Pair],
+    scorer: Scorer,
+    *,
+    stop: Callable[[], bool] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Cell]:
+    """Measures what the file does not hold yet: each cell once it is written. The rest is as in `sweep`."""
+    cells = sweep(
+        layout,
+        pairs,
+        scorer,
+        settings.rewards,
+        steps=settings.steps,
+        values=settings.values,
+        guidance=settings.guidance,
+        done=list(file.cells),
+        stop=stop,
+        progress=progress,
+    )
+    for cell in cells:
+        file.append(cell)
+        yield cell
 
 
 def _check_header(path: Path, line: str, head: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from calibri.backbones.catalog import BackboneSpec, resolve
 from calibri.backbones.layouts import Granularity, Layout
 from calibri.backbones.sites import Site, family_of, sites_of, unwrapped
 from calibri.errors import BackboneError
+from calibri.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline, ModelMixin
@@ -233,9 +234,9 @@ def _from_pretrained(spec: BackboneSpec, kind: torch.dtype, quantisation: str | 
             options["quantization_config"] = _quantisation(quantisation, kind)
         pipeline = DiffusionPipeline.from_pretrained(spec.source, **options)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if is_out_of_memory(error):
+            first = "it does not fit into memory. Choose a smaller one, or bfloat16"
         raise BackboneError(f"{spec.source} cannot be loaded: {first}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from calibri.errors import SearchError
-from calibri.rewards.base import RewardTerm
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
@@ -42,8 +41,10 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from calibri.analysis.diagnose import SweepFile, sweep, sweep_header
+    from calibri.analysis.diagnose import SweepFile, run_sweep, sweep_header
     from calibri.analysis.evaluate import pairs_of
+    from calibri.analysis.settings import SweepSettings
+    from calibri.backbones.catalog import resolve
     from calibri.backbones.loading import load_backbone
     from calibri.rewards.base import load_reward
     from calibri.rewards.scoring import LocalScorer
@@ -51,39 +52,36 @@ def run(args: argparse.Namespace) -> int:
     from calibri.search.prompts import sweep_prompts
 
     if args.out.suffix != ".jsonl":
-        raise SearchError(f"--out wants a file that ends in .jsonl, got {args.out}")
-    if args.pairs < 2:
-        raise SearchError(f"--pairs must be at least 2, got {args.pairs}")
-    try:
-        values = [float(part) for part in args.values.split(",")]
-    except ValueError as error:
-        raise SearchError(f"--values wants numbers with commas between, got {args.values!r}") from error
-    terms = [RewardTerm.parse(text) for text in args.reward.split(",")]
+        raise SearchError(f"--out: expected a file that ends in .jsonl, got {args.out}")
+    # Checked before the backbone is loaded, which takes seconds.
+    settings = SweepSettings.parse(
+        granularity=args.granularity,
+        rewards=args.reward,
+        prompts=sweep_prompts(args.prompts, args.backbone, args.pairs),
+        pairs=args.pairs,
+        steps=args.steps or resolve(args.backbone).steps,
+        guidance=args.guidance,
+        values=args.values,
+        seed=args.seed,
+    )
+    terms, steps = settings.rewards, settings.steps
     backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     layout = backbone.layout(args.granularity)
-    steps = args.steps or backbone.spec.steps
-    prompts = sweep_prompts(args.prompts, args.backbone, args.pairs)
-    pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
+    # Not settings.draw_pairs: files that were written before go on with the pairs they began with.
+    pairs = pairs_of(settings.prompts, args.seed, -(-args.pairs // len(settings.prompts)))[: args.pairs]
     header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
         {term.name: load_reward(term.name, backbone.device.type) for term in terms},
         args.batch_size,
     )
-    total = len(layout.names) * len(values)
+    total = len(layout.names) * len(settings.values)
     with SweepFile(args.out, header) as file:
-        done = list(file.cells)
-        cells = sweep(
-            layout, pairs, scorer, terms, steps=steps, values=values, guidance=args.guidance, done=done
-        )
-        for number, cell in enumerate(cells, len(done) + 1):
-            file.append(cell)
+        for cell in run_sweep(file, settings, layout, pairs, scorer):
             if args.json:
                 print(cell.model_dump_json(), flush=True)
             else:
-                print(
-                    f"{number:4d}/{total}  {cell.name:20s} × {cell.value:<5g} {cell.objective.text()}",
-                    flush=True,
-                )
+                words = f"{cell.name:20s} × {cell.value:<5g} {cell.objective.text()}"
+                print(f"{len(file.cells):4d}/{total}  {words}", flush=True)
     print(f"Sweep: {args.out}", file=sys.stderr)
     return 0

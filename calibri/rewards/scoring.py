@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from calibri.sampling.request import RenderRequest
 
 Progress = Callable[[int, int], None]
+Turn = Callable[[], AbstractContextManager]
 
 
 class SearchStopped(SearchError):
@@ -57,12 +58,17 @@ def batches(requests: Sequence[RenderRequest], size: int) -> list[Sequence[Rende
 
 
 def score_batch(
-    renderer: Renderer, rewards: Mapping[str, Reward], batch: Sequence[RenderRequest], names: Sequence[str]
+    renderer: Renderer,
+    rewards: Mapping[str, Reward],
+    batch: Sequence[RenderRequest],
+    names: Sequence[str],
+    turn: Turn = nullcontext,
 ) -> np.ndarray:
-    """Scores of one batch, (len(batch), len(names)) float64. Raises RewardError if a reward gives another
-    count.
+    """Scores of one batch, (len(batch), len(names)) float64; `turn` as in Renderer.render.
+
+    Raises RewardError if a reward gives another count.
     """
-    images = [rendered.image for rendered in renderer.render(batch)]
+    images = [rendered.image for rendered in renderer.render(batch, turn=turn)]
     prompts = [request.prompt for request in batch]
     columns = []
     for name in names:
@@ -70,13 +76,14 @@ def score_batch(
         if column.shape != (len(batch),):
             raise RewardError(f"reward {name} gave shape {column.shape} for {len(batch)} pictures")
         columns.append(column)
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1) if columns else np.empty((len(batch), 0))
 
 
 class LocalScorer:
     """Scores with one backbone and its rewards in this process.
 
-    `turn`: makes a context manager that is held while one batch renders (a lock with priorities, say).
+    `turn`: makes a context manager that is held while one batch renders (a lock with priorities, say). Its
+    pictures are scored after that.
     """
 
     def __init__(
@@ -84,10 +91,10 @@ class LocalScorer:
         renderer: Renderer,
         rewards: Mapping[str, Reward],
         batch_size: int = 32,
-        turn: Callable[[], AbstractContextManager] = nullcontext,
+        turn: Turn = nullcontext,
     ) -> None:
         if not rewards:
-            raise SearchError("a search needs at least one reward")
+            raise SearchError("expected at least one reward, got none")
         self.renderer = renderer
         self.rewards = dict(rewards)
         self.known = tuple(self.rewards)
@@ -108,8 +115,7 @@ class LocalScorer:
         for batch in batches(requests, self.batch_size):
             if stop is not None and stop():
                 raise SearchStopped("stopped between two batches")
-            with self.turn():
-                parts.append(score_batch(self.renderer, self.rewards, batch, names))
+            parts.append(score_batch(self.renderer, self.rewards, batch, names, self.turn))
             done += len(batch)
             if progress is not None:
                 progress(done, len(requests))

@@ -13,26 +13,24 @@ import torch
 from PIL import Image
 
 from calibri.backbones.loading import Backbone
-from calibri.errors import RenderError
+from calibri.errors import RenderCancelled, RenderError
+from calibri.memory import is_out_of_memory
 from calibri.sampling.ensemble import Rows, member_rows
 from calibri.sampling.hooks import ScaleHooks
 from calibri.sampling.prompts import PromptCache
-from calibri.sampling.request import Job, Rendered, RenderRequest, checked
+from calibri.sampling.request import Job, Rendered, RenderRequest, check_request
 
-__all__ = ["RenderCancelled", "RenderRequest", "Rendered", "Renderer"]
+__all__ = ["RenderRequest", "Rendered", "Renderer"]
 
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int], None]
 Cancel = Callable[[], bool]
-
-
-class RenderCancelled(RenderError):
-    """The caller's `cancel` said so."""
+Turn = Callable[[], AbstractContextManager]
 
 
 class Renderer:
-    """Renders with one backbone. Not safe to call from two threads at once: the caller owns the lock.
+    """Renders with one backbone. Threads that share it, or its backbone, take turns: see `render`.
 
     A picture depends on its request alone: noise comes from a CPU generator of its own, prompts are encoded
     one by one. What is left is the rounding of matrix products, which changes with the number of rows:
@@ -43,7 +41,7 @@ class Renderer:
     def __init__(self, backbone: Backbone, batch_size: int = 8) -> None:
         """`batch_size`: pictures in one forward; each may have several members."""
         if batch_size < 1:
-            raise RenderError(f"batch_size: expected 1 or more, came {batch_size}")
+            raise RenderError(f"batch_size: expected 1 or more, got {batch_size}")
         self.backbone = backbone
         self.batch_size = batch_size
         self._prompts = PromptCache(backbone.adapter)
@@ -54,41 +52,61 @@ class Renderer:
         *,
         on_step: OnStep | None = None,
         cancel: Cancel | None = None,
+        turn: Turn = nullcontext,
     ) -> list[Rendered]:
         """Pictures in the order of `requests`.
 
         Requests of equal steps and size share batches, whatever their scales and members. `on_step(done,
         total)` counts sampling steps over all batches. `cancel` is asked before each batch and after each
-        step; yes raises RenderCancelled. Raises RenderError and LayoutError for what cannot be rendered. Out
-        of memory on CUDA, batches are halved and stay so.
+        step; yes raises RenderCancelled. `turn()` makes a context manager that is held while one batch
+        renders (a lock, say); between two batches the transformer is as it was. Where memory runs out, the
+        batch is halved and rendered again, and later ones stay so small. Raises RenderError and LayoutError
+        for what cannot be rendered.
         """
-        jobs = [checked(request, place, self.backbone) for place, request in enumerate(requests)]
-        groups = _groups(jobs)
-        transformer = self.backbone.transformer
-        if getattr(transformer, "is_cache_enabled", False):
-            raise RenderError("a step cache is on, which does not know of scales: call disable_cache() first")
-        done: list[Rendered | None] = [None] * len(jobs)
+        groups = _groups(
+            [check_request(request, place, self.backbone) for place, request in enumerate(requests)]
+        )
+        done: dict[int, Rendered] = {}
         progress = _Progress(on_step, cancel)
-        with (
-            self._no_grad(),
-            ScaleHooks(transformer, self.backbone.sites, self.backbone.device) as hooks,
-        ):
-            while groups:
-                group = groups.pop(0)
+        while groups:
+            group = groups.pop(0)
+            progress.ask()
+            with turn():
                 batch, rest = group[: self.batch_size], group[self.batch_size :]
                 progress.begin(batch, [rest, *groups], self.batch_size)
-                try:
-                    pictures = self._render_batch(batch, hooks, progress)
-                except torch.OutOfMemoryError as error:
-                    self._halve(len(batch), error)
-                    groups.insert(0, group)
-                    continue
-                progress.end()
-                for job, picture in zip(batch, pictures, strict=True):
-                    done[job.place] = picture
-                if rest:
-                    groups.insert(0, rest)
-        return [picture for picture in done if picture is not None]
+                pictures = self._try_batch(batch, progress)
+            if pictures is None:
+                groups.insert(0, group)
+                continue
+            progress.end()
+            done.update((job.place, picture) for job, picture in zip(batch, pictures, strict=True))
+            if rest:
+                groups.insert(0, rest)
+        return [done[place] for place in range(len(requests))]
+
+    def _try_batch(self, batch: list[Job], progress: _Progress) -> list[Rendered] | None:
+        """The pictures of a batch; None where memory ran out and batches are smaller from now on."""
+        backbone = self.backbone
+        if getattr(backbone.transformer, "is_cache_enabled", False):
+            raise RenderError("a step cache is on, which does not know of scales: call disable_cache() first")
+        try:
+            with (
+                self._no_grad(),
+                ScaleHooks(backbone.transformer, backbone.sites, backbone.device) as hooks,
+            ):
+                return self._render_batch(batch, hooks, progress)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise RenderError(
+                    "not enough memory for one picture: choose a smaller size, fewer members, a smaller "
+                    "dtype, or offload"
+                ) from error
+        torch.cuda.empty_cache()  # after the error, which keeps the tensors of the batch that failed
+        self.batch_size = len(batch) // 2
+        log.warning("out of memory: batches now hold %d pictures", self.batch_size)
+        return None
 
     def _no_grad(self) -> AbstractContextManager:
         # Offload moves weights during a forward; what inference mode moved could never be changed again.
@@ -98,16 +116,6 @@ class Renderer:
         if not self.backbone.mixed:
             return nullcontext()
         return torch.autocast(self.backbone.device.type, dtype=torch.bfloat16)
-
-    def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
-        torch.cuda.empty_cache()
-        if tried == 1:
-            raise RenderError(
-                "not enough memory for one picture: choose a smaller size, fewer members, a smaller dtype, "
-                "or offload"
-            ) from error
-        self.batch_size = tried // 2
-        log.warning("out of memory: batches now hold %d pictures", self.batch_size)
 
     def _render_batch(self, batch: list[Job], hooks: ScaleHooks, progress: _Progress) -> list[Rendered]:
         began = time.perf_counter()
@@ -182,11 +190,10 @@ class _Progress:
 
     def __init__(self, on_step: OnStep | None, cancel: Cancel | None) -> None:
         self._on_step, self._cancel = on_step, cancel
-        self._finished = self._steps = self._now = self._left = 0
+        self._finished = self._steps = self._now = self._left = self._told = 0
 
     def begin(self, batch: list[Job], rest: list[list[Job]], size: int) -> None:
         """A batch begins; `rest` are the groups after it, in batches of `size`."""
-        self._ask()
         self._steps, self._now = batch[0].request.steps, 0
         self._left = sum(-(-len(group) // size) * group[0].request.steps for group in rest if group)
 
@@ -196,12 +203,15 @@ class _Progress:
     def step(self, *_: Any) -> dict[str, Any]:
         """The pipeline's callback at the end of each step."""
         self._now += 1
-        if self._on_step is not None:
-            self._on_step(self._finished + self._now, self._finished + self._steps + self._left)
+        done = self._finished + self._now
+        if self._on_step is not None and done > self._told:  # a batch that was halved begins anew
+            self._told = done
+            self._on_step(done, self._finished + self._steps + self._left)
         if self._now < self._steps:
-            self._ask()
+            self.ask()
         return {}
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Raises RenderCancelled once the caller wants no more."""
         if self._cancel is not None and self._cancel():
             raise RenderCancelled("the render was cancelled")

@@ -1,33 +1,31 @@
-"""What the page Diagnose does, without the page: from a filled form to a sweep, its cost, and the pictures of
-a cell. No Gradio."""
+"""From what the page Diagnose was asked to sweeps, cells and their pictures. No Gradio."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from calibri.analysis import settings as sweep_settings
+from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
-from calibri.rewards.base import RewardTerm
 from studio.core import Core
-from studio.diagnose.charts import key_of
-from studio.diagnose.store import ALIVE, Sweep, SweepSettings, cell_calibration, check_fits
+from studio.diagnose.charts import make_key
+from studio.diagnose.store import ALIVE, Sweep, check_fits, make_cell_calibration
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.host import ModelHost
 from studio.rendering.arms import Arm
-from studio.rendering.asks import Ask, one_line
+from studio.rendering.asks import Ask
 from studio.rendering.shots import Shot, kept_shots
 from studio.scales.edits import opened
 
 SHOWN = 3  # prompts of a cell whose pictures are shown
-VALUES = "0, 0.25, 0.5, 0.75, 1.25, 1.5"
-MOST_PROMPTS = 256
+VALUES = ", ".join(f"{value:g}" for value in sweep_settings.VALUES)
 
 
-def settings_of(
+def read_settings(
     host: ModelHost,
-    rewards: Sequence[str],
+    rewards: Any,
     pairs: Any,
     steps: Any,
     granularity: Any,
@@ -35,87 +33,68 @@ def settings_of(
     values: object = VALUES,
     prompts: object = "",
 ) -> SweepSettings:
-    """The sweep that a form asks for, on the loaded backbone. `prompts`: one a line; none for the embedded
-    world's own. Raises SearchError with what does not fit."""
+    """The sweep that a form asks for, on the loaded backbone. `prompts`: a text with one a line; an empty one
+    for the embedded world's own. Raises SearchError with what does not fit."""
     if host.status.phase == "loading":
         raise SearchError("The backbone is still loading. Start the sweep when it is ready.")
     backbone = host.wait_ready().spec.name
-    terms = tuple(RewardTerm.parse(text) for text in rewards or ())
-    if not terms:
-        raise SearchError("Choose at least one reward.")
-    if len({term.name for term in terms}) < len(terms):
-        raise SearchError("A reward is chosen twice. Remove one of the two.")
-    typed = list(dict.fromkeys(filter(None, map(one_line, str(prompts or "").splitlines()))))
-    if len(typed) > MOST_PROMPTS:
-        raise SearchError(f"{len(typed)} prompts were given; {MOST_PROMPTS} are the most.")
-    whole = isinstance(pairs, int | float) and math.isfinite(pairs) and pairs == int(pairs)
-    if not whole or not 2 <= pairs <= MOST_PROMPTS:
-        raise SearchError(f"Prompts: expected a whole number from 2 to {MOST_PROMPTS}, came {pairs!r}.")
-    if not typed:
-        if backbone != "tabletop":
-            raise SearchError(f"Type prompts that suit {backbone}, one a line, under “More settings”.")
-        from calibri.tabletop.prompts import prompt_set
-
-        typed = prompt_set("search", int(pairs), seed=0)
-    try:
-        scales = tuple(float(part) for part in str(values).replace(";", ",").split(",") if part.strip())
-    except ValueError:
-        raise SearchError(f"Values are numbers with commas between, came {str(values)[:40]!r}.") from None
-    return SweepSettings.checked(
+    typed = str(prompts or "").strip()
+    if not typed and backbone != "tabletop":
+        raise SearchError(f"Type prompts that suit {backbone}, one a line, under “More settings”.")
+    made = SweepSettings.parse(
         granularity=granularity,
-        rewards=terms,
-        prompts=tuple(typed),
-        pairs=int(pairs),
+        rewards=rewards,
+        prompts=typed or "those of the embedded world",
+        pairs=pairs,
         steps=steps,
-        guidance=None if guidance in (None, 1) else guidance,
-        values=scales,
+        guidance=guidance,
+        values=values,
     )
+    if typed:
+        return made
+    from calibri.tabletop.prompts import prompt_set
+
+    return made.model_copy(update={"prompts": tuple(prompt_set("search", made.pairs, seed=0))})
 
 
-def measure(host: ModelHost, sweeps: Sweeps, settings: SweepSettings) -> None:
-    """Have the speed of this machine measured, where it is not known."""
+def measure_speed(host: ModelHost, sweeps: Sweeps, settings: SweepSettings) -> None:
+    """Measure in the background how fast this machine renders, unless that is known."""
     device = host.wait_ready().device.type
-    loaders = {t.name: (lambda name=t.name: sweeps.load(name, device)) for t in settings.rewards}
+    loaders = {term.name: partial(sweeps.load, term.name, device) for term in settings.rewards}
     sweeps.pace.measure(settings.prompts[0], loaders, settings.steps)
 
 
-def chosen(sweeps: Sweeps, kept: object = None) -> str | None:
-    """The sweep a page opens with: the one it had, else what runs, else the newest."""
-    known = sweeps.all()
-    if any(s.id == kept for s in known):
-        return str(kept)
-    running = [s.id for s in known if s.state in ALIVE]
-    return next(iter([*running, *(s.id for s in known)]), None)
+def pick_sweep(sweeps: Sweeps) -> str | None:
+    """The sweep that a page opens with: the one that runs, else the newest."""
+    known = sorted(sweeps.all(), key=lambda sweep: sweep.state not in ALIVE)
+    return known[0].id if known else None
 
 
-# cells
-
-
-def cell_at(sweep: Sweep, key: object) -> tuple[str, float]:
+def find_cell(sweep: Sweep, key: object) -> tuple[str, float]:
     """(name, value) of a cell from what a page sent. Raises SearchError for what is no cell of this sweep."""
-    name, _, text = str(key).rpartition("|")
-    for value in sweep.settings.values:
-        if name in sweep.note.names and key_of(name, value) == f"{name}|{text}":
-            return name, value
+    for name in sweep.note.names:
+        for value in sweep.settings.values:
+            if make_key(name, value) == key:
+                return name, value
     raise SearchError("Choose a cell of the heat map.")
 
 
-def pictures(core: Core, visitor: object, sweep: Sweep, key: object, **calls: Any) -> list[Shot]:
-    """Base and cell on the sweep's first prompts, in turn. An older wish of this visitor is called off."""
-    name, value = cell_at(sweep, key)
-    cancelled: Callable[[], bool] = core.visitors.of(visitor).begin("cell")
+def render_cell(core: Core, visitor: object, sweep: Sweep, key: object, **calls: Any) -> list[Shot]:
+    """Base and cell on the sweep's first prompts, in turn. Calls this visitor's earlier render off."""
+    name, value = find_cell(sweep, key)
+    cancelled = core.visitors.of(visitor).begin("cell")
     check_fits(sweep.note, core.host.wait_ready(cancel=cancelled))
-    arm = Arm("calibrated", f"{name} × {value:.2f}", cell_calibration(sweep, name, value))
+    arm = Arm("calibrated", f"{name} × {value:.2f}", make_cell_calibration(sweep, name, value))
     wanted = []
-    for pair in sweep.settings.drawn()[:SHOWN]:
+    for pair in sweep.settings.draw_pairs()[:SHOWN]:
         ask = Ask(pair.prompt, pair.seed, sweep.settings.steps, sweep.settings.guidance or 1.0)
         wanted += [(Arm("base", "Base"), ask), (arm, ask)]
     return kept_shots(core, wanted, cancel=cancelled, **calls)
 
 
-def best_on_desk(core: Core, sweeps: Sweeps, visitor: object, sweep_id: object) -> Calibration:
-    """Put the best of each scale on the visitor's desk. Raises SearchError where there is nothing better than
-    the base, or another backbone is loaded."""
+def open_best(core: Core, sweeps: Sweeps, visitor: object, sweep_id: object) -> Calibration:
+    """Put the best of each scale on the visitor's desk. Raises SearchError where nothing is better than the
+    base, or another backbone is loaded."""
     found = sweeps.get(sweep_id)
     backbone = core.host.wait_ready()
     check_fits(found.note, backbone)

@@ -1,7 +1,5 @@
-"""Sweeps on disk: what one measures, how far it is, and its folder of two files.
-
-`sweep.jsonl` is the file of `calibri diagnose`; `studio.json` is what the studio knows of it besides.
-"""
+"""Sweeps on disk. Each has a folder with two files: `sweep.jsonl`, which `calibri diagnose` writes too, and
+`studio.json`, what the studio adds."""
 
 from __future__ import annotations
 
@@ -9,18 +7,15 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from calibri.analysis.diagnose import VALUES, read_sweep
-from calibri.analysis.evaluate import pairs_of
+from calibri.analysis.diagnose import read_sweep
+from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import SearchError
 from calibri.files import write_whole
-from calibri.rewards.base import RewardTerm
-from calibri.rewards.scoring import Pair
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -30,62 +25,6 @@ log = logging.getLogger(__name__)
 State = Literal["queued", "running", "stopping", "done", "failed", "interrupted"]
 ALIVE: tuple[State, ...] = ("queued", "running", "stopping")
 CELLS, NOTE = "sweep.jsonl", "studio.json"
-MOST_PAIRS, MOST_STEPS, MOST_VALUES = 256, 100, 16
-LONGEST_PROMPT = 400
-
-
-class SweepSettings(BaseModel):
-    """What a sweep measures. `pairs`: (prompt, seed) pairs that every cell is measured on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    granularity: Literal["block", "layer", "gate"] = "block"
-    rewards: tuple[RewardTerm, ...] = Field(min_length=1)
-    prompts: tuple[str, ...] = Field(min_length=1)
-    pairs: int = Field(16, ge=2, le=MOST_PAIRS)
-    steps: int = Field(8, ge=1, le=MOST_STEPS)
-    guidance: float | None = Field(None, ge=1, le=20)
-    values: tuple[float, ...] = Field(VALUES, min_length=1, max_length=MOST_VALUES)
-    seed: int = Field(0, ge=0, lt=2**31)
-
-    @field_validator("values")
-    @classmethod
-    def _ordered(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        bad = next((v for v in values if not LOWEST <= v <= HIGHEST), None)
-        if bad is not None:
-            raise ValueError(f"a scale is from {LOWEST:g} to {HIGHEST:g}, came {bad:g}")
-        if 1.0 in values:
-            raise ValueError("1 is the base itself: leave it out")
-        return tuple(sorted(set(values)))
-
-    @field_validator("prompts")
-    @classmethod
-    def _short(cls, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        for prompt in prompts:
-            if not 0 < len(prompt) <= LONGEST_PROMPT:
-                raise ValueError(f"a prompt has 1 to {LONGEST_PROMPT} characters, one has {len(prompt)}")
-        return prompts
-
-    @classmethod
-    def checked(cls, **values: Any) -> SweepSettings:
-        """Raises SearchError with the field that does not fit, and why."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            words = first["msg"].removeprefix("Value error, ")
-            raise SearchError(f"{first['loc'][0]}: {words}, came {str(first.get('input'))[:60]}") from None
-
-    def drawn(self) -> list[Pair]:
-        """The pairs, the same for every cell: each prompt once before any comes twice."""
-        each = -(-self.pairs // len(self.prompts))
-        by_prompt = pairs_of(self.prompts, self.seed, each)
-        return [by_prompt[i * each + k] for k in range(each) for i in range(len(self.prompts))][: self.pairs]
-
-    @property
-    def nfe(self) -> int:
-        """Transformer evaluations a picture."""
-        return self.steps * (1 if self.guidance in (None, 1) else 2)
 
 
 class SweepNote(BaseModel):
@@ -119,7 +58,6 @@ class Sweep:
     images_total: int = 0
     seconds_left: float | None = None
     error: str = ""
-    began: float = 0.0  # time.monotonic() of the first picture
 
     @property
     def settings(self) -> SweepSettings:
@@ -157,7 +95,6 @@ def write_note(folder: Path, sweep: Sweep) -> None:
     path = folder / sweep.id / NOTE
     note = sweep.note.model_copy(update={"state": sweep.state, "error": sweep.error})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, note.model_dump_json(indent=1) + "\n", durable=True)
     except OSError as error:
         raise SearchError(f"The sweep cannot be written: {error.strerror}.") from error
@@ -176,7 +113,7 @@ def check_fits(note: SweepNote, backbone: Backbone) -> None:
     )
 
 
-def cell_calibration(found: Sweep, name: str, value: float) -> Calibration:
+def make_cell_calibration(found: Sweep, name: str, value: float) -> Calibration:
     """One cell of a sweep as a calibration: all scales 1 but this one. Raises SearchError for no cell."""
     names = found.note.names
     if name not in names or not math.isfinite(value):
@@ -191,6 +128,6 @@ def cell_calibration(found: Sweep, name: str, value: float) -> Calibration:
     )
 
 
-def images_of(scales: int, values: int, pairs: int) -> int:
+def count_images(scales: int, values: int, pairs: int) -> int:
     """Pictures that a sweep renders: the base and every cell on every pair."""
     return pairs * (1 + scales * values)

@@ -1,8 +1,4 @@
-"""Sweeps in the background: one scale at a time at several values, and what each does to the rewards.
-
-A sweep lives in a folder of its own: `sweep.jsonl`, the file of `calibri diagnose`, and `studio.json`, what
-the studio knows of it besides. It outlives pages and visitors, and goes on after a restart.
-"""
+"""Sweeps in the background: they outlive pages and visitors, and can be resumed after a restart."""
 
 from __future__ import annotations
 
@@ -11,70 +7,29 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, sweep, sweep_header
+from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, run_sweep, sweep_header
+from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration
-from calibri.errors import CalibriError, SearchError
-from calibri.rewards.scoring import Progress, SearchStopped, batches
+from calibri.errors import CalibriError, RenderCancelled, SearchError
+from calibri.rewards.scoring import LocalScorer, SearchStopped
 from calibri.search.provenance import now
-from studio.diagnose.store import (
-    ALIVE,
-    CELLS,
-    State,
-    Sweep,
-    SweepNote,
-    SweepSettings,
-    check_fits,
-    read_folder,
-    write_note,
-)
+from studio.diagnose.store import ALIVE, CELLS, State, Sweep, SweepNote, check_fits, read_folder, write_note
+from studio.machine.background import Background
 from studio.machine.host import ModelHost
-from studio.machine.queue import HostCancelled, Priority
+from studio.machine.queue import Priority
 from studio.machine.speed import Pace
 
 if TYPE_CHECKING:
     from calibri.backbones.layouts import Layout
     from calibri.rewards.base import Reward
-    from calibri.sampling.request import RenderRequest
 
 log = logging.getLogger(__name__)
-
-
-class HostScorer:
-    """Renders through the host, a batch a turn after people, and scores between the turns."""
-
-    def __init__(self, host: ModelHost, rewards: dict[str, Reward], label: str) -> None:
-        self._host, self._rewards, self._label = host, rewards, label
-        self.known = tuple(rewards)
-        self.judges = frozenset(name for name, each in rewards.items() if each.info.role == "judge")
-        self._size = host.batch_size
-
-    def __call__(
-        self,
-        requests: Sequence[RenderRequest],
-        names: Sequence[str],
-        *,
-        stop: Callable[[], bool] | None = None,
-        progress: Progress | None = None,
-    ) -> np.ndarray:
-        parts, done = [np.empty((0, len(names)))], 0
-        for batch in batches(requests, self._size):
-            if stop is not None and stop():
-                raise SearchStopped("stopped between two batches")
-            made = self._host.render(batch, priority=Priority.SEARCH, label=self._label, cancel=stop)
-            images, prompts = [r.image for r in made], [r.prompt for r in batch]
-            columns = [np.asarray(self._rewards[n].score(images, prompts), dtype=np.float64) for n in names]
-            parts.append(np.stack(columns, axis=1))
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(requests))
-        return np.concatenate(parts)
 
 
 def _load(name: str, device: str) -> Reward:
@@ -106,8 +61,7 @@ class Sweeps:
         self._known: dict[str, Sweep] | None = None
         self._stops: dict[str, threading.Event] = {}
         self._line: list[str] = []
-        self._worker: threading.Thread | None = None
-        self._closed = False
+        self._background = Background("sweeps")
         self.revision = 0  # grows whenever a page would show something else
 
     # what there is
@@ -143,7 +97,7 @@ class Sweeps:
         if set(made.members[0].scales) == {1.0}:
             raise SearchError(
                 "No cell of this sweep is better than the base with its whole interval, so the best start is "
-                "the base itself. More prompts narrow the intervals."
+                "the base itself. More prompts give narrower intervals."
             )
         return made
 
@@ -177,7 +131,7 @@ class Sweeps:
         with self._lock:
             found = self.get(sweep_id)
             if found.state in ALIVE:
-                raise SearchError("This sweep is under way already.")
+                raise SearchError("This sweep is running already.")
             if found.state == "done":
                 raise SearchError("This sweep is done: there is nothing left to measure.")
             self._enqueue(found.id)
@@ -187,7 +141,7 @@ class Sweeps:
         with self._lock:
             found = self.get(sweep_id)
             if found.state not in ALIVE:
-                raise SearchError("This sweep does not run.")
+                raise SearchError("This sweep is not running.")
             self._stops[found.id].set()
             if found.id in self._line:
                 self._line.remove(found.id)
@@ -205,27 +159,20 @@ class Sweeps:
     def close(self) -> None:
         """Leave everything after the batch under way, to be resumed. Safe to call twice."""
         with self._lock:
-            self._closed = True
             self._line.clear()
-            for stop in self._stops.values():
-                stop.set()
-            worker = self._worker
-        if worker is not None:
-            worker.join(60)
+        self._background.close()
         if self._own_pace:
             self.pace.close()
 
     # the thread
 
     def _enqueue(self, sweep_id: str) -> None:
-        if self._closed:
+        if self._background.closed:
             raise SearchError("The studio is closing.")
         self._stops[sweep_id] = threading.Event()
         self._line.append(sweep_id)
         self._set(sweep_id, state="queued", error="", seconds_left=None, images=0)
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="sweeps", daemon=True)
-            self._worker.start()
+        self._background.ensure(self._work)
 
     def _set(self, sweep_id: str, **changes: Any) -> None:
         with self._lock:
@@ -240,27 +187,26 @@ class Sweeps:
                 log.error("%s: %s", sweep_id, error)
 
     def _work(self) -> None:
-        with self._host.reserved("a sweep"):
+        with self._host.reserve("a sweep"):
             while True:
                 with self._lock:
                     if not self._line:
-                        self._worker = None
                         return
                     sweep_id = self._line.pop(0)
-                    stop = self._stops[sweep_id]
                     self._set(sweep_id, state="running")
-                state, error = self._run(sweep_id, stop.is_set)
+                state, error = self._run(sweep_id, partial(self._ends, sweep_id))
                 self._set(sweep_id, state=state, error=error, seconds_left=None)
+
+    def _ends(self, sweep_id: str) -> bool:
+        return self._background.closed or self._stops[sweep_id].is_set()
 
     def _run(self, sweep_id: str, stop: Callable[[], bool]) -> tuple[State, str]:
         """Measure what is missing. Returns how it ended, and the error in words."""
         try:
             self._measure(self.get(sweep_id), stop)
-        except (SearchStopped, HostCancelled):
+        except (SearchStopped, RenderCancelled):
             return "interrupted", ""
         except CalibriError as error:
-            if stop() and type(error).__name__ == "RenderCancelled":
-                return "interrupted", ""
             return "failed", str(error).replace(f"{self.folder}/", "")
         except Exception as error:
             log.exception("the sweep %s failed", sweep_id)
@@ -269,18 +215,21 @@ class Sweeps:
         return "done", ""
 
     def _measure(self, found: Sweep, stop: Callable[[], bool]) -> None:
+        from calibri.sampling.renderer import Renderer  # torch
+
         settings, note = found.settings, found.note
         backbone = self._host.wait_ready(cancel=stop)
         check_fits(note, backbone)
-        device = backbone.device.type
-        rewards = {term.name: self.load(term.name, device) for term in settings.rewards}
-        scorer = HostScorer(self._host, rewards, "a sweep")
+        rewards = {term.name: self.load(term.name, backbone.device.type) for term in settings.rewards}
+        size = self._host.batch_size
+        turn = partial(self._host.hold, Priority.SEARCH, "a sweep", cancel=stop)
+        scorer = LocalScorer(Renderer(backbone, size), rewards, size, turn)
         if scorer.judges:
             raise SearchError(
-                f"{sorted(scorer.judges)[0]} is a judge: once something is chosen by it, it measures nothing "
-                "any more. Choose another reward."
+                f"Expected rewards, got the judge {sorted(scorer.judges)[0]}. What was chosen by a judge can "
+                "no longer be measured by it."
             )
-        pairs = settings.drawn()
+        pairs = settings.draw_pairs()
         header = sweep_header(
             note.fingerprint, settings.granularity, settings.rewards, settings.steps, settings.guidance, pairs
         )
@@ -291,23 +240,10 @@ class Sweeps:
             self._set(found.id, images=images, images_total=total, seconds_left=(total - images) * each)
 
         with SweepFile(self.folder / found.id / CELLS, header) as file:
-            done = list(file.cells)
-            self._set(found.id, done=len(done))
-            for cell in sweep(
-                backbone.layout(settings.granularity),
-                pairs,
-                scorer,
-                settings.rewards,
-                steps=settings.steps,
-                values=settings.values,
-                guidance=settings.guidance,
-                done=done,
-                stop=stop,
-                progress=progress,
-            ):
-                file.append(cell)
+            self._set(found.id, done=len(file.cells))
+            layout = backbone.layout(settings.granularity)
+            for _ in run_sweep(file, settings, layout, pairs, scorer, stop=stop, progress=progress):
                 self._set(found.id, done=len(file.cells))
-        now_known = self.get(found.id)
-        if now_known.images:
-            seconds = (time.monotonic() - began) / now_known.images
-            self.pace.note(note.backbone, settings.nfe, seconds)
+        images = self.get(found.id).images
+        if images:
+            self.pace.note(note.backbone, settings.nfe, (time.monotonic() - began) / images)

@@ -1,4 +1,4 @@
-"""The order in which people and searches may use the backbone, and what is said when they cannot."""
+"""The order in which people and searches use the backbone, and the errors for when they cannot."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
-from calibri.errors import CalibriError
+from calibri.errors import CalibriError, RenderCancelled
 
 OnWait = Callable[[int, str], None]
 Cancel = Callable[[], bool]
 
 
 class HostError(CalibriError):
-    """The backbone cannot do what was asked now; the text says why and what to change."""
-
-
-class HostCancelled(HostError):
-    """The wait or the render was called off by its owner."""
+    """The backbone cannot do now what was asked. The text says why, and what to change."""
 
 
 class Priority(IntEnum):
@@ -32,7 +28,7 @@ class Priority(IntEnum):
 
 
 class PriorityLock:
-    """A lock handed to the waiter with the smallest priority, first come first served within one priority."""
+    """A lock for the waiter with the smallest priority; within one priority, first come, first served."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -55,7 +51,7 @@ class PriorityLock:
         """Wait for the lock and keep it inside the `with`.
 
         `on_wait(ahead, holder)` is called whenever the number of holders and waiters ahead changes;
-        `cancel` is asked while waiting and raises HostCancelled once it is true.
+        `cancel` is asked while waiting and raises RenderCancelled once it is true.
         """
         self._enter(priority, label, cancel, on_wait)
         try:
@@ -82,7 +78,7 @@ class PriorityLock:
                     if ahead == told:
                         self._condition.wait(0.05)  # also the rhythm at which `cancel` is asked
                 if cancel is not None and cancel():
-                    raise HostCancelled("Stopped while waiting for the model.")
+                    raise RenderCancelled("Stopped while waiting for the model.")
                 if ahead != told and on_wait is not None:
                     on_wait(ahead, holder)
                 told = ahead

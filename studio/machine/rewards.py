@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from calibri.errors import CalibriError
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
+    from calibri.backbones.loading import Backbone
     from calibri.rewards.base import Reward
 
 log = logging.getLogger(__name__)
@@ -23,64 +25,72 @@ JUDGES = ("tabletop-judge", "tabletop-facts")  # reported at the end of a search
 REWARDS = ("tabletop-align", "tabletop-quality", "tabletop-keep:2")
 
 
-def _load(name: str) -> Any:
+def _load(name: str, device: str) -> Reward:
     from calibri.rewards.base import load_reward  # torch
 
-    return load_reward(name)
+    return load_reward(name, device)
+
+
+class SharedReward:
+    """A reward that several threads may call: one at a time, as its tokenizer may not be shared."""
+
+    def __init__(self, reward: Reward) -> None:
+        self.info = reward.info
+        self._reward, self._lock = reward, threading.Lock()
+
+    def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+        """As Reward.score."""
+        with self._lock:
+            return self._reward.score(images, prompts)
 
 
 class RewardModels:
-    """Rewards for searches and sweeps, each loaded once on each device."""
+    """The rewards of people's pictures, searches and sweeps, each loaded once on each device.
 
-    def __init__(self) -> None:
+    `loader(name, device) -> Reward`. Safe to call from any thread.
+    """
+
+    def __init__(self, loader: Callable[[str, str], Reward] = _load) -> None:
+        self._loader = loader
+        self._loading = threading.Lock()
         self._loaded: dict[tuple[str, str], Reward] = {}
+        self._left_out: set[tuple[str, str]] = set()
 
     def load(self, name: str, device: str) -> Reward:
         """The reward of that name. Raises RewardError."""
-        from calibri.rewards.base import load_reward  # torch
+        key = name, device
+        if key not in self._loaded:
+            with self._loading:
+                if key not in self._loaded:
+                    self._loaded[key] = SharedReward(self._loader(name, device))
+        return self._loaded[key]
 
-        if (name, device) not in self._loaded:
-            self._loaded[name, device] = load_reward(name, device)
-        return self._loaded[name, device]
+    def _find(self, name: str, device: str) -> Reward | None:
+        """The reward, or None where it cannot be loaded; that is logged once and remembered."""
+        if (name, device) in self._left_out:
+            return None
+        try:
+            return self.load(name, device)
+        except (CalibriError, OSError, ImportError) as error:
+            log.warning("reward %s is left out: %s", name, error)
+            self._left_out.add((name, device))
+            return None
 
-
-class Scorer:
-    """Scores pictures with the rewards that fit a backbone. `loader(name) -> Reward`. Safe to call from any
-    thread."""
-
-    def __init__(self, loader: Callable[[str], Any] = _load) -> None:
-        self._loader = loader
-        self._lock = threading.Lock()
-        self._loaded: dict[str, Any] = {}
-
-    def names_for(self, backbone: str) -> tuple[str, ...]:
-        return SHOWN_FOR.get(backbone, ())
-
-    def _reward(self, name: str) -> Any | None:
-        """The reward, or None where it is not to be had; that is logged once and remembered."""
-        if name not in self._loaded:
-            try:
-                self._loaded[name] = self._loader(name)
-            except (CalibriError, OSError, ImportError) as error:
-                log.warning("reward %s is left out: %s", name, error)
-                self._loaded[name] = None
-        return self._loaded[name]
-
-    def warm(self, backbone: str) -> None:
+    def warm(self, backbone: Backbone) -> None:
         """Load what `score` will need."""
-        with self._lock:
-            for name in self.names_for(backbone):
-                self._reward(name)
+        for name in SHOWN_FOR.get(backbone.spec.name, ()):
+            self._find(name, backbone.device.type)
 
-    def score(self, backbone: str, images: Sequence[Image], prompts: Sequence[str]) -> list[dict[str, float]]:
-        """One dictionary an image: reward name (without the world's name) → score, higher is better."""
+    def score(
+        self, backbone: Backbone, images: Sequence[Image], prompts: Sequence[str]
+    ) -> list[dict[str, float]]:
+        """The rewards shown under pictures of this backbone: one dictionary an image, reward name (without
+        the world's name) → score, higher is better."""
         rows: list[dict[str, float]] = [{} for _ in images]
-        with self._lock:
-            for name in self.names_for(backbone):
-                reward = self._reward(name)
-                if reward is None:
-                    continue
-                short = name.removeprefix(f"{backbone}-")
+        for name in SHOWN_FOR.get(backbone.spec.name, ()):
+            reward = self._find(name, backbone.device.type)
+            if reward is not None:
+                short = name.removeprefix(f"{backbone.spec.name}-")
                 for row, value in zip(rows, reward.score(list(images), list(prompts))):
                     row[short] = float(value)
         return rows
@@ -90,8 +100,7 @@ def known_rewards() -> list[str]:
     """What the field for rewards offers."""
     from calibri.rewards.base import known_rewards as known
 
-    names = list(known())
-    return [*dict.fromkeys([*(n for n in REWARDS), *names])]
+    return list(dict.fromkeys([*REWARDS, *known()]))
 
 
 def rewards_shown(backbone: str) -> Sequence[str]:

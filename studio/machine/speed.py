@@ -1,17 +1,24 @@
-"""How fast this machine renders: measured by the searches themselves, or once on a batch of pictures."""
+"""How fast this machine renders: measured by searches and sweeps, or once on a batch of pictures."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from calibri.errors import CalibriError
+from studio.machine.background import Background
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
 
+if TYPE_CHECKING:
+    from calibri.rewards.base import Reward
+
 log = logging.getLogger(__name__)
+
+Loaders = Mapping[str, Callable[[], "Reward"]]  # by name
 
 
 class Pace:
@@ -21,8 +28,7 @@ class Pace:
         self._host = host
         self._known: dict[str, dict[int, float]] = {}
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._closed = False
+        self._background = Background("measure-speed")
         self._failed: set[str] = set()  # backbones on which a measurement failed
         self.revision = 0
 
@@ -33,8 +39,8 @@ class Pace:
             self.revision += 1
 
     def seconds(self, backbone: str, nfe: int) -> float | None:
-        """Seconds a picture: as measured at this NFE, else in proportion to the nearest one; None before any
-        measurement.
+        """Seconds a picture: as measured at this NFE, else in proportion to the nearest one. None before the
+        first measurement.
         """
         with self._lock:
             known = self._known.get(backbone)
@@ -43,31 +49,18 @@ class Pace:
             nearest = min(known, key=lambda measured: abs(measured - nfe))
             return known[nearest] * nfe / nearest
 
-    def measure(self, prompt: str, rewards: dict[str, Any], steps: int) -> None:
-        """Render and score one batch in the background, between other people's work. Does nothing while
-        another measurement or a search is under way, or where the speed is known.
+    def measure(self, prompt: str, rewards: Loaders, steps: int) -> None:
+        """Render and score one batch in the background, when nobody else needs the model. Does nothing while
+        another measurement runs, or where the speed is known.
         """
         backbone = self._host.backbone
-        with self._lock:
-            busy = self._thread is not None and self._thread.is_alive()
-            if backbone is None or busy or self._closed:
-                return
-            if self._known.get(backbone.spec.name) or backbone.spec.name in self._failed:
-                return
-            self._thread = threading.Thread(
-                target=self._measure, args=(prompt, rewards, steps), name="measure-speed", daemon=True
-            )
-            self._thread.start()
+        if backbone is None or self._known.get(backbone.spec.name) or backbone.spec.name in self._failed:
+            return
+        self._background.start(lambda: self._measure(prompt, rewards, steps))
 
-    def _measure(self, prompt: str, rewards: dict[str, Any], steps: int) -> None:
+    def _measure(self, prompt: str, rewards: Loaders, steps: int) -> None:
         from calibri.rewards.scoring import score_batch
         from calibri.sampling.renderer import Renderer, RenderRequest  # torch
-
-        def batch(requests: list[RenderRequest]) -> None:
-            if loaded:
-                score_batch(renderer, loaded, requests, list(loaded))
-            else:
-                renderer.render(requests)
 
         try:
             loaded = {name: load() for name, load in rewards.items()}
@@ -75,9 +68,9 @@ class Pace:
             with self._host.hold(Priority.SEARCH, "a measurement of its speed") as backbone:
                 renderer = Renderer(backbone, batch_size=size)
                 requests = [RenderRequest(prompt=prompt, seed=seed, steps=steps) for seed in range(size)]
-                batch(requests[:1])  # the first one warms up
+                score_batch(renderer, loaded, requests[:1], list(loaded))  # the first one warms up
                 began = time.monotonic()
-                batch(requests)
+                score_batch(renderer, loaded, requests, list(loaded))
                 seconds = (time.monotonic() - began) / size
             self.note(backbone.spec.name, steps, seconds)
         except (CalibriError, RuntimeError) as error:
@@ -85,9 +78,10 @@ class Pace:
             if self._host.backbone is not None:
                 self._failed.add(self._host.backbone.spec.name)
 
+    def wait(self, seconds: float = 60.0) -> None:
+        """Block until no measurement is under way, `seconds` at most."""
+        self._background.wait(seconds)
+
     def close(self) -> None:
         """Wait for the measurement under way."""
-        with self._lock:
-            self._closed = True
-        if self._thread is not None:
-            self._thread.join(60)
+        self._background.close()

@@ -111,7 +111,7 @@ def shoot_all(
     rows: list[dict[str, float]] = [{} for _ in rendered]
     if score:
         prompts = [wanted[i][1].prompt for i in order]
-        rows = core.scorer.score(backbone.spec.name, [r.image for r in rendered], prompts)
+        rows = core.rewards.score(backbone, [r.image for r in rendered], prompts)
     shots = [Shot(a, ask) for a, ask in wanted]
     for i, made, row in zip(order, rendered, rows):
         shots[i] = Shot(*wanted[i], made.image, made.nfe, made.seconds, row)
@@ -193,7 +193,7 @@ def kept_shots(
     shown = [i for i, shot in enumerate(made) if shot.image is not None]
     if score and shown:
         images, prompts = [made[i].image for i in shown], [made[i].ask.prompt for i in shown]
-        rows = core.scorer.score(backbone.spec.name, images, prompts)  # type: ignore[arg-type]
+        rows = core.rewards.score(backbone, images, prompts)  # type: ignore[arg-type]
         for i, row in zip(shown, rows):
             made[i] = replace(made[i], rewards=row)
     return made

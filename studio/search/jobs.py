@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.calibration.artifact import Calibration
-from calibri.errors import CalibriError, SearchError
+from calibri.errors import CalibriError, RenderCancelled, SearchError
+from calibri.memory import is_out_of_memory
 from calibri.rewards.scoring import SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import RunFolder
 from calibri.search.records import GenerationRecord, Record
 from calibri.words import duration, grouped
 from studio.machine.host import ModelHost
-from studio.machine.queue import HostCancelled, Priority
+from studio.machine.queue import Priority
 from studio.machine.rewards import RewardModels
 from studio.machine.speed import Pace
 from studio.search.filmstrip import Filmstrip
@@ -42,16 +43,19 @@ class Searches:
 
     A search holds the host for one batch at a time, after people. It is a thread that outlives pages; after
     the end of the studio, however it ended, its journal is resumed on the same trajectory. `assets`: of the
-    studio; finished example runs in its folder `runs` are shown and never written. All methods may be called
+    studio; finished example runs in its folder `runs` are shown and never written. `rewards`: those that
+    others load too. All methods may be called
     from any thread.
     """
 
-    def __init__(self, host: ModelHost, folder: Path, assets: Path) -> None:
+    def __init__(
+        self, host: ModelHost, folder: Path, assets: Path, rewards: RewardModels | None = None
+    ) -> None:
         self._host = host
         self.store = RunStore(folder, assets / "runs")
         self.pace = Pace(host)
         self.film = Filmstrip(host)
-        self.rewards = RewardModels()
+        self.rewards = rewards or RewardModels()
         self._jobs: dict[str, Job] = {}
         self._turns = threading.Condition()
         self._line: list[str] = []  # ids that wait for their turn; the first one has it
@@ -250,11 +254,11 @@ class Searches:
     def _work(self, job: Job) -> None:
         try:
             self._my_turn(job)
-            with self._host.reserved(f"the search “{job.title}”"):
+            with self._host.reserve(f"the search “{job.title}”"):
                 for record in self._records(job):
                     self._took(job, record)
             end, error = "done", ""
-        except (_Left, SearchStopped, HostCancelled):
+        except (_Left, SearchStopped, RenderCancelled):
             end, error = "interrupted", ""
         except CalibriError as problem:
             end, error = "failed", self._words(problem)
@@ -275,7 +279,7 @@ class Searches:
     def _words(self, problem: Exception, kind: str = "") -> str:
         """An error without the paths of this machine."""
         words = str(problem).replace(f"{self.store.folder}/", "")
-        if type(problem).__name__ == "OutOfMemoryError" or "out of memory" in words.lower():
+        if is_out_of_memory(problem):
             return (
                 "The memory of this machine ran out. Resume with nothing else running, or start a new search "
                 "with smaller batches."
@@ -345,7 +349,7 @@ class Searches:
                         )
                     )
                     break
-                except HostCancelled:
+                except RenderCancelled:
                     continue  # paused or stopped while it waited for people
             yield
 

@@ -139,8 +139,8 @@ def open_studio(settings: Settings) -> Studio:
     studies = open_studies(settings.data, host)
     if settings.no_search:
         return Studio(core, studies)
-    searches = Searches(host, settings.data / "runs", ASSETS)
-    sweeps = Sweeps(settings.data / "sweeps", host, pace=searches.pace, load=searches.rewards.load)
+    searches = Searches(host, settings.data / "runs", ASSETS, core.rewards)
+    sweeps = Sweeps(settings.data / "sweeps", host, pace=searches.pace, load=core.rewards.load)
     renders = RenderCache(settings.data / "renders")
     thumbnails = Thumbnails(host, core.calibrations, settings.data / "thumbnails", renders)
     return Studio(core, studies, searches, sweeps, thumbnails)

@@ -15,12 +15,24 @@ from PIL import Image
 
 from calibri.errors import CalibriError
 from calibri.words import signed, three_digits
+from studio.ui.picture_files import served
 
 
 @cache
 def read_beside(module: str, name: str) -> str:
     """The text of a script or a style that lies beside a module: `read_beside(__file__, "chart.js")`."""
     return Path(module).with_name(name).read_text(encoding="utf-8")
+
+
+def lead(text: str, module: str, style: str, **options: Any) -> gr.HTML:
+    """What a page is for, in a sentence or two, with the style that lies beside its module."""
+    markup = f"<style>{read_beside(module, style)}</style><div class='lead'>{text}</div>"
+    return gr.HTML(markup, elem_id="lead", **options)
+
+
+def primary_button(text: str, elem_id: str, **options: Any) -> gr.Button:
+    """The one button of a page that does what the page is for: Ctrl+Enter presses it."""
+    return gr.Button(text, variant="primary", elem_id=elem_id, elem_classes="primary-action", **options)
 
 
 # pictures
@@ -35,6 +47,11 @@ def enlarged(image: Image.Image) -> Image.Image:
     if factor < 2:
         return image
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
+
+
+def serve_enlarged(image: Image.Image | None) -> str | None:
+    """The path of `enlarged` as browsers fetch it; None for None."""
+    return served(enlarged(image)) if image is not None else None
 
 
 def picture(

@@ -7,14 +7,13 @@ import html
 import inspect
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
-from calibri.errors import CalibriError
+from calibri.errors import CalibriError, RenderCancelled
 from calibri.words import without_paths
-from studio.machine.queue import HostCancelled
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +50,20 @@ def guard(handler: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+def leave_cancelled(render: Callable[[], list[Any]], outputs: int) -> Iterator[list[Any]]:
+    """What `render` gives; where a newer render called it off, answers that leave the outputs as they are.
+
+    Without any answer Gradio would empty them, and it sends the last one again when the handler ends.
+    """
+    try:
+        yield render()
+    except RenderCancelled:
+        yield [gr.skip()] * outputs
+
+
 def as_message(error: Exception) -> gr.Error:
     """What a visitor is shown for this error. Never a trace."""
-    if was_cancelled(error):
+    if isinstance(error, RenderCancelled):
         return gr.Error("Stopped.", title="Stopped", duration=3, print_exception=False)
     if isinstance(error, CalibriError):
         words = html.escape(without_paths(str(error)), quote=False)
@@ -70,4 +80,4 @@ def as_message(error: Exception) -> gr.Error:
 
 def was_cancelled(error: BaseException) -> bool:
     """Whether this error only says that its owner called the work off."""
-    return isinstance(error, HostCancelled) or type(error).__name__ == "RenderCancelled"
+    return isinstance(error, RenderCancelled)

@@ -20,6 +20,13 @@ QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 IN_ORDER: dict[str, Any] = {**QUEUED, "concurrency_limit": 1, "trigger_mode": "always_last"}
 #: Of one that cannot fail: straight to its handler.
 DIRECT: dict[str, Any] = {**QUEUED, "queue": False}
+#: Of one that renders for a person: a newer one does not wait for those before it, it calls them off.
+RENDERS: dict[str, Any] = {
+    "trigger_mode": "multiple",
+    "concurrency_limit": 8,
+    "concurrency_id": "people",
+    "api_visibility": "private",
+}
 
 R = TypeVar("R")
 
@@ -111,6 +118,16 @@ def when_ready(
         **DIRECT,
     )
     when_switched(handler, [visitor, *inputs], outputs)
+
+
+def go_to(place: str) -> str:
+    """A script that opens another page of the studio."""
+    return f"() => {{ window.location.assign('{place}'); }}"
+
+
+def tell_progress(progress: gr.Progress, verb: str = "Rendering") -> dict[str, Callable[..., None]]:
+    """`on_step` and `on_wait` of a render that fill the progress bar."""
+    return {"on_step": step_words(progress, verb), "on_wait": waiting(progress)}
 
 
 def step_words(progress: gr.Progress, verb: str) -> Callable[..., None]:

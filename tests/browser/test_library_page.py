@@ -101,7 +101,7 @@ def test_out_as_a_file_and_in_again_with_a_bad_one(page, tiny_studio: Studio, tm
     field.set_input_files([tmp_path / "in.json", tmp_path / "bad.json"])
     page.wait_for_selector("#library-told >> text=Imported “Came in”")
     told = page.inner_text("#library-told")
-    assert "bad.json did not come in: not valid JSON" in told and str(tmp_path) not in told
+    assert "bad.json was not imported: not valid JSON" in told and str(tmp_path) not in told
     wait_for_names(page, "Came in")
     page.wait_for_selector("#library-about .title >> text=Came in")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from calibri.memory import keep_freed_memory
+from calibri.memory import is_out_of_memory, keep_freed_memory
 
 PROGRAM = """
 import resource, sys
@@ -41,3 +41,14 @@ def test_freed_memory_is_used_again_without_page_faults():
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_freed_memory() is False
+
+
+def test_a_shortage_is_recognised_whoever_raises_it():
+    import torch
+
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**50)  # more than any machine has
+    assert is_out_of_memory(raised.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("")) and is_out_of_memory(MemoryError())
+    for other in (RuntimeError("shapes differ: out of memory of the last call"), OSError(12, "no memory")):
+        assert not is_out_of_memory(other)

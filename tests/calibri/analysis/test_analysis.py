@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from calibri.analysis.diagnose import Cell, SweepFile, best_start, heat_map, read_sweep, sweep
+from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, sweep
 from calibri.analysis.evaluate import Arm, evaluate, pairs_of
+from calibri.analysis.settings import SweepSettings
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import SearchError
@@ -86,10 +87,13 @@ def test_the_start_takes_only_what_is_better_with_its_whole_interval():
     assert start.members == (Member(scales=(1.5, 1.0, 1.0)),)
 
 
-def test_the_heat_map_leaves_out_what_was_not_measured():
-    names, values, grid = heat_map([cell("single.0", 0.5, 0.3, 0.1), cell("double.0", 1.5, 0.2, 0.1)], LAYOUT)
-    assert names == ["double.0", "single.0"] and values == [0.5, 1.5]
-    np.testing.assert_array_equal(grid, [[np.nan, 0.2], [0.3, np.nan]])
+def test_settings_of_a_sweep_are_the_same_typed_as_text_or_given_as_lists():
+    typed = SweepSettings.parse(
+        rewards="size:2,align", prompts="a red  cube\n\na ball\na red cube\n", values="1.5; 0,0.5", guidance=1
+    )
+    terms = [RewardTerm(name="size", weight=2), "align"]
+    given = SweepSettings.parse(rewards=terms, prompts=["a red cube", "a ball"], values=(0, 0.5, 1.5))
+    assert typed == given == SweepSettings.model_validate_json(given.model_dump_json())
 
 
 def test_a_sweep_file_is_read_up_to_its_last_whole_line(tmp_path):
@@ -182,7 +186,7 @@ def test_arms_are_compared_in_pairs(arms, pairs):
 
 
 def test_arms_need_names_of_their_own(arms, pairs):
-    with pytest.raises(SearchError, match="name of its own"):
+    with pytest.raises(SearchError, match="different names"):
         list(evaluate([arms[0], arms[0]], pairs, SumScorer(), ["size"]))
 
 

@@ -1,12 +1,14 @@
 """Requests → pictures: what they depend on, and what they do not."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 
 from calibri.calibration.artifact import Calibration, Member
-from calibri.errors import CalibriError
-from calibri.sampling.renderer import RenderCancelled, Renderer, RenderRequest
+from calibri.errors import CalibriError, RenderCancelled
+from calibri.sampling.renderer import Renderer, RenderRequest
 from tests.tiny import PIXELS, TOKENS, tiny_backbone
 
 PROMPTS = ("a red cube", "two blue balls", "a green cone left of a box")
@@ -281,6 +283,63 @@ def test_a_step_cache_is_refused():
     backbone.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.2))
     with pytest.raises(CalibriError, match="disable_cache"):
         Renderer(backbone).render([RenderRequest(PROMPTS[0], 0, 2)])
+
+
+def test_each_batch_has_a_turn_of_its_own_with_a_free_transformer_between(backbone):
+    free, turns = [], []
+
+    @contextmanager
+    def turn():
+        free.append(all(not m._forward_hooks for m in backbone.transformer.modules()))
+        turns.append(renderer.batch_size)
+        yield
+        free.append(all(not m._forward_hooks for m in backbone.transformer.modules()))
+
+    renderer, other = Renderer(backbone, batch_size=2), Renderer(backbone)
+    requests = [RenderRequest(PROMPTS[0], i, 2) for i in range(5)]
+    whole = renderer.render(requests)
+
+    @contextmanager
+    def shared_turn():
+        with turn():
+            yield
+        other.render(requests[:1])  # somebody else renders between two batches
+
+    for made in (renderer.render(requests, turn=turn), renderer.render(requests, turn=shared_turn)):
+        assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(whole, made, strict=True))
+    assert turns == [2] * 6 and all(free)
+
+
+def test_the_renderers_own_allocator_runs_out_and_the_batch_is_halved(backbone):
+    def ask_too_much(_module, _args, kwargs):
+        if kwargs["hidden_states"].shape[0] > 1:
+            torch.empty(2**50)  # more than any machine has: the error of torch's own allocator
+
+    renderer = Renderer(backbone, batch_size=4)
+    hook = backbone.transformer.register_forward_pre_hook(ask_too_much, with_kwargs=True)
+    try:
+        made = renderer.render([RenderRequest(PROMPTS[0], i, 2) for i in range(3)])
+    finally:
+        hook.remove()
+    assert [r.request.seed for r in made] == [0, 1, 2] and renderer.batch_size == 1
+
+
+def test_progress_never_runs_backwards_where_memory_ends_after_some_steps(backbone):
+    told, calls = [], []
+
+    def run_out(_module, _args, kwargs):
+        calls.append(kwargs["hidden_states"].shape[0])
+        if calls == [3, 3, 3]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = backbone.transformer.register_forward_pre_hook(run_out, with_kwargs=True)
+    try:
+        requests = [RenderRequest(PROMPTS[0], i, 4) for i in range(3)]
+        Renderer(backbone, batch_size=3).render(requests, on_step=lambda *now: told.append(now))
+    finally:
+        hook.remove()
+    assert [done for done, _ in told] == list(range(1, 13))
+    assert [total for _, total in told] == [4] * 2 + [12] * 10
 
 
 def test_out_of_memory_halves_the_batch(backbone, monkeypatch):

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from calibri.analysis.diagnose import Cell, read_sweep
+from calibri.analysis.settings import SweepSettings
 from calibri.errors import SearchError
 from calibri.interval import Interval
 from calibri.rewards.base import RewardInfo, RewardTerm
-from studio.diagnose.charts import cell_words, cells_by_gain, heat_figure, tall
+from studio.diagnose.charts import describe_cell, heat_figure, measure_height, rank_cells
 from studio.diagnose.store import (
     CELLS,
     NOTE,
     SweepNote,
-    SweepSettings,
-    cell_calibration,
     check_fits,
-    images_of,
+    count_images,
+    make_cell_calibration,
     read_folder,
 )
 from studio.diagnose.sweeps import Sweeps
@@ -59,7 +59,7 @@ def sweeps(host: ModelHost, tmp_path: Path, reward: Brightness) -> Iterator[Swee
 
 
 def settings(**changes: object) -> SweepSettings:
-    return SweepSettings.checked(
+    return SweepSettings.parse(
         **{
             "rewards": (RewardTerm(name="b"),),
             "prompts": PROMPTS,
@@ -97,7 +97,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_cells(sweeps: Sweeps, reward:
     assert sweeps.cells(begun.id) == sweeps.cells(whole.id)
     with pytest.raises(SearchError, match="nothing left"):
         sweeps.resume(begun.id)
-    with pytest.raises(SearchError, match="does not run"):
+    with pytest.raises(SearchError, match="not running"):
         sweeps.stop(begun.id)
 
 
@@ -156,9 +156,9 @@ def test_what_goes_wrong_is_said_in_words(host: ModelHost, tmp_path: Path) -> No
         ({"pairs": 1}, "pairs: .*greater than or equal to 2"),
         ({"steps": 0}, "steps"),
         ({"values": (1.0, 0.5)}, "leave it out"),
-        ({"values": (99.0,)}, "from -4 to 4, came 99"),
+        ({"values": (99.0,)}, "from -4 to 4, got 99"),
         ({"prompts": ()}, "prompts"),
-        ({"prompts": ("x" * 999,)}, "1 to 400 characters"),
+        ({"prompts": ("x" * 2001,)}, "1 to 2000 characters"),
         ({"guidance": float("nan")}, "guidance"),
     ],
 )
@@ -168,10 +168,10 @@ def test_settings_that_do_not_fit_are_a_sentence(change: dict, words: str) -> No
 
 
 def test_every_prompt_comes_once_before_any_comes_twice() -> None:
-    pairs = settings(pairs=5).drawn()
+    pairs = settings(pairs=5).draw_pairs()
     assert [p.prompt for p in pairs] == [*PROMPTS, *PROMPTS[:2]]
     assert len({p.seed for p in pairs}) == 5 and settings(guidance=2.0, steps=7).nfe == 14
-    assert images_of(12, 6, 16) == 16 * 73
+    assert count_images(12, 6, 16) == 16 * 73
 
 
 # the chart
@@ -199,7 +199,7 @@ def test_the_heat_map_is_centred_on_nothing_and_marks_what_is_not_told_apart() -
     assert (marks["x"], marks["y"]) == (["single.0"], ["0.00 (bypass)"])
     assert marks["customdata"] == [["single.0", 0.0]]
     assert "not measured" in heat["hovertext"][1][1]
-    assert "3 of 4 cells" in figure["words"] and tall(2) >= 200
+    assert "3 of 4 cells" in figure["words"] and measure_height(2) >= 200
 
 
 def test_one_ruined_picture_does_not_make_all_other_cells_grey() -> None:
@@ -216,19 +216,19 @@ def test_an_empty_heat_map_keeps_its_place() -> None:
 
 
 def test_cells_are_offered_from_the_best_and_told_in_words() -> None:
-    offered = cells_by_gain(CHART)
+    offered = rank_cells(CHART)
     assert [value for _, value in offered] == ["double.0|1.5", "single.0|0.0", "double.0|0.0"]
     assert offered[0][0].startswith("double.0 × 1.50: +0.40")
-    words = cell_words(CHART[2])
+    words = describe_cell(CHART[2])
     assert "not told apart from the base" in words and "align" in words
 
 
 def test_one_cell_is_a_calibration(sweeps: Sweeps) -> None:
     found = sweeps.start(settings())
     name = found.note.names[1]
-    assert cell_calibration(found, name, 0.5).members[0].scales == (1.0, 0.5, 1.0, 1.0, 1.0)
+    assert make_cell_calibration(found, name, 0.5).members[0].scales == (1.0, 0.5, 1.0, 1.0, 1.0)
     with pytest.raises(SearchError, match="no cell"):
-        cell_calibration(found, "triple.0", 0.5)
+        make_cell_calibration(found, "triple.0", 0.5)
     sweeps.stop(found.id)
     sweeps.wait(found.id)
 

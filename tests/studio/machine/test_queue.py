@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from studio.machine.queue import HostCancelled, Priority, PriorityLock
+from calibri.errors import RenderCancelled
+from studio.machine.queue import Priority, PriorityLock
 
 
 def wait_until(condition, seconds: float = 5.0) -> None:
@@ -82,7 +83,8 @@ def test_a_waiter_can_leave_and_the_next_one_is_served() -> None:
     with lock.hold(Priority.INTERACTIVE, "holder"):
 
         def leave() -> None:
-            with pytest.raises(HostCancelled), lock.hold(Priority.INTERACTIVE, "leaver", cancel=lambda: True):
+            hold = lock.hold(Priority.INTERACTIVE, "leaver", cancel=lambda: True)
+            with pytest.raises(RenderCancelled), hold:
                 order.append("leaver")
             gone.set()
 

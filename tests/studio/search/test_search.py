@@ -154,12 +154,13 @@ def test_the_cost_is_known_before_the_start(
 
 def test_a_page_that_is_open_measures_the_speed_once(stocked: Core, searches: Searches) -> None:
     page.want(stocked, searches, None)
-    searches.pace._thread.join(120)
+    searches.pace.wait(120)
     measured = searches.pace.seconds("tiny", 2)
     assert measured and measured > 0
-    thread = searches.pace._thread
+    revision = searches.pace.revision
     page.want(stocked, searches, None)
-    assert searches.pace._thread is thread
+    searches.pace.wait(120)
+    assert searches.pace.revision == revision
 
 
 def test_two_visitors_see_one_search_and_the_parts_that_changed(
