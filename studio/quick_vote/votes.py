@@ -21,7 +21,7 @@ from studio.studies.protocol import QUICK
 from studio.studies.results.analysis import Analysis
 from studio.studies.storage.study_store import ArmKind, Study, StudyArm, StudyPair, now
 from studio.studies.studies import Studies
-from studio.studies.voting.ballots import Who
+from studio.studies.voting.identity import Who
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -194,12 +194,12 @@ def through_the_studio(data: Path, url: str, action: str, values: dict[str, Any]
     reached.
     """
     from studio.studies.commands import secret
-    from studio.studies.storage.database import secret_of
+    from studio.studies.storage.database import open_secret
 
     body = json.dumps({"command": action, "values": values}).encode()
     headers = {
         "content-type": "application/json",
-        "authorization": f"Bearer {secret(secret_of(data / 'studies.key')())}",
+        "authorization": f"Bearer {secret(open_secret(data / 'studies.key')())}",
     }
     request = urllib.request.Request(f"{url.rstrip('/')}/ballot/organise", body, headers)
     try:

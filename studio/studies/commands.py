@@ -86,7 +86,7 @@ def _invite(
     known = studies.store.get(study)
     if not (isinstance(count, int) and 1 <= count <= 10_000 and isinstance(first, int) and first >= 0):
         raise StudyError("Invites are made for 1 to 10,000 raters at a time.")
-    codes = [studies.voting.invite(known.id, n) for n in range(first, first + count)]
+    codes = [studies.voting.identities.make_invite(known.id, n) for n in range(first, first + count)]
     return {"study": known.id, "links": [link(known.id, code, page) for code in codes]}
 
 

@@ -26,7 +26,8 @@ from starlette.routing import Route
 from calibri.errors import CalibriError
 from studio.studies import commands
 from studio.studies.studies import Studies
-from studio.studies.voting.ballots import Refused, View, Who
+from studio.studies.voting.ballots import Refused, View
+from studio.studies.voting.identity import Who
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class _Api:
             if values.get("preview"):
                 token = "" if call == self.consent else values.get("token")
                 return _view(self._studies.previews.view(study, values["preview"], token))
-            who = self._studies.voting.who(study, values.get("rater"), values.get("invite"), hub)
+            who = self._studies.voting.recognise(study, values.get("rater"), values.get("invite"), hub)
             return _view(call(values, who))
         except Refused as refusal:
             log.warning("vote refused (%s): %s", refusal.code, refusal)
@@ -153,7 +154,7 @@ class _Api:
         )
 
     def _bytes(self, token: str, side: str) -> bytes:
-        return self._studies.previews.picture(token, side) or self._studies.voting.picture(token, side)
+        return self._studies.previews.picture(token, side) or self._studies.voting.pictures.read(token, side)
 
     async def organise(self, request: Request) -> Response:
         """A command of studio.studies.commands for whoever knows the data folder's key: `calibri study` of

@@ -15,7 +15,7 @@ from studio.studies.rendering import StudyRenders
 from studio.studies.results.analysis import ALL, Analysis, Filter, analyse
 from studio.studies.results.exports import FORMATS, to_csv, to_jsonl, to_parquet, to_preferences, to_zip
 from studio.studies.results.reports import to_html, to_markdown
-from studio.studies.storage.database import Database, secret_of
+from studio.studies.storage.database import Database, open_secret
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.snapshots import Snapshots, backup, restore
 from studio.studies.storage.study_store import Status, Study, StudyStore
@@ -125,7 +125,7 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     db = Database(data / FILE)
     store, images = StudyStore(db), ImageStore(data / "pictures")
     snapshots = Snapshots(db, data / "snapshots", every)
-    key = secret_of(data / "studies.key")
+    key = open_secret(data / "studies.key")
     taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.voted(), **voting)
     renders = StudyRenders(host, store, images)
     return Studies(
@@ -135,7 +135,7 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
         VoteStore(db),
         images,
         taker,
-        Previews(store, taker.padded_picture, key),
+        Previews(store, taker.pictures.read_padded, key),
         snapshots,
         renders,
         key,

@@ -16,7 +16,7 @@ from studio.diagnose.store import read_folder
 from studio.search.runs import RunStore
 from studio.studies.cli import main
 from studio.studies.studies import Studies, open_studies
-from studio.studies.voting.ballots import Who
+from studio.studies.voting.identity import Who
 
 OLD = Path(__file__).resolve().parents[1] / "data" / "old-0.1.0"
 FACTS: dict[str, Any] = json.loads((OLD / "facts.json").read_text("utf-8"))
@@ -53,7 +53,7 @@ def test_studies_votes_and_results_are_what_they_were(studies: Studies) -> None:
 
 def test_links_that_were_sent_still_lead_to_the_same_rater_who_goes_on(studies: Studies) -> None:
     study = FACTS["invited"]
-    who = studies.voting.who(study, None, FACTS["code"])
+    who = studies.voting.recognise(study, None, FACTS["code"])
     assert who == Who("invite", "7")
     view = studies.voting.look(study, who)
     assert (view.stage, view.done, view.total) == ("vote", 1, 2)
