@@ -126,7 +126,7 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     store, images = StudyStore(db), ImageStore(data / "pictures")
     snapshots = Snapshots(db, data / "snapshots", every)
     key = open_secret(data / "studies.key")
-    taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.voted(), **voting)
+    taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.count_vote(), **voting)
     renders = StudyRenders(host, store, images)
     return Studies(
         data,

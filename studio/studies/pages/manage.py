@@ -79,8 +79,8 @@ def card(studies: Studies, study: Study) -> str:
 
 def progress_tables(studies: Studies, study: Study) -> str:
     """Who has voted how much, and which pairs wait for votes. Says nothing of who wins."""
-    raters = studies.store.by_rater(study.id)
-    arms, pairs = studies.store.by_arms(study.id), studies.store.by_pair(study.id)
+    raters = studies.store.count_by_rater(study.id)
+    arms, pairs = studies.store.count_by_arms(study.id), studies.store.count_by_pair(study.id)
     each = study.protocol.votes_per_pair
     moment = now()
 

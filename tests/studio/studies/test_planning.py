@@ -69,7 +69,7 @@ def test_an_arm_has_what_its_kind_needs():
 
 
 def test_a_calibration_of_another_backbone():
-    with pytest.raises(StudyError, match="renders FLUX"):
+    with pytest.raises(StudyError, match="of FLUX.*tabletop"):
         plan(new(backbone="FLUX.1-dev"))
 
 
