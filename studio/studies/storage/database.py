@@ -34,6 +34,10 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
+class FileInUse(StudyError):
+    """Another process has the file open."""
+
+
 class Transaction:
     """Reads and writes for a job, which sees its own writes."""
 
@@ -246,7 +250,7 @@ def connect(path: Path | None) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path), config=limits)
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
-            raise StudyError(
+            raise FileInUse(
                 f"{path.name} is open in another process. Use that studio (calibri study does so by itself), "
                 "or close it first."
             ) from None

@@ -23,7 +23,7 @@ from studio.studies.storage.study_store import StudyPair
 
 ArmPair = tuple[str, str]
 
-# A side that follows from earlier showings would reveal the arm to anyone who knows them. So sides are tossed,
+# A side that follows from earlier showings would reveal the arm to whoever knows them, so sides are tossed:
 # by a fair coin near balance, else by one that favours the rarer side a little (Efron, Biometrika 58, 1971).
 # Someone who knew all earlier showings would guess right with probability BIAS at most.
 BIAS = 0.6
