@@ -128,6 +128,10 @@ class StudyStore:
         rows = self.db.records(f"SELECT * FROM studies {where} ORDER BY created DESC, id", statuses)
         return [_study(row) for row in rows]
 
+    def list_choices(self, *statuses: Status) -> list[tuple[str, str]]:
+        """(words, id) of `all` for a field to choose from."""
+        return [(f"{study.name} ({study.status})", study.id) for study in self.all(*statuses)]
+
     def get(self, study: object) -> Study:
         """The study of this id, or of this name where only one has it. Raises StudyError."""
         if not isinstance(study, str) or len(study) > 200:
