@@ -62,10 +62,10 @@ def test_links_that_were_sent_still_lead_to_the_same_rater_who_goes_on(studies: 
 
 
 def test_quick_votes_go_on_in_their_study(studies: Studies) -> None:
-    from studio.quick_vote.votes import quick_study, standing
+    from studio.quick_vote.votes import analyse_votes, open_quick_study
 
-    assert quick_study(studies, "tabletop").id == "quick-tabletop-1"
-    found = standing(studies, "tabletop")
+    assert open_quick_study(studies, "tabletop").id == "quick-tabletop-1"
+    found = analyse_votes(studies, "tabletop")
     assert found is not None and found.total == 3
 
 
