@@ -164,7 +164,9 @@ class Handlers:
         progress: gr.Progress = gr.Progress(),
     ) -> list[Any]:
         """Two pictures without names, and the buttons to vote with."""
-        picks = {kind: own or None if kind == "calibrated" else None for kind in KINDS if kind in kinds}
+        picks: dict[str, str | None] = {
+            kind: own or None if kind == "calibrated" else None for kind in KINDS if kind in kinds
+        }
         ask = Ask.checked(prompt, dice(), steps)
         calls = {"on_step": step_words(progress, "Rendering"), "on_wait": waiting(progress)}
         made = deal(self._core, self._studies, visitor_id, ask, whose, picks, granularity, **calls)

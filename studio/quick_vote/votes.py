@@ -132,7 +132,8 @@ def vote(studies: Studies, visitor: str, study: str, token: str, side: str) -> R
         "WHERE v.token = ?",
         [token],
     )
-    return Reveal(x if left_is_x else y, y if left_is_x else x, {"x": x, "y": y}.get(winner, winner))
+    left, right = (x, y) if left_is_x else (y, x)
+    return Reveal(left, right, x if winner == "x" else y if winner == "y" else winner)
 
 
 def analyse_votes(studies: Studies, backbone: str) -> Analysis | None:

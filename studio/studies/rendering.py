@@ -105,8 +105,8 @@ class _Pictures:
     def hang(self, recipes: Iterable[str]) -> None:
         """Give their pictures to the pairs that have both now."""
         touched = dict.fromkeys(pair for recipe in recipes for pair in self._shows[recipe])
-        ready = [p for p in touched if all(side in self.made for side in self._sides[p])]
-        self._studies.hang([(p, *(self.made[side] for side in self._sides[p])) for p in ready])
+        ready = [(p, *self._sides[p]) for p in touched if all(side in self.made for side in self._sides[p])]
+        self._studies.hang([(pair, self.made[x], self.made[y]) for pair, x, y in ready])
 
 
 class StudyRenders:

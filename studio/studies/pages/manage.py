@@ -243,7 +243,9 @@ def rater_page(core: Core) -> str:
 
 def find_address(core: Core, request: gr.Request) -> str:
     """The address at which this browser reached the studio."""
-    origin = request.headers.get("origin") or f"{request.request.url.scheme}://{request.headers['host']}"
+    sent = request.request
+    scheme = sent.url.scheme if sent is not None else "http"
+    origin = request.headers.get("origin") or f"{scheme}://{request.headers['host']}"
     return origin + core.settings.root_path.rstrip("/")
 
 

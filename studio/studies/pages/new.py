@@ -162,7 +162,7 @@ def wire(
     form.drop.click(lambda arms: [arms[:-1], draw_arms(arms[:-1])], form.arms, kept, **DIRECT)
     form.fill.click(guard(draw_prompts), [form.which, form.many], form.prompts, **QUEUED)
     form.file.upload(read_file, form.file, form.prompts, **QUEUED)
-    common = [form.votes, form.cap, form.invited]
+    common: list[Any] = [form.votes, form.cap, form.invited]
     form.preset.input(read_preset, form.preset, [form.rules, *common], **IN_ORDER)
     changes = [field.input for field in common]
     gr.on(changes, guard(change_protocol), [form.rules, *common], form.rules, **IN_ORDER)

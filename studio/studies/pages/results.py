@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.context import Context
 from markupsafe import Markup
 
 from calibri.errors import StudyError
@@ -31,7 +30,7 @@ from studio.studies.results.reports import (
 from studio.studies.studies import Studies
 from studio.ui.elements import chart, empty, offers, read_beside, said
 from studio.ui.errors import guard
-from studio.ui.events import IN_ORDER
+from studio.ui.events import IN_ORDER, fill
 from studio.ui.templates import fill_template
 
 TITLE, PATH = "Results", "/results"
@@ -87,7 +86,7 @@ class Page:
 def lay_out() -> Page:
     """Make the components inside the current Blocks."""
     gr.HTML(f"<style>{read_beside(__file__, 'tables.css')}</style>")
-    top = _lay_out_filter()
+    study, question, category, consensus, without, look, refresh = _lay_out_filter()
     words = gr.HTML(empty(NOTHING), elem_id="results-words")
     with gr.Column(visible=False) as body:
         forest = chart(elem_id="results-forest", height=150)
@@ -116,10 +115,11 @@ def lay_out() -> Page:
         make = gr.Button("Make the file", variant="primary", scale=1, elem_id="results-make")
     file = gr.File(label="The file", visible=False, interactive=False, elem_id="results-file")
     charts = [forest, matrix, strengths, time, quality]
+    top = (study, question, category, consensus, without, look, refresh)
     return Page(*top, words, body, charts, detail, raters, format, make, file)
 
 
-def _lay_out_filter() -> list[Any]:
+def _lay_out_filter() -> tuple[Any, ...]:
     with gr.Row(equal_height=True):
         study = gr.Dropdown([], label="Study", scale=3, elem_id="results-study", filterable=False)
         question = gr.Dropdown([], label="Question", scale=2, elem_id="results-question", filterable=False)
@@ -137,7 +137,7 @@ def _lay_out_filter() -> list[Any]:
         early = "Look before the study is closed (this is recorded)"
         look = gr.Checkbox(False, label=early, elem_id="results-look")
         refresh = gr.Button("Refresh", size="sm", min_width=90, elem_id="results-refresh")
-    return [study, question, category, consensus, without, look, refresh]
+    return study, question, category, consensus, without, look, refresh
 
 
 def build(core: Core, studies: Studies) -> None:
@@ -150,13 +150,7 @@ def build(core: Core, studies: Studies) -> None:
         page.outputs,
         **IN_ORDER,
     )
-    Context.root_block.load(
-        guard(do.open_page),
-        None,
-        [page.study, *page.outputs],
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    fill(guard(do.open_page), [], [page.study, *page.outputs])
     asked = [page.study, page.format, page.category, page.without, page.consensus]
     page.make.click(guard(do.make), asked, page.file, api_visibility="private")
 

@@ -40,8 +40,8 @@ def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figu
             data.append(_word(names[i], "no data", rate.reason))
             continue
         words = f"{rate}, {rate.verdict}<br>{rate.n} votes; {round(100 * rate.level)} %, {rate.method}"
-        percent = [100 * value for value in (rate.value, rate.low, rate.high)]
-        data.append(_whisker(names[i], *percent, kind, words, whole=whole))
+        value, low, high = (100 * share for share in (rate.value, rate.low, rate.high))
+        data.append(_whisker(names[i], value, low, high, kind, words, whole=whole))
     told = "; ".join(f"{t.arm} over {t.other}: {t.headline}" for t in analysis.tables.get(question, ()))
     return {
         "data": data,

@@ -237,7 +237,7 @@ def _records(cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any])
 
 def connect(path: Path | None) -> duckdb.DuckDBPyConnection:
     """Open a file that no other process has open. Raises StudyError with what to do about it."""
-    limits = {
+    limits: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "memory_limit": "512MB",
