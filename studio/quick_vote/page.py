@@ -32,12 +32,7 @@ LEAD = (
 )
 BEFORE = "Press Render: two pictures will appear above, without names."
 LAST, OWN = "last", "own"  # whose arms: those of the visitor's last comparison, or chosen here
-SIDES = {
-    "left": "A is better",
-    "right": "B is better",
-    "tie": "No difference",
-    "both_bad": "Both are bad",
-}
+SIDES = {"left": "A is better", "right": "B is better", "tie": "No difference", "both_bad": "Both are bad"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +119,7 @@ def build(core: Core, studies: Studies) -> None:
     page, do = lay_out(), Handlers(core, studies)
     gr.on(
         [page.run.click, page.prompt.submit],
-        guard(do.render),
+        guard(do.on_render),
         [page.visitor, page.prompt, page.which, page.calibrated, page.granularity, page.steps, page.whose],
         [page.given, *page.pictures, page.told, *page.votes],
         concurrency_limit=8,
@@ -140,10 +135,10 @@ def build(core: Core, studies: Studies) -> None:
             show_progress="hidden",
             api_visibility="private",
         )
-    page.granularity.input(do.list_calibrations, page.granularity, page.calibrated, **IN_ORDER)
+    page.granularity.input(do.on_granularity, page.granularity, page.calibrated, **IN_ORDER)
     opened = [page.calibrated, page.words, page.forest, page.whose, page.prompt]
-    when_loaded(page.visitor, do.open_page, [page.granularity], opened)
-    when_switched(do.open_page, [page.visitor, page.granularity], opened)
+    when_loaded(page.visitor, do.on_load, [page.granularity], opened)
+    when_switched(do.on_load, [page.visitor, page.granularity], opened)
 
 
 class Handlers:
@@ -152,7 +147,7 @@ class Handlers:
     def __init__(self, core: Core, studies: Studies) -> None:
         self._core, self._studies = core, studies
 
-    def render(
+    def on_render(
         self,
         visitor_id: str,
         prompt: str,
@@ -191,16 +186,16 @@ class Handlers:
 
         return cast
 
-    def list_calibrations(self, granularity: str) -> Any:
+    def on_granularity(self, granularity: str) -> Any:
         saved = choices(self._core, "calibrated", granularity)
         return gr.Dropdown([("The studio's first", ""), *saved, ("Your desk", DESK)], value="")
 
-    def open_page(self, visitor_id: str, granularity: str) -> list[Any]:
+    def on_load(self, visitor_id: str, granularity: str) -> list[Any]:
         last = find_last_comparison(self._core, visitor_id)
         source = gr.Radio(value=OWN if last is None else LAST)
         prompt = gr.Textbox() if last is None else gr.Textbox(value=last.ask.prompt)
         score = draw_score(self._core, self._studies)
-        return [self.list_calibrations(granularity), *score, source, prompt]
+        return [self.on_granularity(granularity), *score, source, prompt]
 
 
 def find_last_comparison(core: Core, visitor: object) -> Comparison | None:

@@ -104,14 +104,14 @@ def build(core: Core, studies: Studies) -> None:
     """Lay out the page inside the current Blocks and connect it."""
     page, do = lay_out(core), Handlers(core, studies)
     form = new.lay_out()
-    new.wire(form, core, studies, do.show, page.outputs)
+    new.wire(form, core, studies, do.on_show, page.outputs)
     gr.on([page.study.input, page.more.expand], do.act(""), page.study, page.outputs, **IN_ORDER)
     for button, what in zip(page.actions, ACTIONS):
         button.click(do.act(what), page.study, page.outputs, **QUEUED)
-    fill(guard(do.open_page), [], [*page.outputs, form.choice])
+    fill(guard(do.on_load), [], [*page.outputs, form.choice])
     drawn = [page.card, page.last, page.progress, *page.actions]
-    gr.Timer(1.5).tick(do.tick, [page.study, page.last], drawn, **DIRECT)
-    page.invite.click(guard(do.invite), [page.study, page.count], page.invites, **QUEUED)
+    gr.Timer(1.5).tick(do.on_tick, [page.study, page.last], drawn, **DIRECT)
+    page.invite.click(guard(do.on_invite), [page.study, page.count], page.invites, **QUEUED)
 
 
 class Handlers:
@@ -120,7 +120,7 @@ class Handlers:
     def __init__(self, core: Core, studies: Studies) -> None:
         self._core, self._studies = core, studies
 
-    def show(self, chosen: str | None, request: gr.Request) -> list[Any]:
+    def on_show(self, chosen: str | None, request: gr.Request) -> list[Any]:
         """The values of `Page.outputs` for this study, or else for the first one."""
         choices = self._studies.store.list_choices("draft", "open", "closed")
         ids = [choice for _, choice in choices]
@@ -150,16 +150,16 @@ class Handlers:
                 commands.run(self._studies, what, {"study": chosen})
             choices = self._studies.store.list_choices("draft", "open", "closed")
             first = next((choice for _, choice in choices), None)
-            return [offers(choices, chosen, first), *self.show(chosen, request)[1:]]
+            return [offers(choices, chosen, first), *self.on_show(chosen, request)[1:]]
 
         return act
 
-    def open_page(self, request: gr.Request) -> list[Any]:
+    def on_load(self, request: gr.Request) -> list[Any]:
         if not self._core.rights.may_organise(self._core.rights.username(request)):
             return [gr.Dropdown([]), empty(REFUSED), "", "", *_press(self._studies, None), gr.skip()]
-        return [*self.show(None, request), gr.Dropdown(new.arm_choices(self._core), value="")]
+        return [*self.on_show(None, request), gr.Dropdown(new.arm_choices(self._core), value="")]
 
-    def tick(self, chosen: str | None, before: str, request: gr.Request) -> list[Any]:
+    def on_tick(self, chosen: str | None, before: str, request: gr.Request) -> list[Any]:
         """Draw again where the card has changed since `before`."""
         if chosen and self._core.rights.may_organise(self._core.rights.username(request)):
             known = self._studies.store.get(chosen)
@@ -168,7 +168,7 @@ class Handlers:
                 return [drawn, drawn, draw_progress(self._studies, known), *_press(self._studies, known)]
         return [gr.skip()] * (3 + len(ACTIONS))
 
-    def invite(self, chosen: str | None, number: float, request: gr.Request) -> str:
+    def on_invite(self, chosen: str | None, number: float, request: gr.Request) -> str:
         self._core.rights.study_organisers_only(self._core.rights.username(request))
         if not chosen:
             raise StudyError(CHOOSE)

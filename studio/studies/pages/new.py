@@ -136,12 +136,12 @@ def wire(
     """Connect the form. `show(study id, request)`: the values of `outputs` after a study was made."""
 
     @guard
-    def add(kept: Arms, choice: str, label: str, steps: float, guidance: float) -> list[Any]:
+    def on_add(kept: Arms, choice: str, label: str, steps: float, guidance: float) -> list[Any]:
         more = add_arm(core, kept, choice or "", label or "", steps, guidance)
         return [more, draw_arms(more), ""]
 
     @guard
-    def make(
+    def on_make(
         name: str, arms: Arms, prompts: str, seeds: float, rules: str, seed: str, request: gr.Request
     ) -> list[Any]:
         core.rights.study_organisers_only(core.rights.username(request))
@@ -158,7 +158,7 @@ def wire(
         return [*show(study.id, request), "", [], draw_arms([])]
 
     kept, typed = [form.arms, form.listed], [form.choice, form.label, form.steps, form.guidance]
-    form.add.click(add, [form.arms, *typed], [*kept, form.label], **QUEUED)
+    form.add.click(on_add, [form.arms, *typed], [*kept, form.label], **QUEUED)
     form.drop.click(lambda arms: [arms[:-1], draw_arms(arms[:-1])], form.arms, kept, **DIRECT)
     form.fill.click(guard(draw_prompts), [form.which, form.many], form.prompts, **QUEUED)
     form.file.upload(read_file, form.file, form.prompts, **QUEUED)
@@ -167,7 +167,7 @@ def wire(
     changes = [field.input for field in common]
     gr.on(changes, guard(change_protocol), [form.rules, *common], form.rules, **IN_ORDER)
     fields = [form.name, form.arms, form.prompts, form.seeds, form.rules, form.seed]
-    form.make.click(make, fields, [*outputs, form.name, *kept], **QUEUED)
+    form.make.click(on_make, fields, [*outputs, form.name, *kept], **QUEUED)
     sent = [*kept, form.prompts, form.seeds]
     when_loaded(visitor_state(), lambda visitor_id: take_draft(core, visitor_id), [], sent)
 

@@ -145,14 +145,14 @@ def build(core: Core, studies: Studies) -> None:
     page, do = lay_out(), Handlers(core, studies)
     gr.on(
         [*(part.input for part in page.inputs), page.refresh.click],
-        guard(do.show),
+        guard(do.on_show),
         page.inputs,
         page.outputs,
         **IN_ORDER,
     )
-    fill(guard(do.open_page), [], [page.study, *page.outputs])
+    fill(guard(do.on_load), [], [page.study, *page.outputs])
     asked = [page.study, page.format, page.category, page.without, page.consensus]
-    page.make.click(guard(do.make), asked, page.file, api_visibility="private")
+    page.make.click(guard(do.on_make), asked, page.file, api_visibility="private")
 
 
 class Handlers:
@@ -161,7 +161,7 @@ class Handlers:
     def __init__(self, core: Core, studies: Studies) -> None:
         self._core, self._studies = core, studies
 
-    def show(
+    def on_show(
         self,
         chosen: str | None,
         question: str | None,
@@ -207,7 +207,7 @@ class Handlers:
             gr.Column(visible=True),
         ]
 
-    def open_page(self, request: gr.Request) -> list[Any]:
+    def on_load(self, request: gr.Request) -> list[Any]:
         """The study of the address, or else the newest one."""
         if not self._core.rights.may_organise(self._core.rights.username(request)):
             return [gr.Dropdown([]), gr.skip(), gr.skip(), empty(REFUSED), *[gr.skip()] * 8]
@@ -215,10 +215,10 @@ class Handlers:
         ids = [choice for _, choice in choices]
         wanted = request.query_params.get("study")
         first = wanted if wanted in ids else next(iter(ids), None)
-        shown = self.show(first, None, "", False, 0, False, request)
+        shown = self.on_show(first, None, "", False, 0, False, request)
         return [gr.Dropdown(choices, value=first), *shown]
 
-    def make(
+    def on_make(
         self,
         chosen: str | None,
         format: str,

@@ -167,7 +167,7 @@ def remarks(analysis: Analysis) -> list[str]:
     """What a careful reader must know."""
     notes = [
         "Win rates count a tie as half a win; both-bad and skip do not count. Their interval is the two-way "
-        "cluster bootstrap over prompts and raters; the plain one, Wilson's, takes votes as independent.",
+        "cluster bootstrap over prompts and raters; the plain one, Wilson's, takes votes as independent."
     ]
     if analysis.study.status == "open":
         notes.append("The study is still open: these are not its final results.")

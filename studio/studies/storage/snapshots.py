@@ -77,9 +77,7 @@ def backup(db: Database, path: Path) -> Path:
     alias = f"backup_{secrets.token_hex(4)}"
     [(source,)] = db.read("SELECT current_database()")
     db.run_outside(
-        f"ATTACH {_quoted(path)} AS {alias}",
-        f'COPY FROM DATABASE "{source}" TO {alias}',
-        f"DETACH {alias}",
+        f"ATTACH {_quoted(path)} AS {alias}", f'COPY FROM DATABASE "{source}" TO {alias}', f"DETACH {alias}"
     )
     return path
 

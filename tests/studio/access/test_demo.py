@@ -17,9 +17,9 @@ from gradio_client.exceptions import AppError, AuthenticationError
 from studio.access.limits import MOST_PICTURES
 from studio.access.signin import SESSION, VISITOR
 from studio.machine.host import ModelHost
-from studio.settings import ROOT
 from tests.studio.launched import PATIENCE, Launched, launched
 
+ROOT = Path(__file__).resolve().parents[3]
 NAME, PASSWORD = "ann", "open:sesame"
 REFUSED = re.compile(r"[Oo]nly (its|the) organisers")
 PROMPTS = [f"a red cube {i}" for i in range(24)]

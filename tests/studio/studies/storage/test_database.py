@@ -85,7 +85,7 @@ def test_a_second_owner_is_refused_with_a_sentence(db, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, str(db.path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("StudyError votes.duckdb is open in another process")
+    assert done.stdout.startswith("FileInUse votes.duckdb is open in another process")
 
 
 def test_many_threads_write_one_row_each(db):
