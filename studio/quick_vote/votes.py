@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from calibri.errors import StudyError
@@ -153,36 +155,24 @@ def _label(c: Contender) -> str:
 
 def _arm(study: str, backbone: str, c: Contender) -> StudyArm:
     """An arm is known by what it renders: the same calibration with other steps is another arm."""
+    fields = {key: value for key, value in vars(c).items() if key != "image"}
+    place = ("base", "calibrated", "ensemble").index(c.kind)
     made = StudyArm(
-        id="",
-        study=study,
-        label=_label(c),
-        kind=c.kind,
-        backbone=backbone,
-        steps=c.steps,
-        guidance=c.guidance,
-        width=c.width,
-        height=c.height,
-        calibration=c.calibration,
-        calibration_hash=c.calibration_hash,
+        **{**fields, "id": "", "study": study, "backbone": backbone, "place": place, "label": _label(c)}
     )
     known = hashlib.sha256(f"{c.kind}:{c.calibration_hash}:{made.settings}".encode()).hexdigest()[:16]
-    place = ("base", "calibrated", "ensemble").index(c.kind)
-    return StudyArm(**{**vars(made), "id": f"{study}:{known}", "place": place})
+    return replace(made, id=f"{study}:{known}")
 
 
 def _least_met(studies: Studies, study: str, arms: Sequence[StudyArm]) -> tuple[StudyArm, StudyArm]:
-    met = dict.fromkeys(((x.id, y.id) for i, x in enumerate(arms) for y in arms[i + 1 :]), 0)
     rows = studies.db.read(
         "SELECT p.arm_x, p.arm_y, count(*) FROM votes v JOIN pairs p ON p.id = v.pair "
         "WHERE p.study = ? GROUP BY 1, 2",
         [study],
     )
-    for a, b, votes in rows:
-        for key in ((a, b), (b, a)):
-            if key in met:
-                met[key] += votes
-    least = min(met.values())
-    by_id = {arm.id: arm for arm in arms}
-    x, y = secrets.choice([key for key, votes in met.items() if votes == least])
-    return by_id[x], by_id[y]
+    met: Counter[frozenset[str]] = Counter()
+    for x, y, votes in rows:
+        met[frozenset((x, y))] += votes
+    pairs = list(combinations(arms, 2))
+    least = min(met[frozenset((x.id, y.id))] for x, y in pairs)
+    return secrets.choice([(x, y) for x, y in pairs if met[frozenset((x.id, y.id))] == least])

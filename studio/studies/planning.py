@@ -98,7 +98,7 @@ class NewStudy(_Frozen):
         texts = [prompt.text for prompt in self.prompts]
         if len(set(texts)) != len(texts):
             twice = next(text for text in texts if texts.count(text) > 1)
-            raise ValueError(f"the prompt {twice!r} is there twice; use more seeds instead")
+            raise ValueError(f"the prompt {twice!r} comes twice; use more seeds instead")
         sizes = {(arm.width, arm.height) for arm in self.arms}
         if len(sizes) > 1:
             raise ValueError(f"expected arms of one size, because the size tells them apart; got {sizes}")

@@ -195,7 +195,7 @@ class StudyRenders:
 
 
 def plainly_worse(image: Image) -> Image:
-    """The picture blurred, faded and quartered in contrast: whoever looks sees that it is the worse one."""
+    """The picture blurred and faded, so that it is plainly the worse one."""
     from PIL import Image as pil
     from PIL import ImageFilter
 

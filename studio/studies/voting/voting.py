@@ -96,7 +96,8 @@ class Voting:
         book = self._book(t, study)
         if book is None:
             text = "This study is closed. Your votes are kept. Thank you!"
-            return View("end", study, self._name_of_closed(t, study), text=text, **more)
+            name = t.read("SELECT name FROM studies WHERE id = ?", [study])[0][0]
+            return View("end", study, name, text=text, **more)
         if not book.has_consent(rater):
             protocol = book.protocol
             more |= {"text": protocol.instruction, "total": book.total_for(rater)}
@@ -107,7 +108,7 @@ class Voting:
         showings = self._deal(t, book, rater)
         done = len(book.raters[rater].voted)
         if not showings:
-            text = "You have voted on all pairs that are there for you. Thank you!"
+            text = "You have voted on all your pairs. Thank you!"
             return View("end", book.study, book.name, done, done, can_undo=done > 0, text=text, **more)
         shown = tuple({"token": s.token, "prompt": s.pair.prompt} for s in showings)
         total = max(book.total_for(rater), done + len(showings))
@@ -191,20 +192,13 @@ class Voting:
             "time": moment,
             **extra,
         }
+        winners = {question: find_winner(side, showing.left_is_x) for question, side in answers.items()}
         votes = [
-            {
-                "id": secrets.token_hex(16),
-                "question": question,
-                "side": side,
-                "winner": find_winner(side, showing.left_is_x),
-                **same,
-            }
-            for question, side in answers.items()
+            {"id": secrets.token_hex(16), "question": q, "side": side, "winner": winners[q], **same}
+            for q, side in answers.items()
         ]
         t.insert("votes", votes)
-        t.run("UPDATE assignments SET state = 'voted' WHERE token = ?", [showing.token])
-        book.settle(showing, "voted", votes[0]["winner"])
-        self.pictures.drop(showing.token)
+        self._settle(t, book, showing, "voted", votes[0]["winner"])
         mine.last_vote = moment
         return self._next(t, book, showing.rater, votes=tuple(v["id"] for v in votes))
 
@@ -225,8 +219,7 @@ class Voting:
             for vote in t.records("SELECT * EXCLUDE (study) FROM votes WHERE token = ?", [showing.token]):
                 add_event(t, study, "undo", vote, vote=vote["id"], time=self._clock())
             t.run("DELETE FROM votes WHERE token = ?", [showing.token])
-            t.run("UPDATE assignments SET state = 'undone' WHERE token = ?", [showing.token])
-            self._withdraw(book, showing, "undone")
+            self._settle(t, book, showing, "undone")
             self._issue(t, book, showing.pair, rater, showing.left_is_x, issued=showing.issued)
             return self._view(t, study, rater)
 
@@ -293,18 +286,13 @@ class Voting:
             raise Refused("closed", "This study is closed. Your votes are kept.")
         return book
 
-    @staticmethod
-    def _name_of_closed(t: Transaction, study: str) -> str:
-        return str(t.read("SELECT name FROM studies WHERE id = ?", [study])[0][0])
-
     def _deal(self, t: Transaction, book: Book, rater: str) -> list[Showing]:
         """The showings that this rater has open: old ones first, new ones up to AHEAD."""
         moment = self._clock()
         book.sweep(moment)
         for showing in book.open_showings(rater):
             if showing.expires <= moment:  # came back late: the same pair and sides under a fresh token
-                t.run("UPDATE assignments SET state = 'dropped' WHERE token = ?", [showing.token])
-                self._withdraw(book, showing, "dropped")
+                self._settle(t, book, showing, "dropped")
                 self._issue(t, book, showing.pair, rater, showing.left_is_x, issued=showing.issued)
         while book.protocol.preset != QUICK.preset and len(book.open_showings(rater)) < AHEAD:
             chosen = book.choose(rater, self._random)
@@ -313,8 +301,12 @@ class Voting:
             self._issue(t, book, chosen[0], rater, chosen[1])
         return book.open_showings(rater)
 
-    def _withdraw(self, book: Book, showing: Showing, state: str) -> None:
-        book.settle(showing, state)
+    def _settle(
+        self, t: Transaction, book: Book, showing: Showing, state: str, answer: str | None = None
+    ) -> None:
+        """Give a showing its last state: voted, undone or dropped."""
+        t.run("UPDATE assignments SET state = ? WHERE token = ?", [state, showing.token])
+        book.settle(showing, state, answer)
         self.pictures.drop(showing.token)
 
     def _issue(
@@ -327,25 +319,11 @@ class Voting:
         issued: datetime | None = None,
     ) -> Showing:
         moment = self._clock()
-        showing = Showing(
-            token=secrets.token_hex(16),
-            pair=pair,
-            rater=rater,
-            left_is_x=left_is_x,
-            issued=issued or moment,
-            expires=moment + timedelta(minutes=book.protocol.expires_minutes),
-        )
-        row = {
-            "token": showing.token,
-            "study": book.study,
-            "pair": pair.id,
-            "rater": rater,
-            "left_is_x": left_is_x,
-            "issued": showing.issued,
-            "expires": showing.expires,
-            "state": "issued",
-        }
-        t.insert("assignments", [row])
+        expires = moment + timedelta(minutes=book.protocol.expires_minutes)
+        showing = Showing(secrets.token_hex(16), pair, rater, left_is_x, issued or moment, expires)
+        row = {"token": showing.token, "study": book.study, "pair": pair.id, "rater": rater}
+        more = {"left_is_x": left_is_x, "issued": showing.issued, "expires": expires, "state": "issued"}
+        t.insert("assignments", [{**row, **more}])
         book.add(showing)
         self.pictures.keep(showing.token, pair, left_is_x)
         return showing
