@@ -31,7 +31,6 @@ def secret(studies_key: bytes) -> str:
 def about(studies: Studies, study: str) -> dict[str, Any]:
     """One study and how far it is."""
     known = studies.store.get(study)
-    progress = studies.store.progress(known)
     rendering = studies.renders.progress(known.id)
     return {
         "id": known.id,
@@ -41,11 +40,7 @@ def about(studies: Studies, study: str) -> dict[str, Any]:
         "protocol_sha256": known.protocol.hash,
         "seed": known.seed,
         "arms": [a.label for a in studies.store.arms(known.id) if a.kind != "gold"],
-        "pairs": progress.pairs,
-        "rendered": progress.rendered,
-        "raters": progress.raters,
-        "showings": progress.showings,
-        "wanted": progress.wanted,
+        **vars(studies.store.progress(known)),
         "rendering": vars(rendering) if rendering else None,
     }
 

@@ -62,8 +62,7 @@ class _Api:
         """A POST of a JSON object with `study`, `rater`, perhaps `invite`. Answers a View or a refusal."""
 
         async def handle(request: Request) -> Response:
-            if self._voters is None:
-                self._voters = anyio.CapacityLimiter(VOTERS)
+            self._voters = self._voters or anyio.CapacityLimiter(VOTERS)
             body = await _read(request)
             if body is None:
                 log.warning("vote refused (size): more than %d bytes", LARGEST_BODY)
@@ -131,15 +130,12 @@ class _Api:
             who,
             values.get("token"),
             values.get("answers"),
-            response_ms=values.get("response_ms"),
-            shown_ms=values.get("shown_ms"),
-            comment=values.get("comment", ""),
+            **{name: values[name] for name in ("response_ms", "shown_ms", "comment") if name in values},
         )
 
     async def picture(self, request: Request) -> Response:
         """One side of a showing, as PNG. Both sides have the same headers and the same length."""
-        if self._viewers is None:
-            self._viewers = anyio.CapacityLimiter(VIEWERS)
+        self._viewers = self._viewers or anyio.CapacityLimiter(VIEWERS)
         token, side = request.path_params["token"], request.path_params["side"]
         try:
             data = await anyio.to_thread.run_sync(self._bytes, token, side, limiter=self._viewers)

@@ -53,10 +53,8 @@ class Studies:
         changed = self.store.set_status(known.id, status)
         self.voting.forget(known.id)
         if status in ("open", "closed"):
-            kind = "open" if status == "open" else "close"
-            self.votes.note(
-                known.id, kind, {"protocol": known.protocol.hash, "votes": self.votes.count(known.id)}
-            )
+            detail = {"protocol": known.protocol.hash, "votes": self.votes.count(known.id)}
+            self.votes.note(known.id, "open" if status == "open" else "close", detail)
         if status == "closed":
             self.snapshots.take("close")
         return changed
@@ -65,9 +63,8 @@ class Studies:
         """Record that somebody looked at the results of an open study: reports say so."""
         known = self.store.get(study)
         if known.status == "open":
-            self.votes.note(
-                known.id, "unblind", {"reason": reason[:200], "votes": self.votes.count(known.id)}
-            )
+            detail = {"reason": reason[:200], "votes": self.votes.count(known.id)}
+            self.votes.note(known.id, "unblind", detail)
 
     def analysis(self, study: str, filter: Filter = ALL) -> Analysis:
         """The results of a study under a filter."""
@@ -125,15 +122,5 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     key = open_secret(data / "studies.key")
     taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.count_vote(), **voting)
     renders = StudyRenders(host, store, images)
-    return Studies(
-        data,
-        db,
-        store,
-        VoteStore(db),
-        images,
-        taker,
-        Previews(store, taker.pictures.read_padded, key),
-        snapshots,
-        renders,
-        key,
-    )
+    previews = Previews(store, taker.pictures.read_padded, key)
+    return Studies(data, db, store, VoteStore(db), images, taker, previews, snapshots, renders, key)

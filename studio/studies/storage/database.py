@@ -283,17 +283,13 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = MIGRATIONS) ->
             connection.execute(sql)
             connection.execute(
                 "INSERT INTO schema_version VALUES (?, ?, CAST(epoch_ms(?) AS TIMESTAMP))",
-                [number, name, _now_ms()],
+                [number, name, int(time.time() * 1000)],
             )
             connection.execute("COMMIT")
         except duckdb.Error as error:
             connection.execute("ROLLBACK")
             raise StudyError(f"Migration {name} failed; nothing was changed: {error}") from error
     return len(known)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def open_secret(path: Path) -> Callable[[], bytes]:

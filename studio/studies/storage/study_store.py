@@ -236,14 +236,8 @@ class StudyStore:
         self, recipe: str, sha256: str, arm: StudyArm, pair: StudyPair, size: tuple[int, int]
     ) -> None:
         """Record that a recipe was rendered."""
-        image = {
-            "sha256": sha256,
-            "arm": arm.id,
-            "prompt": pair.prompt,
-            "seed": pair.seed,
-            "width": size[0],
-            "height": size[1],
-        }
+        image = {"sha256": sha256, "arm": arm.id, "prompt": pair.prompt, "seed": pair.seed}
+        image |= {"width": size[0], "height": size[1]}
 
         def work(t: Transaction) -> None:
             t.insert("images", [image], if_new=True)

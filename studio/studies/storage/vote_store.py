@@ -79,19 +79,9 @@ def add_event(
     time: datetime | None = None,
 ) -> None:
     """Append one event inside a transaction."""
-    t.insert(
-        "vote_events",
-        [
-            {
-                "id": secrets.token_hex(16),
-                "study": study,
-                "vote": vote,
-                "kind": kind,
-                "detail": json.dumps(detail, default=str, ensure_ascii=False, sort_keys=True),
-                "time": time or now(),
-            }
-        ],
-    )
+    words = json.dumps(detail, default=str, ensure_ascii=False, sort_keys=True)
+    row = {"id": secrets.token_hex(16), "study": study, "vote": vote, "kind": kind}
+    t.insert("vote_events", [{**row, "detail": words, "time": time or now()}])
 
 
 def as_vote(row: dict[str, Any]) -> Vote:
@@ -101,16 +91,9 @@ def as_vote(row: dict[str, Any]) -> Vote:
     the rater last voted, so a script cannot claim a long look.
     """
     times = [ms for ms in (row["response_ms"], row["server_ms"]) if ms is not None]
+    same = ("question", "arm_x", "arm_y", "prompt", "rater", "winner", "pair", "left_is_x", "kind")
     return Vote(
-        question=row["question"],
-        arm_x=row["arm_x"],
-        arm_y=row["arm_y"],
-        prompt=row["prompt"],
-        rater=row["rater"],
-        winner=row["winner"],
-        pair=row["pair"],
-        left_is_x=row["left_is_x"],
-        kind=row["kind"],
+        **{name: row[name] for name in same},
         category=row["category"] or "",
         response_ms=min(times, default=None),
         order=row["time"].timestamp(),

@@ -47,7 +47,7 @@ def test_gold_and_repeat_pairs_are_planned_as_the_protocol_says():
         ({"arms": ARMS[:1]}, "at least 2"),
         ({"arms": (ARMS[0], ARMS[0])}, "different labels"),
         ({"arms": (NewArm(label="base", width=64, height=64), ARMS[1])}, "one size"),
-        ({"prompts": (NewPrompt(text="a"), NewPrompt(text="a"))}, "there twice"),
+        ({"prompts": (NewPrompt(text="a"), NewPrompt(text="a"))}, "twice"),
         ({"prompts": ()}, "at least 1"),
         ({"name": ""}, "at least 1"),
         ({"surprise": 1}, "Extra inputs"),
