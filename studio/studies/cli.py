@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calibri.errors import CalibriError, StudyError
+from calibri.files import write_whole
 
 LONG = 24 * 3600  # seconds: rendering with --wait
 VALUES = "study count first vote reason format category without_flagged consensus"  # that commands take
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(answer, tuple):
         name, data = answer
         path = args.out or Path(name)
-        path.write_bytes(data)
+        write_whole(path, data)
         print(path)
     else:
         print(json.dumps(answer, indent=1, ensure_ascii=False, default=str))
