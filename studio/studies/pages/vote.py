@@ -1,4 +1,4 @@
-"""Vote: the rater's page. Its behaviour is vote.js beside this file, which speaks only to studio.studies.http.
+"""Vote: the rater's page. Its behaviour is in vote.js beside this file, which speaks to studio.studies.http.
 
 No part of a study passes through Gradio here: its config, events and file cache never hold a pair.
 """
