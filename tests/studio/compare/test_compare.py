@@ -354,7 +354,7 @@ def test_a_comparison_becomes_the_form_of_a_study(stocked: Core, visitor: str) -
     assert sent.prompts == "a red cube\na blue cone" and sent.seeds == 2
     place = stocked.visitors.of(visitor).place(SharedPlace)
     place.draft = sent
-    filled = new.sent(stocked, visitor)
+    filled = new.take_draft(stocked, visitor)
     assert (
         filled[0] == [asdict(arm) for arm in sent.arms]
         and "Bent, 8 steps" in filled[1]
