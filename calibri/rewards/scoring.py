@@ -94,7 +94,7 @@ class LocalScorer:
         turn: Turn = nullcontext,
     ) -> None:
         if not rewards:
-            raise SearchError("a search needs at least one reward")
+            raise SearchError("expected at least one reward, got none")
         self.renderer = renderer
         self.rewards = dict(rewards)
         self.known = tuple(self.rewards)

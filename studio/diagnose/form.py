@@ -98,6 +98,6 @@ def open_best(core: Core, sweeps: Sweeps, visitor: object, sweep_id: object) -> 
     found = sweeps.get(sweep_id)
     backbone = core.host.wait_ready()
     check_fits(found.note, backbone)
-    start = sweeps.find_start(found.id, backbone.layout(found.settings.granularity))
+    start = sweeps.start_of(found.id, backbone.layout(found.settings.granularity))
     opened(core, visitor, start)
     return start

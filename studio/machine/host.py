@@ -85,6 +85,16 @@ def _load_backbone(name: str, device: str, dtype: str) -> Backbone:
     return load_backbone(name, device=device, dtype=dtype)
 
 
+def _explain(error: Exception, name: str) -> str:
+    """Why a backbone could not be loaded."""
+    if isinstance(error, CalibriError):
+        return str(error)
+    log.error("loading %s failed", name, exc_info=error)
+    if is_out_of_memory(error):
+        return f"{name} does not fit into the memory of this device. Choose a smaller one or dtype bfloat16."
+    return f"{name} could not be loaded ({type(error).__name__}: {error})."
+
+
 class ModelHost:
     """One loaded backbone shared by all visitors and searches.
 
@@ -136,7 +146,10 @@ class ModelHost:
 
     def _set(self, **changes: Any) -> None:
         with self._state_lock:
-            self._status = replace(self._status, revision=self._status.revision + 1, **changes)
+            self._change(**changes)
+
+    def _change(self, **changes: Any) -> None:
+        self._status = replace(self._status, revision=self._status.revision + 1, **changes)
 
     @property
     def known(self) -> dict[str, str]:
@@ -160,14 +173,7 @@ class ModelHost:
                 raise HostError(f"{self._status.backbone} is still loading. Wait until it is ready.")
             self._ready.clear()
             self._known[shown_name(name)] = name
-            self._status = replace(
-                self._status,
-                phase="loading",
-                backbone=shown_name(name),
-                detail="",
-                started=time.monotonic(),
-                revision=self._status.revision + 1,
-            )
+            self._change(phase="loading", backbone=shown_name(name), detail="", started=time.monotonic())
         thread = threading.Thread(target=self._load, args=(name,), name="load-backbone", daemon=True)
         thread.start()
         if wait:
@@ -179,42 +185,27 @@ class ModelHost:
         with self._lock.hold(Priority.INTERACTIVE, f"loading {shown_name(name)}"):
             self._set(detail="dropping the one before" if self._backbone is not None else "")
             self._drop()
+            self._set(detail="reading its weights")
             try:
-                from calibri.sampling.renderer import Renderer
-
-                self._set(detail="reading its weights")
-                backbone = self._loader(name, self._device, self._dtype)
-                self._renderer = Renderer(backbone, batch_size=self._batch_size)
-                self._backbone = backbone
-                device = str(getattr(getattr(backbone, "pipeline", None), "device", self._device))
-                with self._state_lock:
-                    self._known[backbone.spec.name] = name
-                self._set(
-                    loads=self._status.loads + 1,
-                    phase="ready",
-                    backbone=backbone.spec.name,
-                    detail="",
-                    device=device,
-                    started=time.monotonic(),
-                )
-            except CalibriError as error:
-                self._set(phase="failed", detail=without_paths(str(error)), started=time.monotonic())
+                self._open(name)
             except Exception as error:
-                log.exception("loading %s failed", shown_name(name))
-                if is_out_of_memory(error):
-                    detail = (
-                        f"{shown_name(name)} does not fit into the memory of this device. "
-                        "Choose a smaller one or dtype bfloat16."
-                    )
-                else:
-                    detail = without_paths(
-                        f"{shown_name(name)} could not be loaded ({type(error).__name__}: {error})."
-                    )
-                self._set(phase="failed", detail=detail, started=time.monotonic())
+                words = without_paths(_explain(error, shown_name(name)))
+                self._set(phase="failed", detail=words, started=time.monotonic())
             finally:
                 if self._backbone is None:
                     self._free()  # what a load that failed had already taken
                 self._ready.set()
+
+    def _open(self, name: str) -> None:
+        from calibri.sampling.renderer import Renderer  # torch
+
+        backbone = self._loader(name, self._device, self._dtype)
+        self._renderer = Renderer(backbone, batch_size=self._batch_size)
+        self._backbone, spec = backbone, backbone.spec
+        facts = {"backbone": spec.name, "device": str(backbone.pipeline.device), "detail": ""}
+        with self._state_lock:
+            self._known[spec.name] = name
+            self._change(phase="ready", loads=self._status.loads + 1, started=time.monotonic(), **facts)
 
     def _drop(self) -> None:
         if self._backbone is not None:
@@ -258,12 +249,7 @@ class ModelHost:
 
     @contextmanager
     def hold(
-        self,
-        priority: Priority,
-        label: str,
-        *,
-        cancel: Cancel | None = None,
-        on_wait: OnWait | None = None,
+        self, priority: Priority, label: str, *, cancel: Cancel | None = None, on_wait: OnWait | None = None
     ) -> Iterator[Backbone]:
         """The backbone for one batch of work. A long job takes it anew for each batch, so that people get
         in."""
