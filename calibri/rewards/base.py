@@ -65,7 +65,7 @@ def load_reward(name: str, device: str = "cpu") -> Reward:
     return getattr(importlib.import_module(module), cls)(device)
 
 
-def checked(images: Sequence[Image], prompts: Sequence[str], name: str) -> None:
+def check_counts(images: Sequence[Image], prompts: Sequence[str], name: str) -> None:
     """RewardError unless there is one prompt for each image."""
     if len(images) != len(prompts):
         raise RewardError(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL.Image import Image
 
-from calibri.rewards.base import RewardInfo, Role, checked
+from calibri.rewards.base import RewardInfo, Role, check_counts
 from calibri.tabletop.reward_nets import in_batches, load_net
 
 
@@ -33,7 +33,7 @@ class QualityReward:
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
         """(n,) float64; a difference of 1 means odds of e : 1 that the picture is preferred."""
-        checked(images, prompts, self.info.name)
+        check_counts(images, prompts, self.info.name)
         return in_batches(images, self._device, self._net)
 
 

@@ -18,7 +18,7 @@ from calibri.memory import is_out_of_memory
 from calibri.sampling.ensemble import Rows, member_rows
 from calibri.sampling.hooks import ScaleHooks
 from calibri.sampling.prompts import PromptCache
-from calibri.sampling.request import Job, Rendered, RenderRequest, checked
+from calibri.sampling.request import Job, Rendered, RenderRequest, check_request
 
 __all__ = ["RenderRequest", "Rendered", "Renderer"]
 
@@ -63,7 +63,9 @@ class Renderer:
         batch is halved and rendered again, and later ones stay so small. Raises RenderError and LayoutError
         for what cannot be rendered.
         """
-        groups = _groups([checked(request, place, self.backbone) for place, request in enumerate(requests)])
+        groups = _groups(
+            [check_request(request, place, self.backbone) for place, request in enumerate(requests)]
+        )
         done: dict[int, Rendered] = {}
         progress = _Progress(on_step, cancel)
         while groups:

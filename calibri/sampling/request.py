@@ -100,8 +100,8 @@ class Job:
         return self.request.steps * len(self.terms)
 
 
-def checked(request: RenderRequest, place: int, backbone: Backbone) -> Job:
-    """Raises RenderError or LayoutError that names what does not fit."""
+def check_request(request: RenderRequest, place: int, backbone: Backbone) -> Job:
+    """The request as a job. Raises RenderError or LayoutError that names what does not fit."""
     if not isinstance(request.prompt, str) or not isinstance(request.negative_prompt, str):
         raise RenderError(f"prompt: expected text, got {type(request.prompt).__name__}")
     _whole("seed", request.seed, 0, 2**63 - 1)

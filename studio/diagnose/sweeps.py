@@ -187,7 +187,7 @@ class Sweeps:
                 log.error("%s: %s", sweep_id, error)
 
     def _work(self) -> None:
-        with self._host.reserved("a sweep"):
+        with self._host.reserve("a sweep"):
             while True:
                 with self._lock:
                     if not self._line:

@@ -71,7 +71,7 @@ class Handlers:
     def tick(self) -> str:
         """Begin missing thumbnails. Returns a text that changes whenever the shelf looks different."""
         if self.thumbnails is not None:
-            self.thumbnails.want()
+            self.thumbnails.render_missing()
         pictures = self.thumbnails.revision if self.thumbnails is not None else 0
         host = self.core.host.status
         return f"{self.core.calibrations.revision}:{pictures}:{host.phase}:{host.backbone}"

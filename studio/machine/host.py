@@ -1,4 +1,4 @@
-"""ModelHost: the one loaded backbone, and the order in which people and searches may use it."""
+"""ModelHost: the one loaded backbone, shared by people and searches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SWITCHED = "Another backbone was loaded meanwhile. Try again."
 
 @dataclass(frozen=True)
 class HostStatus:
-    """What the machine is doing now. `revision` grows with every change, so that pages redraw only then."""
+    """What the machine does now. `revision` grows with every change: pages redraw only then."""
 
     phase: Phase = "empty"
     backbone: str = ""
@@ -47,7 +47,7 @@ class HostStatus:
 
 
 class Memory:
-    """How much memory the studio uses, in words that stay while little changes: pages redraw with them."""
+    """How much memory the studio uses, in words that change with large changes only: pages redraw then."""
 
     STEP = 0.06  # of what is shown
 
@@ -55,7 +55,7 @@ class Memory:
         self._shown, self._where = 0.0, ""
 
     def words(self) -> str:
-        """`2.1 GB`, of the GPU where one is used; empty where this machine does not tell."""
+        """`2.1 GB`, of the GPU where one is used; empty where it is not known."""
         used, where = memory_in_use()
         if where != self._where or abs(used - self._shown) > self.STEP * self._shown:
             self._shown, self._where = used, where
@@ -66,7 +66,7 @@ class Memory:
 
 
 def memory_in_use() -> tuple[float, str]:
-    """Bytes, and what of: CUDA's allocated ones where it is in use, else this process's resident ones."""
+    """Bytes in use, and where: allocated on the GPU if CUDA is in use, else resident in this process."""
     torch = sys.modules.get("torch")  # not imported for this: it takes seconds
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
         return float(torch.cuda.memory_allocated()), " on the GPU"
@@ -98,8 +98,8 @@ def _explain(error: Exception, name: str) -> str:
 class ModelHost:
     """One loaded backbone shared by all visitors and searches.
 
-    `loader(name, device, dtype) -> Backbone` is an argument so that tests pass a tiny one. Threads: every
-    public method may be called from any thread; only the holder of the lock touches the pipeline.
+    `loader(name, device, dtype) -> Backbone`: tests pass a tiny one. Every public method may be called from
+    any thread; only the holder of the lock uses the pipeline.
     """
 
     def __init__(
@@ -153,14 +153,14 @@ class ModelHost:
 
     @property
     def known(self) -> dict[str, str]:
-        """Name for people → what `load` was given, of all that was tried so far: it may be a local path."""
+        """Shown name → what `load` was given (it may be a local path), for everything tried so far."""
         with self._state_lock:
             return dict(self._known)
 
     # loading
 
     def load(self, name: str, *, wait: bool = False) -> None:
-        """Load a backbone in the background; the one loaded before is dropped first.
+        """Load a backbone in the background; the loaded one is dropped first.
 
         Raises HostError while a search or another load uses the model.
         """
@@ -181,9 +181,9 @@ class ModelHost:
 
     def _load(self, name: str) -> None:
         if self._lock.holder:
-            self._set(detail="waiting for the pictures under way")
+            self._set(detail="waiting for the current pictures")
         with self._lock.hold(Priority.INTERACTIVE, f"loading {shown_name(name)}"):
-            self._set(detail="dropping the one before" if self._backbone is not None else "")
+            self._set(detail="dropping the last one" if self._backbone is not None else "")
             self._drop()
             self._set(detail="reading its weights")
             try:
@@ -221,8 +221,7 @@ class ModelHost:
             torch.cuda.empty_cache()
 
     def wait_ready(self, *, cancel: Cancel | None = None, on_wait: OnWait | None = None) -> Backbone:
-        """Block until a backbone is loaded, and return it. Raises HostError with the reason where it is
-        not."""
+        """Block until a backbone is loaded, and return it. Raises HostError where loading failed."""
         if self._status.phase == "loading" and on_wait is not None:
             on_wait(1, f"loading {self._status.backbone}")
         while not self._ready.wait(0.05):
@@ -237,8 +236,8 @@ class ModelHost:
     # using it
 
     @contextmanager
-    def reserved(self, by: str) -> Iterator[None]:
-        """While a long job (`by`, in words) lives, the backbone cannot be switched under it."""
+    def reserve(self, by: str) -> Iterator[None]:
+        """Keep the backbone while a long job (`by`, in words) runs: nobody can switch it meanwhile."""
         with self._state_lock:
             self._reservations.append(by)
         try:
@@ -251,12 +250,11 @@ class ModelHost:
     def hold(
         self, priority: Priority, label: str, *, cancel: Cancel | None = None, on_wait: OnWait | None = None
     ) -> Iterator[Backbone]:
-        """The backbone for one batch of work. A long job takes it anew for each batch, so that people get
-        in."""
+        """The backbone for one batch of work. A long job takes it anew for each batch, to let people in."""
         self.wait_ready(cancel=cancel, on_wait=on_wait)
         with self._lock.hold(priority, label, cancel=cancel, on_wait=on_wait):
             if self._backbone is None:
-                raise HostError("The backbone was unloaded meanwhile. Try again.")
+                raise HostError(SWITCHED)
             yield self._backbone
 
     def render(

@@ -254,7 +254,7 @@ class Searches:
     def _work(self, job: Job) -> None:
         try:
             self._my_turn(job)
-            with self._host.reserved(f"the search “{job.title}”"):
+            with self._host.reserve(f"the search “{job.title}”"):
                 for record in self._records(job):
                     self._took(job, record)
             end, error = "done", ""

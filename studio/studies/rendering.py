@@ -81,7 +81,7 @@ class StudyRenders:
     def _work(self, study: str) -> None:
         stop = self._stops[study]
         try:
-            with self._host.reserved("the rendering of a study"):
+            with self._host.reserve("the rendering of a study"):
                 for done, total, left in self.run(study, stop.is_set):
                     self._progress[study] = RenderProgress("rendering", done, total, left)
             last = self._progress[study]

@@ -40,14 +40,14 @@ def calibration(core: Core, granularity: str = "block", scale: float = 1.2, **mo
 
 def test_a_thumbnail_is_rendered_once_and_kept(stocked: Core, thumbnails: Thumbnails) -> None:
     thumbs, bent = thumbnails, stocked.calibrations.get("studio/bent").calibration
-    assert thumbs.find(bent) is None and "being rendered" in thumbs.why_not(bent)
-    thumbs.want()
+    assert thumbs.find(bent) is None and "being rendered" in thumbs.explain_missing(bent)
+    thumbs.render_missing()
     thumbs.wait()
     first = thumbs.find(bent)
     assert first.startswith(b"RIFF") and thumbs.revision == 2
     again = Thumbnails(stocked.host, stocked.calibrations, thumbs.folder, thumbs.renders)
     assert again.find(bent) == first
-    again.want()
+    again.render_missing()
     again.wait()
     assert again.revision == 0
     markup = Handlers(stocked, thumbnails).draw("studio/bent", BASE)[0]
@@ -72,11 +72,11 @@ def test_what_cannot_be_painted_says_why(stocked: Core, thumbnails: Thumbnails) 
     store, thumbs = stocked.calibrations, thumbnails
     wrong = store.save(calibration(stocked, names=tuple(f"triple.{i}" for i in range(5)), title="Wrong"))
     other = store.save(calibration(stocked, backbone="FLUX.1-dev", title="Other"))
-    thumbs.want()
+    thumbs.render_missing()
     thumbs.wait()
-    assert "triple.0" in thumbs.why_not(wrong.calibration)
-    assert thumbs.why_not(other.calibration) == "FLUX.1-dev is not loaded"
-    thumbs.want()  # what failed is not tried for ever
+    assert "triple.0" in thumbs.explain_missing(wrong.calibration)
+    assert thumbs.explain_missing(other.calibration) == "FLUX.1-dev is not loaded"
+    thumbs.render_missing()  # what failed is not tried for ever
     assert thumbs._missing() is None
 
 

@@ -170,7 +170,7 @@ def test_what_was_loaded_once_is_offered_by_name(own: Core, other_folder: Path) 
 
 
 def test_no_switch_while_a_search_runs(own: Core, other_folder: Path) -> None:
-    with own.host.reserved("the search “Layer”"):
+    with own.host.reserve("the search “Layer”"):
         with pytest.raises(HostError, match="cannot be changed while the search “Layer” runs"):
             switch(own, str(other_folder), None)
         assert own.host.status.backbone == "tiny" and own.host.status.phase == "ready"
