@@ -30,6 +30,11 @@ def lead(text: str, module: str, style: str, **options: Any) -> gr.HTML:
     return gr.HTML(markup, elem_id="lead", **options)
 
 
+def primary_button(text: str, elem_id: str, **options: Any) -> gr.Button:
+    """The one button of a page that does what the page is for: Ctrl+Enter presses it."""
+    return gr.Button(text, variant="primary", elem_id=elem_id, elem_classes="primary-action", **options)
+
+
 # pictures
 
 SHOWN = 384  # px: the side at which a small picture is shown
