@@ -190,7 +190,7 @@ class _Progress:
 
     def __init__(self, on_step: OnStep | None, cancel: Cancel | None) -> None:
         self._on_step, self._cancel = on_step, cancel
-        self._finished = self._steps = self._now = self._left = 0
+        self._finished = self._steps = self._now = self._left = self._told = 0
 
     def begin(self, batch: list[Job], rest: list[list[Job]], size: int) -> None:
         """A batch begins; `rest` are the groups after it, in batches of `size`."""
@@ -203,8 +203,10 @@ class _Progress:
     def step(self, *_: Any) -> dict[str, Any]:
         """The pipeline's callback at the end of each step."""
         self._now += 1
-        if self._on_step is not None:
-            self._on_step(self._finished + self._now, self._finished + self._steps + self._left)
+        done = self._finished + self._now
+        if self._on_step is not None and done > self._told:  # a batch that was halved begins anew
+            self._told = done
+            self._on_step(done, self._finished + self._steps + self._left)
         if self._now < self._steps:
             self.ask()
         return {}

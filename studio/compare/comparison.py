@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,7 @@ def compare(
             raise RenderError(" ".join(wrong.values()))
     arms = [arm_of(core, found, choice) for choice in order.choices]
     wanted = [(arm, _own(ask, choice)) for ask in order.asks for arm, choice in zip(arms, order.choices)]
-    counted = Steps(on_step, [a.steps for arm, a in wanted if not arm.missing], core.host.batch_size)
-    shots = shoot_all(core, wanted, on_step=counted, cancel=cancelled, on_wait=on_wait)
+    shots = shoot_all(core, wanted, on_step=on_step, cancel=cancelled, on_wait=on_wait)
     rows = [shots[i : i + len(arms)] for i in range(0, len(shots), len(arms))]
     made = Comparison(order.asks[0], rows[0], rows[1:], choices=order.choices, made_on=_made_on(backbone))
     found.place(SharedPlace).history.appendleft(made)
@@ -68,28 +67,6 @@ def _made_on(backbone: Backbone) -> dict[str, Any]:
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "versions": {name: metadata.version(name) for name in ("torch", "diffusers")},
     }
-
-
-class Steps:
-    """Counts sampling steps over all batches of one press of Render: the host counts each batch anew.
-
-    `steps`: those of each picture. `batch_size`: pictures in a batch; halved by a shortage of memory, so the
-    total is an estimate that never runs backwards.
-    """
-
-    def __init__(self, on_step: Callable[..., None] | None, steps: Sequence[int], batch_size: int) -> None:
-        ordered = sorted(steps)
-        batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-        self.total = sum(sum(set(batch)) for batch in batches)
-        self._on_step, self._before, self._last, self._of = on_step, 0, 0, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        if done <= self._last:  # a new batch
-            self._before += self._of
-        self._last, self._of = done, total
-        if self._on_step is not None:
-            now = self._before + done
-            self._on_step(now, max(self.total, now))
 
 
 def history_of(core: Core, visitor: object) -> deque[Comparison]:

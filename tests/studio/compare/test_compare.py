@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calibri.errors import CalibriError, RenderError
-from studio.compare.comparison import Steps, history_of
+from studio.compare.comparison import history_of
 from studio.compare.form import AGAINST, MOST_ROWS, USUAL, Form, checked, form_of, prompts_in, seeds_in
 from studio.compare.layout import AGAINST_WORDS
 from studio.compare.measures import difference, means
@@ -271,14 +271,6 @@ def test_steps_are_counted_over_all_batches(stocked: Core, visitor: str) -> None
     compare(stocked, visitor, form, on_step=lambda *now: told.append(now))
     done, totals = zip(*told)
     assert list(done) == sorted(set(done)) and set(totals) == {done[-1]}
-
-
-def test_a_halved_batch_does_not_run_backwards() -> None:
-    told: list[tuple[int, int]] = []
-    counted = Steps(lambda *now: told.append(now), [2, 2, 2, 2], 4)
-    for done in (1, 2, 1, 2):
-        counted(done, 2)
-    assert told == [(1, 2), (2, 2), (3, 3), (4, 4)]
 
 
 def test_history_is_the_newest_first_and_belongs_to_one_visitor(stocked: Core, visitor: str) -> None:

@@ -65,7 +65,9 @@ def test_no_page_drops_what_is_typed_or_picked_while_it_answers(studio: Launched
         if event in follows and fn.trigger_mode == "once"
     ]
     assert lost == []
-    painting = {
-        fn.name: fn.trigger_mode for fn in studio.app.fns.values() if fn.name in ("on_pair", "on_key")
-    }
-    assert painting == {"on_pair": "multiple", "on_key": "multiple"}  # the newest takes over
+    modes = {"library-left": set(), "cell-base-1": set()}
+    for fn in studio.app.fns.values():
+        for part in fn.outputs:
+            if part.elem_id in modes:
+                modes[part.elem_id].add(fn.trigger_mode)
+    assert modes == {"library-left": {"multiple"}, "cell-base-1": {"multiple"}}  # the newest takes over
