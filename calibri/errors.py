@@ -30,7 +30,7 @@ class RenderError(CalibriError):
 
 
 class RenderCancelled(RenderError):
-    """Whoever wanted the pictures called the render off."""
+    """Whoever asked for the pictures called them off."""
 
 
 class RewardError(CalibriError):
