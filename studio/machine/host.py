@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from calibri.errors import CalibriError, RenderCancelled
 from calibri.memory import is_out_of_memory
 from calibri.words import shown_name, without_paths
+from studio.machine.background import Background
 from studio.machine.queue import Cancel, HostError, OnWait, Priority, PriorityLock
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ class ModelHost:
         self._lock = PriorityLock()
         self._state_lock = threading.Lock()
         self._ready = threading.Event()
+        self._background = Background("load-backbone")
         self._status = HostStatus()
         self._backbone: Backbone | None = None
         self._renderer: Any = None
@@ -174,8 +177,7 @@ class ModelHost:
             self._ready.clear()
             self._known[shown_name(name)] = name
             self._change(phase="loading", backbone=shown_name(name), detail="", started=time.monotonic())
-        thread = threading.Thread(target=self._load, args=(name,), name="load-backbone", daemon=True)
-        thread.start()
+        self._background.ensure(partial(self._load, name))
         if wait:
             self.wait_ready()
 
