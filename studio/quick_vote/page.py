@@ -12,17 +12,16 @@ from calibri.errors import StudyError
 from studio.core import Core
 from studio.quick_vote.votes import Contender, Offer, offer, standing, vote
 from studio.rendering import first_visit
-from studio.rendering.arms import DESK, KINDS, WORDS, Arm, arm, choices
+from studio.rendering.arms import DESK, KINDS, WORDS, Arm, Choice, list_saved, resolve_arms
 from studio.rendering.asks import Ask, dice
 from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, Shot, guidance_of, shoot_all
 from studio.studies.results import charts
 from studio.studies.results.analysis import headline
 from studio.studies.studies import Studies
-from studio.ui.elements import SHOWN, chart, empty, enlarged, hint, read_beside
+from studio.ui.elements import SHOWN, chart, empty, hint, read_beside, serve_enlarged
 from studio.ui.errors import guard
-from studio.ui.events import IN_ORDER, step_words, visitor_state, waiting, when_loaded, when_switched
-from studio.ui.picture_files import served
+from studio.ui.events import IN_ORDER, tell_progress, visitor_state, when_loaded, when_switched
 
 TITLE, PATH = "Quick vote", "/quick"
 LEAD = (
@@ -67,7 +66,8 @@ def contenders(shots: list[Shot]) -> list[Contender]:
 def wanted_of(
     core: Core, visitor: str, ask: Ask, whose: str, picks: dict[str, str | None], granularity: str
 ) -> list[tuple[Arm, Ask]]:
-    """The arms to choose two from, each with what is asked of it. `picks`: kind → choice, as in `arms.arm`.
+    """The arms to choose two from, each with what is asked of it. `picks`: kind → DESK, the id of a
+    calibration, or None for the studio's first of that kind.
 
     Raises StudyError where there are fewer than two that can be rendered.
     """
@@ -78,8 +78,8 @@ def wanted_of(
         return [
             (s.arm, replace(s.ask, prompt=ask.prompt, seed=ask.seed)) for s in last.shots if not s.arm.missing
         ]
-    known = core.visitors.of(visitor)
-    chosen = [arm(core, kind, granularity, picks[kind], known) for kind in KINDS if kind in picks]
+    choices = [Choice(picks[kind] or kind, granularity=granularity) for kind in KINDS if kind in picks]
+    chosen = resolve_arms(core, choices, core.visitors.of(visitor))
     missing = [a.missing for a in chosen if a.missing]
     if len(chosen) - len(missing) < 2:
         raise StudyError(missing[0] if missing else "Choose at least two arms.")
@@ -125,7 +125,7 @@ def build(core: Core, studies: Studies) -> None:
     gr.HTML(f"<div class='lead'>{LEAD}</div>", js_on_load=read_beside(__file__, "quick.js"))
     with gr.Row(equal_height=True):
         prompt = gr.Textbox(
-            first_visit.examples()[0], label="Prompt", scale=6, min_width=240, elem_id="quick-prompt"
+            first_visit.list_examples()[0], label="Prompt", scale=6, min_width=240, elem_id="quick-prompt"
         )
         run = gr.Button(
             "Render",
@@ -195,12 +195,11 @@ def build(core: Core, studies: Studies) -> None:
             core,
             studies,
             visitor_id,
-            Ask.checked(text, dice(), count),
+            Ask.read(text, dice(), count),
             source,
             picks,
             level,
-            on_step=step_words(progress, "Rendering"),
-            on_wait=waiting(progress),
+            **tell_progress(progress),
         )
         asked = hint(
             f"<b>{html.escape(' '.join(text.split()))}</b>: which one do you like better? "
@@ -208,7 +207,7 @@ def build(core: Core, studies: Studies) -> None:
         )
         keep = {"study": made.study, "token": made.token}
         shown = [gr.Button(interactive=True)] * len(buttons)
-        return [keep, served(enlarged(made.left)), served(enlarged(made.right)), asked, *shown]
+        return [keep, serve_enlarged(made.left), serve_enlarged(made.right), asked, *shown]
 
     gr.on(
         [run.click, prompt.submit],
@@ -245,7 +244,7 @@ def build(core: Core, studies: Studies) -> None:
         )
 
     def on_level(level: str) -> Any:
-        offered = [("The studio's first", ""), *choices(core, "calibrated", level), ("Your desk", DESK)]
+        offered = [("The studio's first", ""), *list_saved(core, "calibrated", level), ("Your desk", DESK)]
         return gr.Dropdown(offered, value="")
 
     granularity.input(on_level, granularity, calibrated, **IN_ORDER)

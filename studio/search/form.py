@@ -17,7 +17,7 @@ from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import JUDGES, REWARDS, SHOWN_FOR
 from studio.rendering.arms import DESK
 from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, is_whole
-from studio.scales.edits import desk_of, opened, place_of
+from studio.scales.edits import get_desk, get_place, open_calibration
 from studio.search.jobs import Searches
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def start_file(core: Core, visitor: object, path: Path, granularity: str) -> str
         found = best_start(read_sweep(path), backbone.layout(granularity), backbone.spec.name)  # type: ignore[arg-type]
     else:
         found = Calibration.load(path)
-    _, remark = opened(core, visitor, found)
+    _, remark = open_calibration(core, visitor, found)
     return f"{remark[0].upper()}{remark[1:]} on your desk. The search starts from there."
 
 
@@ -199,7 +199,7 @@ def _start(
         start = guidance_start(draft.guidance) if usual else plain_start()  # type: ignore[arg-type]
     else:
         if choice == DESK:
-            desk = desk_of(core, place_of(core, visitor))
+            desk = get_desk(core, get_place(core, visitor))
             found, words = desk.calibration(backbone.spec.name), "a desk"
         elif choice.startswith(SWEEP):
             found = sweeps.start_of(choice.removeprefix(SWEEP), layout)

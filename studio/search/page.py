@@ -18,7 +18,7 @@ from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import rewards_shown
 from studio.rendering.arms import DESK, NOTHING, Choice
-from studio.scales.edits import opened
+from studio.scales.edits import open_calibration
 from studio.search import charts
 from studio.search.fields import form_fields
 from studio.search.form import (
@@ -34,15 +34,14 @@ from studio.search.form import (
 )
 from studio.search.jobs import Searches
 from studio.search.view import card, choice_words, cost_words, settings_table, story, strip_html, table
-from studio.ui.elements import chart, empty, offers, said
+from studio.ui.elements import chart, empty, offers, show_remark
 from studio.ui.errors import guard
 from studio.ui.events import (
     DIRECT,
     IN_ORDER,
     QUEUED,
-    step_words,
+    tell_progress,
     visitor_state,
-    waiting,
     when_loaded,
     when_ready,
 )
@@ -347,14 +346,14 @@ def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
 
     @guard
     def on_scales(visitor_id: object, run: Any) -> None:
-        opened(core, visitor_id, searches.calibration(run))
+        open_calibration(core, visitor_id, searches.calibration(run))
 
     takes[0].click(on_scales, [visitor, main], None, **QUEUED).success(None, js=GO % "/scales", **DIRECT)
 
     @guard
     def on_compare(visitor_id: object, run: Any, progress: gr.Progress = gr.Progress()) -> str:
         config = searches.store.get(run).config
-        opened(core, visitor_id, searches.calibration(run))
+        open_calibration(core, visitor_id, searches.calibration(run))
         form = compare_form.Form(
             prompt=(config.validation_prompts or config.prompts)[0],
             seed=1,
@@ -362,14 +361,8 @@ def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
             guidance=1.0,
             arms=(Choice("base", guidance=config.guidance), Choice(DESK), Choice(NOTHING)),
         )
-        comparison.compare(
-            core,
-            visitor_id,
-            compare_form.checked(core, form),
-            on_step=step_words(progress, "Rendering"),
-            on_wait=waiting(progress),
-        )
-        return said("Two pictures are ready on the page Compare.")
+        comparison.compare(core, visitor_id, form, **tell_progress(progress))
+        return show_remark("Two pictures are ready on the page Compare.")
 
     takes[1].click(
         on_compare,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from abc import ABCMeta
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup, escape
 from PIL import Image
 
 from calibri.errors import CalibriError
-from calibri.words import signed, three_digits
-from studio.ui.picture_files import served
+from studio.ui.picture_files import serve
+from studio.ui.templates import fill_template
 
 
 @cache
@@ -40,7 +40,7 @@ def primary_button(text: str, elem_id: str, **options: Any) -> gr.Button:
 SHOWN = 384  # px: the side at which a small picture is shown
 
 
-def enlarged(image: Image.Image) -> Image.Image:
+def enlarge(image: Image.Image) -> Image.Image:
     """A small picture at a whole multiple of its size, sharp, at most about SHOWN px wide. Larger ones stay
     as they are."""
     factor = SHOWN // max(image.size)
@@ -50,8 +50,8 @@ def enlarged(image: Image.Image) -> Image.Image:
 
 
 def serve_enlarged(image: Image.Image | None) -> str | None:
-    """The path of `enlarged` as browsers fetch it; None for None."""
-    return served(enlarged(image)) if image is not None else None
+    """The path of the enlarged picture as a file that browsers fetch; None for None."""
+    return serve(enlarge(image)) if image is not None else None
 
 
 def picture(
@@ -82,37 +82,32 @@ def caption(
 ) -> str:
     """What stands under a picture: arm, facts such as steps, NFE and seconds, and rewards with their
     distance from base."""
-    rows = ""
-    for name, value in (rewards or {}).items():
-        change = ""
-        if base and name in base and arm != "base":
-            change = signed(value - base[name])
-        rows += (
-            f"<tr><td>{html.escape(name)}</td><td class='n'>{three_digits(value)}</td>"
-            f"<td class='n sub'>{change}</td></tr>"
-        )
-    return (
-        f"<div class='caption'><div class='arm arm-{arm}'>{html.escape(title)}</div>"
-        f"<div class='sub'>{html.escape(' · '.join(facts))}</div>"
-        + (f"<div>{html.escape(note)}</div>" if note else "")
-        + (f"<table aria-label='rewards'>{rows}</table>" if rows else "")
-        + "</div>"
-    )
+    reference = {} if base is None or arm == "base" else base
+    rows = [
+        (name, value, value - reference[name] if name in reference else None)
+        for name, value in (rewards or {}).items()
+    ]
+    return fill_template("ui/caption.html", arm=arm, title=title, facts=facts, note=note, rows=rows)
 
 
 def hint(markup: str) -> str:
-    """A remark in a box. `markup` is HTML made here: what people typed is escaped by the caller."""
-    return f"<div class='hint' role='status'>{markup}</div>"
+    """A remark in a box. `markup` is HTML: the caller escapes what people typed."""
+    return str(Markup("<div class='hint' role='status'>{}</div>").format(Markup(markup)))
 
 
-def said(text: str) -> str:
+def show_remark(text: str) -> str:
     """Plain text as a remark in a box; nothing for an empty text."""
-    return hint(html.escape(text)) if text else ""
+    return hint(escape(text)) if text else ""
+
+
+def aside(text: str) -> str:
+    """Plain text in small grey letters; nothing for an empty text."""
+    return str(Markup("<div class='aside'>{}</div>").format(text)) if text else ""
 
 
 def empty(text: str) -> str:
-    """What stands where nothing is yet: what will appear, and what makes it appear."""
-    return f"<div class='empty'>{html.escape(text)}</div>"
+    """What an empty place shows: what will appear there, and what makes it appear."""
+    return str(Markup("<div class='empty'>{}</div>").format(text))
 
 
 def offers(
@@ -165,6 +160,9 @@ def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int 
         apply_default_css=False,
         js_on_load=read_beside(__file__, "chart.js"),
         # The library's place stands in the element: an update that skips an HTML component empties its props.
-        html_template=f"<div class='chart' role='img' data-library='{html.escape(plotly_path())}' "
-        f"style='min-height:{height}px;width:100%'></div>",
+        html_template=str(
+            Markup(
+                "<div class='chart' role='img' data-library='{}' style='min-height:{}px;width:100%'></div>"
+            ).format(plotly_path(), height)
+        ),
     )
