@@ -26,13 +26,9 @@ KEPT_WORDS = (
     "the form as it was."
 )
 SMALL: dict[str, Any] = {"size": "sm", "scale": 0}
-GALLERY: dict[str, Any] = {
-    "object_fit": "contain",
-    "format": "png",
-    "allow_preview": False,
-    "fit_columns": False,
-    "buttons": [],
-}
+WHOLE: dict[str, Any] = {"precision": 0, "minimum": 0}
+GALLERY: dict[str, Any] = {"object_fit": "contain", "format": "png", "buttons": []}
+GALLERY |= {"allow_preview": False, "fit_columns": False}
 
 
 class Presets(NamedTuple):
@@ -210,39 +206,19 @@ def _lay_out_presets() -> Presets:
 def _lay_out_columns(row: list[Shot], choices: list[tuple[str, str]]) -> list[Column]:
     columns = []
     words = view.write_row(row)
+    own_steps: dict[str, Any] = {"placeholder": "steps", "maximum": MOST_STEPS, **WHOLE}
+    own_steps |= {"container": False, "scale": 1, "min_width": 76}
     with gr.Row(elem_id="pictures"):
         for place, kind in enumerate(KINDS):
             image = row[place].image if row else None
             number = place + 1
+            arm: dict[str, Any] = {"label": f"Arm {number}", "container": False, "scale": 3, "min_width": 150}
             with gr.Column(min_width=300):
                 with gr.Row(elem_classes="arm-row"):
-                    what = gr.Dropdown(
-                        choices,
-                        value=kind,
-                        label=f"Arm {number}",
-                        scale=3,
-                        min_width=150,
-                        elem_id=f"arm-{number}",
-                        container=False,
-                    )
-                    steps = gr.Number(
-                        None,
-                        label=f"Steps of arm {number}",
-                        placeholder="steps",
-                        precision=0,
-                        minimum=0,
-                        maximum=MOST_STEPS,
-                        scale=1,
-                        min_width=76,
-                        elem_id=f"steps-{number}",
-                        container=False,
-                    )
-                shown = picture(
-                    kind,
-                    value=enlarge(image) if image else None,
-                    elem_id=f"picture-{kind}",
-                    label=WORDS[kind],
-                )
+                    what = gr.Dropdown(choices, value=kind, elem_id=f"arm-{number}", **arm)
+                    steps = gr.Number(label=f"Steps of arm {number}", elem_id=f"steps-{number}", **own_steps)
+                large = enlarge(image) if image else None
+                shown = picture(kind, value=large, elem_id=f"picture-{kind}", label=WORDS[kind])
                 caption = gr.HTML(words[place], elem_id=f"caption-{kind}")
                 with gr.Row(elem_classes="take-row"):
                     get = gr.Button("Download PNG", size="sm", elem_id=f"get-{number}")
@@ -265,22 +241,13 @@ def _lay_out_overlay(row: list[Shot]) -> Overlay:
     pair, words = view.open_overlay(row)
     names = view.list_names(row)
     with gr.Row(elem_id="look-row"):
+        ways = [("Slider", SLIDER), ("Difference map", MAPPED)]
+        bare: dict[str, Any] = {"show_label": False, "container": False}
         look = gr.Radio(
-            [("Slider", SLIDER), ("Difference map", MAPPED)],
-            value=SLIDER,
-            label="Two pictures",
-            show_label=False,
-            container=False,
-            scale=0,
-            min_width=250,
-            elem_id="look",
+            ways, value=SLIDER, label="Two pictures", scale=0, min_width=250, elem_id="look", **bare
         )
-        left, right = (
-            gr.Dropdown(
-                names, value=value, label=side.capitalize(), container=False, min_width=110, elem_id=side
-            )
-            for value, side in (("0", "left"), ("1", "right"))
-        )
+        left = gr.Dropdown(names, value="0", label="Left", container=False, min_width=110, elem_id="left")
+        right = gr.Dropdown(names, value="1", label="Right", container=False, min_width=110, elem_id="right")
     shared: dict[str, Any] = {
         "format": "png",
         "type": "pil",
@@ -300,39 +267,16 @@ def _lay_out_more() -> More:
         seeds = gr.Textbox("", label="More seeds", placeholder="4, 7, 10-12", max_lines=1, elem_id="seeds")
         count = gr.HTML("", elem_id="count")
     with gr.Accordion("More settings", open=False, elem_id="more"):
-        guidance = gr.Slider(
-            1,
-            STRONGEST_GUIDANCE,
-            1,
-            step=0.1,
-            label="Guidance",
-            elem_id="guidance",
-            info="1 is none; an ensemble has its own in its weights",
-        )
+        info, most = "1 is none; an ensemble has its own in its weights", STRONGEST_GUIDANCE
+        guidance = gr.Slider(1, most, 1, step=0.1, label="Guidance", info=info, elem_id="guidance")
+        own: dict[str, Any] = {"placeholder": "as above", "minimum": 0, "maximum": most, "min_width": 80}
         with gr.Row():
             own_guidance = [
-                gr.Number(
-                    None,
-                    label=f"Of arm {number}",
-                    placeholder="as above",
-                    minimum=0,
-                    maximum=STRONGEST_GUIDANCE,
-                    min_width=80,
-                    elem_id=f"guidance-{number}",
-                )
+                gr.Number(label=f"Of arm {number}", elem_id=f"guidance-{number}", **own)
                 for number in range(1, ARMS + 1)
             ]
+        size: dict[str, Any] = {"placeholder": "the backbone's own", "min_width": 120, **WHOLE}
         with gr.Row():
-            width, height = (
-                gr.Number(
-                    None,
-                    label=f"{name.capitalize()} in pixels",
-                    placeholder="the backbone's own",
-                    precision=0,
-                    minimum=0,
-                    min_width=120,
-                    elem_id=name,
-                )
-                for name in ("width", "height")
-            )
+            width = gr.Number(label="Width in pixels", elem_id="width", **size)
+            height = gr.Number(label="Height in pixels", elem_id="height", **size)
     return More(prompts, seeds, count, guidance, own_guidance, width, height)

@@ -83,7 +83,8 @@ def make_png(comparison: Comparison, shot: Shot) -> bytes:
     settings = describe_picture(comparison, shot)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
-        save_png(shot.image, path, settings)  # type: ignore[arg-type]
+        assert shot.image is not None  # describe_picture says so
+        save_png(shot.image, path, settings)
         return path.read_bytes()
 
 
@@ -127,22 +128,13 @@ def read_form(core: Core, visitor: Visitor, path: Path) -> tuple[Form, str]:
             f"{path.name}: expected a picture of {loaded.spec.name}, which is loaded, got one that was made "
             f"on {str(made_on)[:80]!r}. Load that backbone first."
         )
-    width, height = (
-        None
-        if loaded is not None and settings.get(name) == getattr(loaded.spec, name)
-        else settings.get(name)
-        for name in ("width", "height")
-    )
+    names = ("prompt", "seed", "steps", "width", "height")
+    values: dict[str, Any] = {name: settings.get(name) for name in names}
+    for name in names[-2:]:
+        if loaded is not None and values[name] == getattr(loaded.spec, name):
+            values[name] = None  # the page leaves the backbone's own size empty
     try:
-        arms = _read_arms(core, visitor, settings)
-        form = Form(
-            settings.get("prompt"),
-            settings.get("seed"),
-            settings.get("steps"),
-            width=width,
-            height=height,
-            arms=arms,
-        )
+        form = Form(**values, arms=_read_arms(core, visitor, settings))
         order = check_form(form)
     except RenderError as error:
         raise RenderError(f"{path.name}: its settings are damaged. {error}") from None
@@ -169,7 +161,7 @@ def _read_arms(core: Core, visitor: Visitor, settings: dict[str, Any]) -> tuple[
             what = kind if kind in KINDS else "base"
         steps, guidance = each.get("steps"), each.get("guidance")
         alike = steps == settings.get("steps")
-        choices.append(Choice(what, None if alike else steps, None if guidance in (None, 1) else guidance))
+        choices.append(Choice(what, None if alike else steps, None if guidance in (None, 0, 1) else guidance))
     return fill_arms(tuple(choices))
 
 

@@ -46,7 +46,7 @@ def lay_out_ask(start: Ask) -> AskFields:
             min_width=90,
             elem_id="seed",
         ),
-        roll=gr.Button("Roll dice", scale=0, min_width=80, elem_id="dice"),
+        roll=gr.Button("Roll dice", scale=0, min_width=110, elem_id="dice"),
         steps=gr.Slider(
             1, MOST_STEPS, start.steps, step=1, label="Steps", scale=2, min_width=160, elem_id="steps"
         ),

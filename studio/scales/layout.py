@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -17,8 +17,7 @@ from studio.ui.events import visitor_state
 from studio.ui.templates import fill_template
 
 
-@dataclass(frozen=True)
-class Members:
+class Members(NamedTuple):
     """The members as tabs, and what is set for the one in hand. `tabs`: which it is."""
 
     tabs: gr.Radio
@@ -29,8 +28,16 @@ class Members:
     together: gr.HTML
 
 
-@dataclass(frozen=True)
-class Side:
+class Pictures(NamedTuple):
+    """The picture of the base, that of the desk, and their words."""
+
+    base: gr.Image
+    base_words: gr.HTML
+    mine: gr.Image
+    mine_words: gr.HTML
+
+
+class Side(NamedTuple):
     """The tabs beside the pictures."""
 
     text: gr.Textbox
@@ -49,10 +56,18 @@ class Side:
     show_plain: gr.Checkbox
 
 
+class Signals(NamedTuple):
+    """What nobody sees. `vector`: the values in hand, for what follows them. `arrived`: changes once, when
+    the desk is there. `file`: name and text of a download."""
+
+    vector: gr.State
+    arrived: gr.Textbox
+    file: tuple[gr.Textbox, gr.Textbox]
+
+
 @dataclass(frozen=True)
 class Page:
-    """What the handlers speak to. `vector`: the values in hand, for what follows them. `arrived`: changes
-    once, when the desk is there."""
+    """What the handlers speak to."""
 
     visitor: gr.BrowserState
     ask: AskFields
@@ -61,15 +76,9 @@ class Page:
     granularity: gr.Radio
     tools: dict[str, gr.Button]
     about: gr.HTML
-    base_view: gr.Image
-    base_words: gr.HTML
-    mine_view: gr.Image
-    mine_words: gr.HTML
+    pictures: Pictures
     side: Side
-    vector: gr.State
-    arrived: gr.Textbox
-    file_name: gr.Textbox
-    file_text: gr.Textbox
+    signals: Signals
 
     @property
     def asked(self) -> list[Any]:
@@ -78,15 +87,8 @@ class Page:
     @property
     def after(self) -> list[Any]:
         """What follows every change of the desk, in the order of `view.show_desk`."""
-        of = self.members
-        members = [of.tabs, of.weight, of.condition, of.add, of.remove, of.together]
-        history = [self.tools["undo"], self.tools["redo"]]
-        return [self.desk, self.side.text, self.side.bars, self.vector, self.about, *history, *members]
-
-    @property
-    def seen(self) -> list[Any]:
-        """The two pictures and their words."""
-        return [self.base_view, self.base_words, self.mine_view, self.mine_words]
+        shown = [self.desk, self.side.text, self.side.bars, self.signals.vector, self.about]
+        return [*shown, self.tools["undo"], self.tools["redo"], *self.members]
 
 
 def lay_out(start: Ask) -> Page:
@@ -103,15 +105,9 @@ def lay_out(start: Ask) -> Page:
         elem_id="desk",
     )
     with gr.Row(elem_id="desk-tools"):
-        granularity = gr.Radio(
-            [(g.capitalize(), g) for g in GRANULARITIES],
-            value="layer",
-            show_label=False,
-            container=False,
-            label="Granularity",
-            min_width=250,
-            elem_id="granularity",
-        )
+        levels = [(level.capitalize(), level) for level in GRANULARITIES]
+        bare: dict[str, Any] = {"label": "Granularity", "show_label": False, "container": False}
+        granularity = gr.Radio(levels, value="layer", min_width=250, elem_id="granularity", **bare)
         tools = {
             name: gr.Button(
                 words,
@@ -125,28 +121,13 @@ def lay_out(start: Ask) -> Page:
         }
         about = gr.HTML(write_summary(None), elem_id="about", min_width=200)
     with gr.Row():
-        base_view, base_words = _lay_out_picture("base", "Base")
-        mine_view, mine_words = _lay_out_picture("calibrated", "Your scales")
+        pictures = Pictures(*_lay_out_picture("base", "Base"), *_lay_out_picture("calibrated", "Your scales"))
         with gr.Column(min_width=320), gr.Tabs():
             side = _lay_out_side()
-    return Page(
-        visitor=visitor,
-        ask=ask,
-        members=members,
-        desk=desk,
-        granularity=granularity,
-        tools=tools,
-        about=about,
-        base_view=base_view,
-        base_words=base_words,
-        mine_view=mine_view,
-        mine_words=mine_words,
-        side=side,
-        vector=gr.State([]),
-        arrived=gr.Textbox(visible="hidden", elem_id="arrived"),
-        file_name=gr.Textbox(visible="hidden"),
-        file_text=gr.Textbox(visible="hidden"),
-    )
+    name, text = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+    arrived = gr.Textbox(visible="hidden", elem_id="arrived")
+    signals = Signals(gr.State([]), arrived, (name, text))
+    return Page(visitor, ask, members, desk, granularity, tools, about, pictures, side, signals)
 
 
 def _lay_out_picture(kind: str, name: str) -> tuple[gr.Image, gr.HTML]:
@@ -156,70 +137,38 @@ def _lay_out_picture(kind: str, name: str) -> tuple[gr.Image, gr.HTML]:
 
 
 def _lay_out_members() -> Members:
+    start = [("1: positive × 1.00", 0)]
+    heaviest: dict[str, Any] = {"minimum": -HEAVIEST, "maximum": HEAVIEST}
     bare: dict[str, Any] = {"container": False, "scale": 0}
+    hidden: dict[str, Any] = {**bare, "visible": False}
+    small: dict[str, Any] = {"size": "sm", "scale": 0}
+    held, sees = "Member on the sliders", "What the member sees"
     with gr.Row(elem_id="member-row"):
         return Members(
-            tabs=gr.Radio(
-                [("1: positive × 1.00", 0)],
-                value=0,
-                label="Member on the sliders",
-                show_label=False,
-                min_width=170,
-                elem_id="members",
-                **bare,
+            gr.Radio(start, value=0, label=held, show_label=False, min_width=170, elem_id="members", **bare),
+            gr.Number(1.0, label="Weight", step=0.1, min_width=170, elem_id="weight", **heaviest, **hidden),
+            gr.Dropdown(
+                CONDITIONS, label=sees, filterable=False, elem_id="condition", min_width=190, **hidden
             ),
-            weight=gr.Number(
-                1.0,
-                label="Weight",
-                visible=False,
-                minimum=-HEAVIEST,
-                maximum=HEAVIEST,
-                step=0.1,
-                min_width=170,
-                elem_id="weight",
-                **bare,
-            ),
-            condition=gr.Dropdown(
-                CONDITIONS,
-                value="positive",
-                label="What the member sees",
-                visible=False,
-                filterable=False,
-                min_width=190,
-                elem_id="condition",
-                **bare,
-            ),
-            add=gr.Button("Add member", size="sm", scale=0, min_width=105, elem_id="add-member"),
-            remove=gr.Button(
-                "Remove", size="sm", scale=0, min_width=80, visible=False, elem_id="remove-member"
-            ),
-            together=gr.HTML("", scale=1, min_width=220, elem_id="together"),
+            gr.Button("Add member", min_width=105, elem_id="add-member", **small),
+            gr.Button("Remove", min_width=80, visible=False, elem_id="remove-member", **small),
+            gr.HTML("", scale=1, min_width=220, elem_id="together"),
         )
 
 
 def _lay_out_side() -> Side:
     small: dict[str, Any] = {"size": "sm", "min_width": 120}
     with gr.Tab("Text"):
+        info = "Ranges work too: double[0-3].attn = 1.05. Names that are left out become 1.00."
         text = gr.Textbox(
-            label="The vector, one line a scale",
-            lines=12,
-            max_lines=12,
-            elem_id="vector-text",
-            info="Ranges work too: double[0-3].attn = 1.05. Names that are left out become 1.00.",
+            label="The vector, one line a scale", info=info, lines=12, max_lines=12, elem_id="vector-text"
         )
         use_text = gr.Button("Apply the text", size="sm", elem_id="apply-text")
     with gr.Tab("Bars"):
         bars = chart(elem_id="bars", height=230)
         beside = gr.Dropdown([("Nothing", "")], value="", label="Compare and blend with", elem_id="beside")
-        share = gr.Slider(
-            0,
-            1,
-            0,
-            step=0.05,
-            label="Blend: share of the other",
-            info="0: your vector, 1: the other one. All moves of one blend are one step to undo.",
-            elem_id="share",
-        )
+        info = "0: your vector, 1: the other one. All moves of one blend are one step to undo."
+        share = gr.Slider(0, 1, 0, step=0.05, label="Blend: share of the other", info=info, elem_id="share")
     with gr.Tab("Files"):
         saved = gr.Dropdown([], label="Saved calibrations", value=None, elem_id="saved")
         with gr.Row():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ class Wiring:
             made = edit(visitor_id, *inputs, *([event._data] if by_event else []))
             remark = made[1] if isinstance(made, tuple) else ""
             place = edits.get_place(core, visitor_id)
-            yield [*show_desk(core, place, remark, members=members), *[gr.skip()] * len(page.seen)]
-            shown: list[Any] = [gr.skip()] * len(page.seen)
+            yield [*show_desk(core, place, remark, members=members), *[gr.skip()] * len(page.pictures)]
+            shown: list[Any] = [gr.skip()] * len(page.pictures)
             try:
                 reports = tell_progress(progress)
                 shown = show_pictures(*edits.preview(core, visitor_id, prompt, seed, steps, **reports))
@@ -91,8 +92,8 @@ class Wiring:
         listen(
             self.follow(edit, **how),
             [page.visitor, *page.asked, *inputs],
-            [*page.after, *page.seen],
-            show_progress_on=[page.mine_view],
+            [*page.after, *page.pictures],
+            show_progress_on=[page.pictures.mine],
             **RENDERS,
         )
 
@@ -111,20 +112,26 @@ def _wire_vector(wiring: Wiring) -> None:
     ask, tools = page.ask, page.tools
     stay = change(lambda desk: desk)
     on(page.desk.release, wiring.bind(edits.take_move), by_event=True, members=False)
-    render = [ask.run.click, ask.prompt.submit, ask.seed.submit, ask.steps.release, page.arrived.change]
+    render = [
+        ask.run.click,
+        ask.prompt.submit,
+        ask.seed.submit,
+        ask.steps.release,
+        page.signals.arrived.change,
+    ]
     on(render, stay, members=False)
     ask.roll.click(dice, None, ask.seed, queue=False, api_visibility="private").then(
         wiring.follow(stay, members=False),
         [page.visitor, *page.asked],
-        [*page.after, *page.seen],
-        show_progress_on=[page.mine_view],
+        [*page.after, *page.pictures],
+        show_progress_on=[page.pictures.mine],
         **RENDERS,
     )
     on(tools["undo"].click, change(Desk.undo))
     on(tools["redo"].click, change(Desk.redo))
     on(tools["reset"].click, change(Desk.reset), members=False)
     for name, factor in (("weaker", 0.8), ("stronger", 1.25), ("mirror", -1.0)):
-        on(tools[name].click, change(lambda desk, by=factor: desk.strengthen(by)), members=False)  # type: ignore[misc]
+        on(tools[name].click, change(methodcaller("strengthen", factor)), members=False)
     on(page.side.use_text.click, wiring.bind(edits.set_text), [page.side.text], members=False)
     on(page.granularity.input, wiring.bind(edits.set_granularity), [page.granularity])
 
@@ -132,7 +139,7 @@ def _wire_vector(wiring: Wiring) -> None:
         desk = edits.get_place(wiring.core, visitor_id).desk
         return desk.layout.granularity if desk else "layer"
 
-    page.vector.change(find_level, page.visitor, page.granularity, **DIRECT)
+    page.signals.vector.change(find_level, page.visitor, page.granularity, **DIRECT)
 
 
 def _wire_members(wiring: Wiring) -> None:
@@ -203,7 +210,7 @@ def _wire_files(core: Core, page: Page) -> None:
     inputs, lists = [page.visitor, page.side.title], [page.side.saved, page.side.beside]
     page.side.save.click(on_save, inputs, lists, **QUEUED)
     page.side.save_one.click(on_save_one, inputs, lists, **QUEUED)
-    named = [page.file_name, page.file_text]
+    named = [*page.signals.file]
     page.side.as_file.click(on_download, inputs, named, **QUEUED).success(
         None, named, js=SAVE_SCRIPT, api_visibility="private"
     )
@@ -231,7 +238,7 @@ def _wire_plain_sliders(wiring: Wiring) -> None:
                 for strip, value in zip(list_strips(desk.layout), desk.values)
             ]
         wiring.on([slider.release for slider in sliders], set_values, sliders, members=False)
-        page.vector.change(lambda values: values, page.vector, sliders, **DIRECT)
+        page.signals.vector.change(lambda values: values, page.signals.vector, sliders, **DIRECT)
 
 
 def _wire_loading(core: Core, page: Page) -> None:
@@ -252,4 +259,6 @@ def _wire_loading(core: Core, page: Page) -> None:
 
     when_loaded(page.visitor)
     lists = [page.granularity, page.side.saved, page.side.beside]
-    when_ready(core.host, page.visitor, on_ready, [], [*page.after, *lists, *page.asked, page.arrived])
+    when_ready(
+        core.host, page.visitor, on_ready, [], [*page.after, *lists, *page.asked, page.signals.arrived]
+    )

@@ -107,7 +107,7 @@ def show_desk(core: Core, place: ScalesPlace, remark: str = "", *, members: bool
 
 
 def show_pictures(base: Shot, mine: Shot) -> list[Any]:
-    """Values of `Page.seen`."""
+    """Values of `Page.pictures`."""
     kind = mine.arm.kind
     name = "Your ensemble" if kind == "ensemble" else "Your scales"
     classes = ["stage", f"arm-{kind}"]

@@ -155,7 +155,7 @@ def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int 
     studio.ui.charts; a click on a point triggers `.select` with an EventData of x, y, curve, point and
     data."""
     return Scripted(
-        value=dict(figure) if figure else None,  # type: ignore[arg-type]
+        value=as_json(figure or None),
         elem_id=elem_id,
         apply_default_css=False,
         js_on_load=read_beside(__file__, "chart.js"),

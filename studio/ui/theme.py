@@ -25,19 +25,8 @@ def theme() -> Base:
     """Quiet greys around the pictures, one blue for what one presses. System fonts: nothing is fetched."""
     import gradio as gr
 
-    blue = gr.themes.Color(
-        "#eaf4fb",
-        "#d0e7f5",
-        "#a3d0ec",
-        "#6fb4de",
-        "#3d97cd",
-        "#0072B2",
-        "#00649c",
-        "#005585",
-        "#00456c",
-        "#003554",
-        "#00253b",
-    )
+    shades = "#eaf4fb #d0e7f5 #a3d0ec #6fb4de #3d97cd #0072B2 #00649c #005585 #00456c #003554 #00253b"
+    blue = gr.themes.Color(*shades.split())
     return gr.themes.Base(
         primary_hue=blue,
         secondary_hue=blue,

@@ -44,7 +44,7 @@ from studio.compare.view import (
 )
 from studio.core import Core
 from studio.machine.host import HostStatus
-from studio.rendering.arms import DESK, NOTHING, Choice, list_choices, list_saved, resolve_arms
+from studio.rendering.arms import DESK, NOTHING, Choice, list_choices, resolve_arms
 from studio.rendering.asks import LONGEST_PROMPT, Ask
 from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Shot
@@ -350,12 +350,6 @@ def test_captions_escape_what_people_typed(stocked: Core) -> None:
     shot = replace(shot, arm=replace(shot.arm, calibration=evil))
     assert "<script" not in caption_of(shot, None)
     assert "<script" not in lay_over([shot, shot], "Slider", "0", "1")[2]
-
-
-def test_choices_are_of_this_backbone_and_granularity_only(stocked: Core) -> None:
-    assert [title for title, _ in list_saved(stocked, "calibrated", "layer")] == ["Bent"]
-    assert [title for title, _ in list_saved(stocked, "ensemble", "layer")] == ["Pair"]
-    assert list_saved(stocked, "calibrated", "gate") == []
 
 
 def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Core, visitor: str) -> None:
