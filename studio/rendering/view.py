@@ -9,7 +9,7 @@ import gradio as gr
 
 from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
 from studio.rendering.shots import Shot, facts
-from studio.ui.elements import caption
+from studio.ui.elements import caption, primary_button
 
 
 def write_captions(row: Sequence[Shot], base: Shot | None = None) -> list[str]:
@@ -50,12 +50,5 @@ def lay_out_ask(start: Ask) -> AskFields:
         steps=gr.Slider(
             1, MOST_STEPS, start.steps, step=1, label="Steps", scale=2, min_width=160, elem_id="steps"
         ),
-        run=gr.Button(
-            "Render",
-            variant="primary",
-            scale=0,
-            min_width=110,
-            elem_id="render",
-            elem_classes="primary-action",
-        ),
+        run=primary_button("Render", "render", scale=0, min_width=110),
     )
