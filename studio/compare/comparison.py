@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Unpack
 
+from calibri.errors import RenderError
 from studio.compare.form import Form, ask_for, read_order
 from studio.core import Core
 from studio.rendering.arms import resolve_arms
@@ -70,3 +71,11 @@ def find_shown(
     key, row = shown if isinstance(shown, list | tuple) and len(shown) == 2 else ("", 0)
     made = find_comparison(core, visitor, key) or first
     return made, row if made and isinstance(row, int) and 0 <= row < len(made.rows) else 0
+
+
+def need_shown(core: Core, first: Comparison | None, visitor: object, shown: Any) -> tuple[Comparison, int]:
+    """The same. Raises RenderError where there is no picture."""
+    made, row = find_shown(core, first, visitor, shown)
+    if made is None or not made.shots:
+        raise RenderError("There is no picture here. Render first.")
+    return made, row

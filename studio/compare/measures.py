@@ -49,8 +49,10 @@ def find_reference(row: Sequence[Shot]) -> Shot | None:
 
 
 def compute_means(comparison: Comparison) -> list[dict[str, Any]]:
-    """One row for each arm over all prompts and seeds: name, kind, steps, nfe, seconds, n, and for each
-    reward its mean and the Interval of its paired difference from base (None below two pairs)."""
+    """One row for each arm over all prompts and seeds: name, kind, steps, nfe, seconds, n, rewards.
+
+    `rewards`: for each its mean and the Interval of its paired difference from base, None below two pairs.
+    """
     from calibri.interval import paired_interval
 
     rows: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ import gradio as gr
 
 from calibri.errors import CalibriError
 from studio.compare import png_settings, send, view
-from studio.compare.comparison import compare, find_shown, get_history
+from studio.compare.comparison import compare, find_shown, get_history, need_shown
 from studio.compare.form import AGAINST, USUAL, Form, FormError, form_of
 from studio.compare.layout import Page, lay_out
 from studio.core import Core
@@ -130,9 +130,7 @@ def _wire_choosing(core: Core, page: Page) -> None:
     def on_grid(
         visitor_id: str | None, key: Any, look: str, left: str, right: str, event: gr.SelectData
     ) -> list[Any]:
-        made, _ = find_shown(core, page.first, visitor_id, key)
-        if made is None:
-            raise CalibriError("These pictures are no longer kept. Render them again.")
+        made, _ = need_shown(core, page.first, visitor_id, key)
         return show_all(made, event.index // view.count_columns(made), look, left, right)
 
     @guard

@@ -24,8 +24,10 @@ _PATH = re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/)")
 
 
 def describe_picture(comparison: Comparison, shot: Shot) -> dict[str, Any]:
-    """All that is needed to render this picture again, with the arms that it was compared with. Names files
-    without their folders. Raises CalibriError where there is no picture."""
+    """All that is needed to render this picture again, and the arms that it was compared with.
+
+    Names files without their folders. Raises CalibriError where there is no picture.
+    """
     if shot.image is None:
         raise CalibriError("There is no picture to save.")
     arms = [
@@ -146,8 +148,7 @@ def read_form(core: Core, visitor: Visitor, path: Path) -> tuple[Form, str]:
 
 
 def _read_arms(core: Core, visitor: Visitor, settings: dict[str, Any]) -> tuple[Choice, ...]:
-    """The arms that the settings name; for a file of the command line base and its own calibration. Steps and
-    guidance are not checked here."""
+    """The arms that the settings name, unchecked; for a file of the command line base and its own."""
     own = {key: settings.get(key) for key in ("steps", "guidance", "calibration")}
     listed = settings.get("arms") or [{**own, "calibration": None}, *([own] if own["calibration"] else [])]
     if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):

@@ -11,7 +11,7 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from calibri.errors import CalibriError
 from studio.compare import png_settings
-from studio.compare.comparison import find_shown
+from studio.compare.comparison import need_shown
 from studio.compare.form import USUAL
 from studio.compare.layout import Page
 from studio.core import Core
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 DOWNLOAD = """(file) => { if (!file) return; const link = document.createElement('a');
   link.href = file.url; link.download = file.orig_name || 'picture.png'; link.click(); }"""
-NOTHING_YET = "There is no picture here yet. Render first."
 
 
 def wire_files(core: Core, page: Page) -> None:
@@ -43,17 +42,13 @@ def wire_files(core: Core, page: Page) -> None:
 
     @guard
     def on_get(column: int, visitor_id: str | None, shown: Any) -> str:
-        made, row = find_shown(core, page.first, visitor_id, shown)
-        if made is None or not made.shots:
-            raise CalibriError(NOTHING_YET)
+        made, row = need_shown(core, page.first, visitor_id, shown)
         shot = made.rows[row][column]
         return write(png_settings.name_file(shot), png_settings.make_png(made, shot))
 
     @guard
     def on_all(visitor_id: str | None, shown: Any) -> str:
-        made, _ = find_shown(core, page.first, visitor_id, shown)
-        if made is None:
-            raise CalibriError(NOTHING_YET)
+        made, _ = need_shown(core, page.first, visitor_id, shown)
         return write("comparison.zip", png_settings.make_zip(made))
 
     for place, column in enumerate(page.columns):
@@ -66,9 +61,7 @@ def wire_sending(core: Core, page: Page) -> None:
 
     @guard
     def on_send(column: int, visitor_id: str | None, shown: Any) -> None:
-        made, row = find_shown(core, page.first, visitor_id, shown)
-        if made is None or not made.shots:
-            raise CalibriError(NOTHING_YET)
+        made, row = need_shown(core, page.first, visitor_id, shown)
         shot, choice = made.rows[row][column], (made.choices or USUAL)[column]
         open_calibration(core, visitor_id, find_calibration(core, visitor_id, shot, choice))
         core.visitors.place(visitor_id, SharedPlace).ask = shot.ask
@@ -81,9 +74,7 @@ def wire_sending(core: Core, page: Page) -> None:
     @guard
     def on_study(visitor_id: str | None, shown: Any, request: gr.Request) -> None:
         core.rights.study_organisers_only(core.rights.username(request))
-        made, _ = find_shown(core, page.first, visitor_id, shown)
-        if made is None:
-            raise CalibriError(NOTHING_YET)
+        made, _ = need_shown(core, page.first, visitor_id, shown)
         draft = draft_study(core, visitor_id, made)
         core.visitors.place(visitor_id, SharedPlace).draft = draft
 
@@ -96,14 +87,9 @@ def find_calibration(core: Core, visitor: object, shot: Shot, choice: Choice) ->
     """The calibration of one picture. Raises CalibriError for base and for what is missing."""
     found = shot.arm.calibration
     if found is None and choice.what not in ("base", NOTHING):
-        [arm] = resolve_arms(
-            core, [choice], core.visitors.of(visitor)
-        )  # prepared pictures know their kind only
-        found = arm.calibration
+        found = resolve_arms(core, [choice], core.visitors.of(visitor))[0].calibration  # a prepared picture
     if found is None:
-        raise CalibriError(
-            "The base has no scales of its own: all of them are 1. Choose a calibrated picture."
-        )
+        raise CalibriError("The base has no scales of its own: all are 1. Choose a calibrated picture.")
     return found
 
 
@@ -114,9 +100,8 @@ def draft_study(core: Core, visitor: object, comparison: Comparison) -> StudyDra
     for shot, choice in zip(comparison.shots, comparison.choices or USUAL):
         if shot.image is None:
             continue
-        kind, found = shot.arm.kind, None
-        if kind != "base":
-            found = find_calibration(core, visitor, shot, choice)
+        kind = shot.arm.kind
+        found = find_calibration(core, visitor, shot, choice) if kind != "base" else None
         short = (short_title(found) if found else "base") or WORDS[kind]
         label = f"{short}, {shot.ask.steps} steps"
         taken = [arm.label for arm in arms]

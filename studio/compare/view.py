@@ -1,5 +1,4 @@
-"""What the page Compare shows: values and HTML for its components, from comparisons. Pure but for Gradio's
-updates."""
+"""What the page Compare shows: from comparisons to values, HTML and updates of its components."""
 
 from __future__ import annotations
 
@@ -57,8 +56,7 @@ def read_values(values: Sequence[Any]) -> Form:
 
 
 def write_count(prompt: str, more: str, seeds: str, *arms: str) -> str:
-    """How many pictures the next press of Render makes, as HTML; nothing for one row. For seeds that cannot
-    be read, why."""
+    """How many pictures the next Render makes, as HTML; nothing for one row; why seeds cannot be read."""
     try:
         rows = 1 + len(set(read_seeds(seeds)))
     except ValueError as error:
@@ -183,8 +181,7 @@ class Pair(NamedTuple):
 
 
 def choose_pair(row: Sequence[Shot], left: object, right: object) -> Pair | None:
-    """The arms that were chosen to be laid over one another, or the first two that have a picture. None where
-    there are no two."""
+    """The two chosen arms, or the first two that have a picture. None where there are no two."""
     pictures = {i: shot.image for i, shot in enumerate(row) if shot.image is not None}
     if len(pictures) < 2:
         return None

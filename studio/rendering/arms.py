@@ -25,9 +25,12 @@ EMPTY_DESK = "Your desk is empty. Move a slider on the page Scales first."
 
 @dataclass(frozen=True)
 class Choice:
-    """An arm as a visitor chose it. `what`: a kind (then the studio's first of that kind), DESK, NOTHING, or
-    the id of a calibration. `steps` and `guidance` of its own; None: as for all arms. `granularity`: of the
-    studio's first; None: by layer where there is one."""
+    """An arm as a visitor chose it.
+
+    `what`: a kind (then the studio's first of that kind), DESK, NOTHING, or the id of a calibration. `steps`
+    and `guidance` of its own; None: as for all arms. `granularity`: of the studio's first; None: by layer
+    where there is one.
+    """
 
     what: str
     steps: Steps | None = None
@@ -64,8 +67,7 @@ def kind_of(calibration: Calibration) -> ArmKind:
 
 
 def list_saved(core: Core, kind: ArmKind, granularity: str | None = None) -> list[tuple[str, str]]:
-    """(title, id) of the calibrations of the loaded backbone that can stand for this kind of arm, the
-    studio's own first."""
+    """(title, id) of the calibrations that can stand for this kind of arm, the studio's own first."""
     return [
         (entry.title, entry.id)
         for entry in core.calibrations.entries(core.backbone_name)
@@ -74,8 +76,7 @@ def list_saved(core: Core, kind: ArmKind, granularity: str | None = None) -> lis
 
 
 def list_choices(core: Core, visitor: Visitor) -> list[tuple[str, str]]:
-    """(words, choice) of everything that can be an arm: the kinds, the visitor's desk, every saved
-    calibration of the loaded backbone, and those that came inside a PNG."""
+    """(words, choice) of all that can be an arm: kinds, desk, saved calibrations, those from a PNG."""
     backbone = core.backbone_name
     saved = [
         (f"{entry.title} ({_sort(entry.calibration)})", entry.id)

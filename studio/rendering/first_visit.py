@@ -1,8 +1,8 @@
-"""The three pictures that a newcomer sees without a click, made beforehand by
-`python -m studio.shell.prepare_first_visit`.
+"""The three pictures that a newcomer sees without a click.
 
-They lie in assets/first-visit/: `visit.json` (prompt, seed, steps, and for each arm its file, NFE, seconds
-and rewards) and one PNG for each arm. Where they are missing, the page says so and offers to render.
+`python -m studio.shell.prepare_first_visit` makes them. They lie in assets/first-visit/: `visit.json`
+(prompt, seed, steps, and for each arm its file, NFE, seconds and rewards) and one PNG for each arm. Where
+they are missing, the page says so and offers to render.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ class Visit(BaseModel):
 
 
 def open_first(assets: Path = ASSETS) -> Comparison | None:
-    """The comparison that the first page opens with (base, calibrated, ensemble), or None while it is not
-    made."""
+    """The comparison that the first page opens with, or None while it is not made."""
     from PIL import Image
 
     folder = assets / FOLDER.name

@@ -78,7 +78,9 @@ def shoot_all(
     core: Core, wanted: Sequence[tuple[Arm, Ask]], *, score: bool = True, **calls: Unpack[Calls]
 ) -> list[Shot]:
     """Render every arm for its own ask in one call of the host, which fills its batches from all of them.
-    Shots in the order of `wanted`; those of a missing arm have no picture."""
+
+    Shots in the order of `wanted`; those of a missing arm have no picture.
+    """
     from calibri.sampling.renderer import RenderRequest  # torch
 
     backbone = core.host.wait_ready(cancel=calls.get("cancel"), on_wait=calls.get("on_wait"))
@@ -115,8 +117,7 @@ def _score(core: Core, backbone: Backbone, shots: list[Shot]) -> list[Shot]:
 
 
 def guidance_of(shot: Shot) -> float:
-    """The guidance of this picture: an ensemble has its own in its weights, a positive and a negative
-    member."""
+    """The guidance of this picture: 1 for an ensemble, which has its own in the weights of its members."""
     calibration = shot.arm.calibration
     return 1.0 if calibration is not None and calibration.is_ensemble else shot.ask.guidance
 

@@ -1,5 +1,4 @@
-"""The mixing desk without its screen: one or several vectors of scales, what changes them, undo and redo. No
-Gradio."""
+"""The mixing desk without its page: vectors of scales, what changes them, undo and redo. No Gradio."""
 
 from __future__ import annotations
 
@@ -41,8 +40,7 @@ def check_scales(values: Iterable[object], layout: Layout) -> Vector:
 
 @dataclass(frozen=True)
 class Desk:
-    """A layout, its members with their vectors, the member in hand, and the states before and after this one.
-    Every change returns a new desk.
+    """A layout, its members, the one in hand, and the states before and after. A change makes a new desk.
 
     `at`: the place of the member whose vector the sliders show.
     """

@@ -1,5 +1,4 @@
-"""What the page Scales does, without the page: a visitor's desk, its edits, its pictures and its files. No
-Gradio."""
+"""What the page Scales does, without the page: a visitor's desk, edits, pictures, files. No Gradio."""
 
 from __future__ import annotations
 
@@ -28,8 +27,7 @@ def get_place(core: Core, visitor: object) -> ScalesPlace:
 
 
 def get_desk(core: Core, place: ScalesPlace, granularity: Granularity | None = None) -> Desk:
-    """The visitor's desk for the loaded backbone, a neutral one where there is none. At another granularity
-    its values are converted."""
+    """The visitor's desk on the loaded backbone, a neutral one at first; converted to this granularity."""
     backbone = core.host.wait_ready()
     with place.editing:
         desk = place.desk
@@ -41,8 +39,7 @@ def get_desk(core: Core, place: ScalesPlace, granularity: Granularity | None = N
 
 
 def change(core: Core, visitor: object, edit: Callable[[Desk], Desk]) -> Desk:
-    """Apply one edit to the visitor's desk and keep the result. An error of the edit leaves the desk as it
-    was."""
+    """Apply one edit to the visitor's desk. An error of the edit leaves the desk as it was."""
     place = get_place(core, visitor)
     core.host.wait_ready()
     with place.editing:
@@ -61,8 +58,7 @@ def set_granularity(core: Core, visitor: object, granularity: Granularity) -> De
 
 
 def open_calibration(core: Core, visitor: object, calibration: Calibration) -> tuple[Desk, str]:
-    """Put a calibration with all its members on the desk, at its own granularity. Returns the desk and a
-    remark."""
+    """Put a calibration with all its members on the desk. Returns the desk and a remark."""
     place = get_place(core, visitor)
     backbone = core.host.wait_ready()
     fitting = calibration.on_layout(backbone.layout(calibration.granularity))
@@ -115,9 +111,11 @@ def change_member(core: Core, visitor: object, at: object, edit: Callable[[Desk]
 
 
 def find_other(core: Core, desk: Desk, choice: str | None) -> tuple[str, Vector] | None:
-    """(title, vector on the desk's layout) of what the desk is compared or blended with: a saved
-    calibration's id, BASE, or empty for nothing. Of an ensemble it is the member at the same place as the
-    one in hand, or the first positive one."""
+    """(title, vector on the desk's layout) of what the desk is compared or blended with.
+
+    `choice`: a saved calibration's id, BASE, or empty for nothing. Of an ensemble it is the member at the
+    same place as the one in hand, or the first positive one.
+    """
     if not choice:
         return None
     if choice == BASE:
@@ -132,8 +130,11 @@ def find_other(core: Core, desk: Desk, choice: str | None) -> tuple[str, Vector]
 
 
 def blend(core: Core, visitor: object, choice: str | None, share: object) -> tuple[Desk, str]:
-    """`share` (0 to 1) of another calibration in the vector in hand. When the share moves again, it counts
-    from the vector before the first move: all moves together are one step to undo."""
+    """Blend `share` (0 to 1) of another calibration into the vector in hand.
+
+    When the share moves again, it counts from the vector before the first move: all moves together are one
+    step to undo.
+    """
     if not is_number(share) or not 0 <= share <= 1:
         raise LayoutError(f"Expected a share from 0 to 1, got {share!r}.")
     place = get_place(core, visitor)
@@ -153,8 +154,10 @@ def blend(core: Core, visitor: object, choice: str | None, share: object) -> tup
 def preview(
     core: Core, visitor: object, prompt: object, seed: object, steps: object, **calls: Unpack[Calls]
 ) -> tuple[Shot, Shot]:
-    """The base's picture and that of the desk. The base's is kept while prompt, seed and steps stay; an older
-    preview of the same visitor is called off."""
+    """Render the base, unless its picture is still the same, and the desk.
+
+    An older preview of the same visitor is called off.
+    """
     ask = Ask.read(prompt, seed, steps)
     found = core.visitors.of(visitor)
     place, calls["cancel"] = found.place(ScalesPlace), found.begin("preview")

@@ -1,5 +1,4 @@
-"""Scales: the mixing desk. One or several vectors, their picture beside the base's, and every way to change
-them."""
+"""Scales: the mixing desk. Vectors, their picture beside the base's, and every way to change them."""
 
 from __future__ import annotations
 

@@ -41,8 +41,7 @@ SHOWN = 384  # px: the side at which a small picture is shown
 
 
 def enlarge(image: Image.Image) -> Image.Image:
-    """A small picture at a whole multiple of its size, sharp, at most about SHOWN px wide. Larger ones stay
-    as they are."""
+    """A small picture at a whole multiple of its size, sharp, at most SHOWN px; larger ones as they are."""
     factor = SHOWN // max(image.size)
     if factor < 2:
         return image
@@ -80,8 +79,7 @@ def caption(
     base: Mapping[str, float] | None = None,
     note: str = "",
 ) -> str:
-    """What stands under a picture: arm, facts such as steps, NFE and seconds, and rewards with their
-    distance from base."""
+    """What stands under a picture: arm, facts such as steps, rewards with their distance from base."""
     reference = {} if base is None or arm == "base" else base
     rows = [
         (name, value, value - reference[name] if name in reference else None)
@@ -113,8 +111,11 @@ def empty(text: str) -> str:
 def offers(
     choices: Sequence[tuple[str, Any]], value: Any, fallback: Any = None, kind: type = gr.Dropdown
 ) -> Any:
-    """New choices of a field that holds `value`, which is sent only where it is no longer among them: what
-    was picked while the answer was on its way is not taken back."""
+    """New choices of a field that holds `value`.
+
+    A value is sent only where `value` is no longer among them: an answer does not overwrite what was picked
+    while it was on its way.
+    """
     known = [choice for _, choice in choices]
     gone = [v for v in (value if isinstance(value, list) else [value]) if v not in (None, "", *known)]
     return kind(choices, value=fallback) if gone else kind(choices)
@@ -125,7 +126,7 @@ def offers(
 
 @cache
 def plotly_path() -> str:
-    """plotly.js as plotly.py's own wheel brings it, so that no other host is asked for it."""
+    """plotly.js from plotly.py's own wheel: no other host is asked for it."""
     from importlib.util import find_spec
 
     spec = find_spec("plotly")
@@ -139,9 +140,9 @@ def as_json(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-#: HTML whose script reads its value as JSON text. Gradio's page copies an object piece by piece, again and
-#: again: seconds for the charts of a long search. A text it leaves alone. Made by hand, because a `class`
-#: statement would have Gradio write a stub file beside this module.
+#: HTML whose script reads its value as JSON text. Gradio's page copies an object piece by piece, many times:
+#: seconds for the charts of a long search. It does not copy a text. Made without a `class` statement, for
+#: which Gradio would write a stub file beside this module.
 Scripted: type[gr.HTML] = ABCMeta.__new__(
     type(gr.HTML),
     "Scripted",
@@ -151,9 +152,10 @@ Scripted: type[gr.HTML] = ABCMeta.__new__(
 
 
 def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int = 260) -> gr.HTML:
-    """A Plotly chart that keeps zoom and legend when its figure changes. Its value is a figure of
-    studio.ui.charts; a click on a point triggers `.select` with an EventData of x, y, curve, point and
-    data."""
+    """A Plotly chart that keeps zoom and legend when its figure changes. Its value is a Figure.
+
+    A click on a point triggers `.select` with an EventData of x, y, curve, point and data.
+    """
     return Scripted(
         value=as_json(figure or None),
         elem_id=elem_id,

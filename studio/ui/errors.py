@@ -22,8 +22,7 @@ R = TypeVar("R")
 
 
 def guard(handler: Callable[P, R]) -> Callable[P, R]:
-    """A handler whose errors are messages for the visitor: a sentence for ours, for others an id of the trace
-    in the log."""
+    """The same handler with errors as messages: ours as a sentence, others as the id of a logged trace."""
 
     if inspect.isgeneratorfunction(handler):
 

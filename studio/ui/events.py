@@ -79,8 +79,7 @@ def when_loaded(
     inputs: Sequence[Any] = (),
     outputs: Sequence[Any] = (),
 ) -> None:
-    """Call `handler(visitor_id, *inputs) -> values of outputs` when the page opens, with an id for new
-    visitors."""
+    """Call `handler(visitor_id, *inputs) -> values of outputs` when the page opens, with an id for all."""
 
     def on_open(visitor_id: object, *values: Any) -> Any:
         known = visitor_id if Visitors.is_id(visitor_id) else Visitors.new_id()
@@ -93,8 +92,10 @@ def when_loaded(
 def fill(
     handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], *, queue: bool = True
 ) -> None:
-    """Call `handler(*inputs) -> values of outputs` when the page opens. Its fields stay closed until the
-    answer is there, which would overwrite what was typed before it."""
+    """Call `handler(*inputs) -> values of outputs` when the page opens.
+
+    Its fields stay closed until the answer is there, which would overwrite what was typed before it.
+    """
     current_blocks().load(
         handler,
         list(inputs),
@@ -112,8 +113,10 @@ def when_ready(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
 ) -> None:
-    """Call `handler(visitor_id, *inputs) -> values of outputs` as soon as the page is open and a backbone
-    loaded, and again whenever another one was loaded."""
+    """Call `handler(visitor_id, *inputs) -> values of outputs` once a backbone is loaded.
+
+    And again for each one that is loaded later, while the page is open.
+    """
     timer = gr.Timer(0.7)
 
     def on_tick(visitor_id: object, *values: Any) -> list[Any]:

@@ -48,8 +48,10 @@ def serve(image: Image | None) -> str | None:
 
 
 def tidy(folder: Path, kept: float = KEPT) -> int:
-    """Remove pictures that no page has asked for in `kept` seconds, so that the disk of a public studio does
-    not fill up. Returns how many; a picture that is needed again is written again."""
+    """Remove pictures that no page has asked for in `kept` seconds, and return how many.
+
+    So the disk of a public studio does not fill up. A picture that is needed again is written again.
+    """
     old = [path for path in folder.glob("*.png") if _age(path) > kept]
     for path in old:
         path.unlink(missing_ok=True)
