@@ -13,7 +13,7 @@ from studio.diagnose.form import SHOWN, VALUES
 from studio.diagnose.view import list_views
 from studio.machine.rewards import JUDGES, REWARDS, known_rewards
 from studio.rendering.asks import MOST_STEPS
-from studio.ui.elements import chart, empty, picture, primary_button, said
+from studio.ui.elements import chart, empty, picture, primary_button, show_remark
 
 NO_CELL = "Click on a cell of the heat map, or choose one in the list: its pictures appear here."
 NO_COST = "The cost appears here as soon as the backbone is loaded."
@@ -123,7 +123,7 @@ def _slider(name: str, low: float, high: float, value: float, **options: Any) ->
 
 def lay_out_sweep() -> SweepFields:
     with gr.Row(equal_height=True):
-        cost = gr.HTML(said(NO_COST), elem_id="sweep-cost", min_width=300)
+        cost = gr.HTML(show_remark(NO_COST), elem_id="sweep-cost", min_width=300)
         start = primary_button("Start sweep", "sweep-start", scale=0, min_width=150)
         stop = gr.Button("Stop", scale=0, min_width=80, interactive=False, elem_id="sweep-stop")
         resume = gr.Button("Resume", scale=0, min_width=110, interactive=False, elem_id="sweep-resume")

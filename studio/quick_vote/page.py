@@ -13,17 +13,16 @@ from calibri.errors import StudyError
 from studio.core import Core
 from studio.quick_vote.votes import Contender, Offer, analyse_votes, offer, vote
 from studio.rendering import first_visit
-from studio.rendering.arms import DESK, KINDS, WORDS, Arm, arm, choices
+from studio.rendering.arms import DESK, KINDS, WORDS, Arm, Choice, list_saved, resolve_arms
 from studio.rendering.asks import Ask, dice
 from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, Shot, guidance_of, shoot_all
 from studio.studies.results import charts
 from studio.studies.results.analysis import headline
 from studio.studies.studies import Studies
-from studio.ui.elements import SHOWN, chart, empty, enlarged, hint, read_beside
+from studio.ui.elements import SHOWN, chart, empty, hint, read_beside, serve_enlarged
 from studio.ui.errors import guard
-from studio.ui.events import IN_ORDER, step_words, visitor_state, waiting, when_loaded, when_switched
-from studio.ui.picture_files import served
+from studio.ui.events import IN_ORDER, tell_progress, visitor_state, when_loaded, when_switched
 
 TITLE, PATH = "Quick vote", "/quick"
 LEAD = (
@@ -60,7 +59,7 @@ def lay_out() -> Page:
     visitor, given = visitor_state(), gr.State(None)
     gr.HTML(f"<div class='lead'>{LEAD}</div>", js_on_load=read_beside(__file__, "quick.js"))
     with gr.Row(equal_height=True):
-        example = first_visit.examples()[0]
+        example = first_visit.list_examples()[0]
         prompt = gr.Textbox(example, label="Prompt", scale=6, min_width=240, elem_id="quick-prompt")
         run = gr.Button(
             "Render",
@@ -162,12 +161,12 @@ class Handlers:
         picks: dict[str, str | None] = {
             kind: own or None if kind == "calibrated" else None for kind in KINDS if kind in kinds
         }
-        ask = Ask.checked(prompt, dice(), steps)
-        calls = {"on_step": step_words(progress, "Rendering"), "on_wait": waiting(progress)}
-        made = deal(self._core, self._studies, visitor_id, ask, whose, picks, granularity, **calls)
+        ask = Ask.read(prompt, dice(), steps)
+        reports = tell_progress(progress)
+        made = deal(self._core, self._studies, visitor_id, ask, whose, picks, granularity, **reports)
         question = "<b>{}</b>: which one do you like better? You learn the names when you have chosen."
         asked = hint(Markup(question).format(" ".join(prompt.split())))
-        pictures = [served(enlarged(image)) for image in (made.left, made.right)]
+        pictures = [serve_enlarged(image) for image in (made.left, made.right)]
         buttons = [gr.Button(interactive=True)] * len(SIDES)
         return [{"study": made.study, "token": made.token}, *pictures, asked, *buttons]
 
@@ -187,7 +186,7 @@ class Handlers:
         return cast
 
     def on_granularity(self, granularity: str) -> Any:
-        saved = choices(self._core, "calibrated", granularity)
+        saved = list_saved(self._core, "calibrated", granularity)
         return gr.Dropdown([("The studio's first", ""), *saved, ("Your desk", DESK)], value="")
 
     def on_load(self, visitor_id: str, granularity: str) -> list[Any]:
@@ -226,7 +225,8 @@ def make_contenders(shots: list[Shot]) -> list[Contender]:
 def choose_arms(
     core: Core, visitor: str, ask: Ask, whose: str, picks: dict[str, str | None], granularity: str
 ) -> list[tuple[Arm, Ask]]:
-    """The arms to choose two from, each with its ask. `picks`: kind → choice, as in `arms.arm`.
+    """The arms to choose two from, each with its ask. `picks`: kind → DESK, the id of a calibration, or None
+    for the studio's first of that kind.
 
     Raises StudyError where fewer than two can be rendered.
     """
@@ -237,8 +237,8 @@ def choose_arms(
         return [
             (s.arm, replace(s.ask, prompt=ask.prompt, seed=ask.seed)) for s in last.shots if not s.arm.missing
         ]
-    known = core.visitors.of(visitor)
-    chosen = [arm(core, kind, granularity, picks[kind], known) for kind in KINDS if kind in picks]
+    choices = [Choice(picks[kind] or kind, granularity=granularity) for kind in KINDS if kind in picks]
+    chosen = resolve_arms(core, choices, core.visitors.of(visitor))
     missing = [a.missing for a in chosen if a.missing]
     if len(chosen) - len(missing) < 2:
         raise StudyError(missing[0] if missing else "Choose at least two arms.")

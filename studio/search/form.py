@@ -16,7 +16,7 @@ from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import JUDGES, REWARDS, SHOWN_FOR
 from studio.machine.speed import Pace
 from studio.rendering.arms import DESK
-from studio.scales.edits import desk_of, opened, place_of
+from studio.scales.edits import get_desk, get_place, open_calibration
 
 if TYPE_CHECKING:
     from calibri.backbones.catalog import BackboneSpec
@@ -106,7 +106,7 @@ def open_start(core: Core, visitor: object, path: Path, granularity: str) -> str
         found = best_start(read_sweep(path), layout, backbone.spec.name)
     else:
         found = Calibration.load(path)
-    _, remark = opened(core, visitor, found)
+    _, remark = open_calibration(core, visitor, found)
     return f"{remark[0].upper()}{remark[1:]} on your desk. The search starts from there."
 
 
@@ -148,7 +148,7 @@ def _config_name(spec: BackboneSpec) -> str:
 def _find_start(core: Core, sweeps: Sweeps, visitor: object, choice: str, backbone: Backbone) -> FindStart:
     def find(draft: SearchConfig) -> Calibration:
         if choice == DESK:
-            desk = desk_of(core, place_of(core, visitor))
+            desk = get_desk(core, get_place(core, visitor))
             return desk.calibration(backbone.spec.name).model_copy(update={"title": "a desk"})
         if choice.startswith(SWEEP):
             return sweeps.start_of(choice.removeprefix(SWEEP), backbone.layout(draft.granularity))

@@ -19,7 +19,7 @@ from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import rewards_shown
 from studio.rendering.arms import DESK, NOTHING, Choice
-from studio.scales.edits import opened
+from studio.scales.edits import open_calibration
 from studio.search import charts
 from studio.search.fields import Fields
 from studio.search.form import IMAGES, cost_of, open_start, read_budget, read_page, starts, usual_values
@@ -35,9 +35,9 @@ from studio.search.view import (
     settings_table,
     strip_html,
 )
-from studio.ui.elements import empty, hint, offers, said
+from studio.ui.elements import empty, hint, offers, show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, step_words, waiting, when_loaded, when_ready
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, tell_progress, when_loaded, when_ready
 
 TITLE, PATH = "Search", "/search"
 GO = """() => { const root = (window.gradio_config && window.gradio_config.root) || '';
@@ -111,11 +111,11 @@ def estimate(
     """What the form would cost, or the field that does not fit, as HTML."""
     backbone = core.host.backbone
     if backbone is None:
-        return said("The cost is known when the backbone is loaded.")
+        return show_remark("The cost is known when the backbone is loaded.")
     try:
         return hint(cost_html(cost_of(searches.pace, read_page(core, sweeps, visitor, typed), backbone)))
     except CalibriError as error:
-        return said(str(error))
+        return show_remark(str(error))
 
 
 def resume(searches: Searches, run_id: str, typed: Mapping[str, Any]) -> None:
@@ -310,11 +310,11 @@ class Results:
         parts.acts["save"].click(guard(self.on_save), parts.main, None, **QUEUED)
 
     def on_scales(self, visitor: object, main: str) -> None:
-        opened(self.core, visitor, self.searches.calibration(main))
+        open_calibration(self.core, visitor, self.searches.calibration(main))
 
     def on_compare(self, visitor: object, main: str, progress: gr.Progress = gr.Progress()) -> str:
         config = self.searches.store.get(main).config
-        opened(self.core, visitor, self.searches.calibration(main))
+        open_calibration(self.core, visitor, self.searches.calibration(main))
         form = compare_form.Form(
             prompt=(config.validation_prompts or config.prompts)[0],
             seed=1,
@@ -325,11 +325,10 @@ class Results:
         comparison.compare(
             self.core,
             visitor,
-            compare_form.checked(self.core, form),
-            on_step=step_words(progress, "Rendering"),
-            on_wait=waiting(progress),
+            form,
+            **tell_progress(progress),
         )
-        return said("Two pictures are ready on the page Compare.")
+        return show_remark("Two pictures are ready on the page Compare.")
 
     def on_save(self, main: str, request: gr.Request) -> None:
         self.core.rights.organisers_only(self.core.rights.username(request))

@@ -18,7 +18,7 @@ from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, LayoutError, RenderError, SearchError
 from studio.core import Core
 from studio.machine.rewards import REWARDS
-from studio.rendering.arms import KINDS, WORDS, Arm, arm
+from studio.rendering.arms import KINDS, WORDS, Arm, Choice, kind_of, resolve_arms
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Shot, shoot
 from studio.search.form import read_program
@@ -61,14 +61,14 @@ def arm_of(core: Core, calibration: object) -> Arm:
         fitting = found.on_layout(layout)
     except LayoutError as error:
         raise LayoutError(f"{error}. The loaded backbone is {core.backbone_name}.") from error
-    return Arm("ensemble" if fitting.is_ensemble else "calibrated", fitting.title, fitting)
+    return Arm(kind_of(fitting), fitting.title, fitting)
 
 
 def render(
     core: Core, prompt: object, seed: object, steps: object, guidance: object, calibration: object
 ) -> tuple[Image.Image, dict[str, Any]]:
     """One picture and what is known of it. Raises CalibriError for what cannot be rendered."""
-    ask = Ask.checked(prompt, seed, steps, guidance)
+    ask = Ask.read(prompt, seed, steps, guidance)
     [shot] = shoot(core, [arm_of(core, calibration)], ask)
     if shot.image is None:
         raise RenderError(shot.arm.missing)
@@ -80,9 +80,9 @@ def compare(
 ) -> tuple[Image.Image | None, Image.Image | None, Image.Image | None, dict[str, Any]]:
     """Base, calibrated and ensemble on one noise, None where there is no such calibration, and the facts of
     each."""
-    ask = Ask.checked(prompt, seed, steps, guidance)
+    ask = Ask.read(prompt, seed, steps, guidance)
     core.host.wait_ready().layout(granularity)  # type: ignore[arg-type]  # LayoutError for an unknown one
-    arms = [arm(core, kind, str(granularity)) for kind in KINDS]
+    arms = resolve_arms(core, [Choice(kind, granularity=str(granularity)) for kind in KINDS])
     base, calibrated, ensemble = shots = shoot(core, arms, ask)
     facts: dict[str, Any] = {shot.arm.kind: facts_of(core, shot) for shot in shots}
     return base.image, calibrated.image, ensemble.image, facts

@@ -28,7 +28,7 @@ from studio.studies.results.reports import (
     table_html,
 )
 from studio.studies.studies import Studies
-from studio.ui.elements import chart, empty, offers, read_beside, said
+from studio.ui.elements import chart, empty, offers, read_beside, show_remark
 from studio.ui.errors import guard
 from studio.ui.events import IN_ORDER, fill
 from studio.ui.templates import fill_template
@@ -190,7 +190,7 @@ class Handlers:
             return [
                 questions,
                 gr.skip(),
-                said(f"{progress.showings} pairs{of} voted on by {who} so far. {HIDDEN}"),
+                show_remark(f"{progress.showings} pairs{of} voted on by {who} so far. {HIDDEN}"),
                 *hidden,
             ]
         if category and category not in analysis.categories:  # of the study that was chosen before
@@ -258,7 +258,7 @@ def draw_summary(analysis: Analysis) -> str:
     counted = f"{votes}; {count(len(analysis.raters), 'rater')}, {len(analysis.flagged)} flagged"
     if analysis.filter.words:
         counted += f". Filter: {analysis.filter.words}"
-    return fill_template("studies/pages/summary.html", questions=questions) + said(counted)
+    return fill_template("studies/pages/summary.html", questions=questions) + show_remark(counted)
 
 
 def draw_tables(analysis: Analysis, question: str) -> str:

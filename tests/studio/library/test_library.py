@@ -18,7 +18,7 @@ from studio.library.form import BASE, import_files, make_arm, render_pair
 from studio.library.page import Handlers, show_pair
 from studio.library.thumbnails import PROMPT, SEED, Thumbnails
 from studio.machine.render_cache import RenderCache
-from studio.rendering.shots import kept_shots
+from studio.rendering.shots import shoot_cached
 
 GAIN = {"mean": 0.4, "low": 0.3, "high": 0.5, "n": 128}
 
@@ -111,7 +111,7 @@ def test_another_backbones_calibration_is_a_sentence_and_not_a_picture(stocked: 
     steps = stocked.host.wait_ready().spec.steps
     shots = render_pair(stocked, stocked.visitors.new_id(), entry.id, BASE, PROMPT, SEED, steps)
     assert shots[0].image is None and shots[1].image is not None
-    assert kept_shots(stocked, []) == []
+    assert shoot_cached(stocked, []) == []
 
 
 def test_what_is_gone_or_cannot_be_asked_is_a_sentence(stocked: Core) -> None:
@@ -120,7 +120,7 @@ def test_what_is_gone_or_cannot_be_asked_is_a_sentence(stocked: Core) -> None:
         render_pair(stocked, visitor, "", BASE, PROMPT, SEED, 2)
     with pytest.raises(ArtifactError, match="any more"):
         render_pair(stocked, visitor, "own/gone", BASE, PROMPT, SEED, 2)
-    with pytest.raises(RenderError, match="Type what"):
+    with pytest.raises(RenderError, match="prompt: expected"):
         render_pair(stocked, visitor, "studio/bent", BASE, " ", SEED, 2)
     assert "any more" in Handlers(stocked, None).describe("own/gone", BASE)[1]
     assert "Choose a calibration above" in Handlers(stocked, None).describe("", BASE)[1]

@@ -11,7 +11,7 @@ import pytest
 
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
-from studio.scales.edits import place_of
+from studio.scales.edits import get_place
 from studio.visitors import Visitors
 from tests.studio.launched import PATIENCE, Launched, launched
 
@@ -40,7 +40,7 @@ def test_the_end_of_an_overtaken_move_takes_nothing_back(studio: Launched) -> No
     visitor = Visitors.new_id()
     stronger, undo = event_of(studio, "stronger"), event_of(studio, "undo")
     data = [visitor, "a red cube", 0, 2]
-    place = place_of(studio.core, visitor)
+    place = get_place(studio.core, visitor)
     with studio.client() as client, ThreadPoolExecutor(2) as pool:
         with studio.core.host.hold(Priority.INTERACTIVE, "the test"):
             older = pool.submit(studio.call, client, stronger, data)

@@ -118,11 +118,11 @@ def test_a_search_is_started_followed_and_ends(client: Client, studio: Launched)
 
 
 WRONG = [
-    ("/render", {"prompt": ""}, "Type what the picture should show"),
-    ("/render", {"prompt": "x" * 500}, "500 characters"),
-    ("/render", {"prompt": "a", "seed": -1}, "seed is a whole number"),
-    ("/render", {"prompt": "a", "steps": 0}, "Steps are a whole number"),
-    ("/render", {"prompt": "a", "guidance": 99}, "Guidance is a number"),
+    ("/render", {"prompt": ""}, "prompt: expected"),
+    ("/render", {"prompt": "x" * 500}, "got 500"),
+    ("/render", {"prompt": "a", "seed": -1}, "seed: expected a whole number"),
+    ("/render", {"prompt": "a", "steps": 0}, "steps: expected a whole number"),
+    ("/render", {"prompt": "a", "guidance": 99}, "guidance: expected a number"),
     ("/render", {"prompt": "a", "calibration": "own/none"}, "no saved calibration 'own/none'"),
     ("/render", {"prompt": "a", "calibration": "{"}, "not valid JSON"),
     ("/render", {"prompt": "a", "calibration": "{}"}, "expected the format"),
