@@ -28,6 +28,7 @@ from studio.settings import OPTIONS, default_of
 from studio.shell.api import endpoints as add_endpoints
 from studio.studies.pages.results import FILES
 from studio.studies.protocol import PRESETS as PROTOCOL_PRESETS
+from tests.house import build_table
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("check", "diagnose", "evaluate", "info", "render", "search")  # study has tables of its own
@@ -322,6 +323,10 @@ def demo_limits() -> Table:
     return ("what", "most for one visitor"), rows
 
 
+def rooms(package: str) -> Table:
+    return ["room", "what it is for", "imports"], [list(row) for row in build_table(package)]
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "settings": settings,
     "commands": commands,
@@ -341,6 +346,8 @@ TABLES: dict[str, Callable[[], Table]] = {
     "flags": flags,
     "exports": exports,
     "demo limits": demo_limits,
+    "rooms of the studio": partial(rooms, "studio"),
+    "rooms of the library": partial(rooms, "calibri"),
 }
 
 

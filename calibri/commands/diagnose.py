@@ -43,7 +43,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from calibri.analysis.diagnose import SweepFile, sweep, sweep_header
+    from calibri.analysis.diagnose import SweepFile, run_sweep, sweep_header
     from calibri.analysis.evaluate import pairs_of
     from calibri.analysis.settings import SweepSettings
     from calibri.backbones.catalog import resolve
@@ -79,25 +79,11 @@ def run(args: argparse.Namespace) -> int:
     )
     total = len(layout.names) * len(settings.values)
     with SweepFile(args.out, header) as file:
-        done = list(file.cells)
-        cells = sweep(
-            layout,
-            pairs,
-            scorer,
-            terms,
-            steps=steps,
-            values=settings.values,
-            guidance=settings.guidance,
-            done=done,
-        )
-        for number, cell in enumerate(cells, len(done) + 1):
-            file.append(cell)
+        for cell in run_sweep(file, settings, layout, pairs, scorer):
             if args.json:
                 print(cell.model_dump_json(), flush=True)
             else:
-                print(
-                    f"{number:4d}/{total}  {cell.name:20s} × {cell.value:<5g} {cell.objective.text()}",
-                    flush=True,
-                )
+                words = f"{cell.name:20s} × {cell.value:<5g} {cell.objective.text()}"
+                print(f"{len(file.cells):4d}/{total}  {words}", flush=True)
     print(f"Sweep: {args.out}", file=sys.stderr)
     return 0

@@ -183,7 +183,7 @@ def trial_cases(source: str | None) -> tuple[list[Image.Image], list[str], list[
     path = Path(source).expanduser() / CASES if source else Path()
     if path.is_file():
         cases = json.loads(path.read_text(encoding="utf-8"))
-        images = [Image.open(path.parent / name) for name in cases["images"]]
+        images: list[Image.Image] = [Image.open(path.parent / name) for name in cases["images"]]
         return images, list(cases["prompts"]), cases.get("score")
     return drawn_pictures(len(_TRIAL_PROMPTS)), list(_TRIAL_PROMPTS), None
 

@@ -165,11 +165,11 @@ def _imported(name: str, place: str) -> RewardFactory:
     return factory
 
 
-def checked(images: Sequence[Image], prompts: Sequence[str], name: str) -> None:
+def check_counts(images: Sequence[Image], prompts: Sequence[str], name: str) -> None:
     """RewardError unless there is one prompt for each image."""
     if len(images) != len(prompts):
         raise RewardError(
-            f"{name} needs one prompt for each image; got {len(images)} images, {len(prompts)} prompts"
+            f"{name}: expected one prompt for each image, got {len(images)} images, {len(prompts)} prompts"
         )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibri.errors import RewardError
-from calibri.rewards.base import checked, close_reward
+from calibri.rewards.base import check_counts, close_reward
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,7 +136,7 @@ class CachedReward:
         """
         if not self.info.revision:
             return self._reward.score(images, prompts)
-        checked(images, prompts, self.info.name)
+        check_counts(images, prompts, self.info.name)
         revision = f"{self.info.name} {self.info.revision}"
         hashes = [picture_hash(image) for image in images] if hashes is None else hashes
         keys = [score_key(each, prompt, revision) for each, prompt in zip(hashes, prompts, strict=True)]

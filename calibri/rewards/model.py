@@ -15,7 +15,7 @@ import torch
 
 from calibri.errors import RewardError
 from calibri.memory import is_out_of_memory
-from calibri.rewards.base import RewardInfo, checked
+from calibri.rewards.base import RewardInfo, check_counts
 from calibri.rewards.catalog import CATALOG, RewardSpec
 from calibri.rewards.pictures import as_rgb
 
@@ -115,7 +115,7 @@ class ModelReward(ABC):
         """
         if self._closed:
             raise RewardError(f"{self.name} was closed: load it again to score with it")
-        checked(images, prompts, self.name)
+        check_counts(images, prompts, self.name)
         scores: list[np.ndarray] = [np.zeros(0)]
         done = 0
         while done < len(images):

@@ -106,7 +106,7 @@ class LocalScorer:
         cache: ScoreCache | None = None,
     ) -> None:
         if not rewards:
-            raise SearchError("a search needs at least one reward")
+            raise SearchError("expected at least one reward, got none")
         self.renderer = renderer
         self.rewards = {
             name: reward if cache is None else CachedReward(reward, cache) for name, reward in rewards.items()
