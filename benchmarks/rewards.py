@@ -27,20 +27,19 @@ import torch
 from PIL import Image
 
 import calibri
-from calibri.commands.rewards import drawn_pictures
+from calibri.commands.rewards import CASE_KEYS, drawn_pictures
 from calibri.rewards.base import Reward
 from calibri.rewards.cache import CachedReward, ScoreCache
 from calibri.rewards.catalog import CATALOG
 from calibri.rewards.scoring import LocalScorer
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "rewards"
-#: Where the scores of a reward lie, if not as `score` in a folder of its name.
-PLACES = {"clipscore": ("aesthetic", "clipscore_hessel")}
+#: Checkpoints that are not in a folder of the reward's name.
+FOLDERS = {"clipscore": "aesthetic", "vqascore-xl": "vqascore", "qalign-aesthetics": "qalign"}
 
 
-def golden_folder(name: str) -> tuple[Path, str]:
-    folder, key = PLACES.get(name, (name, "score"))
-    return GOLDEN / folder, key
+def golden_folder(name: str) -> Path:
+    return GOLDEN / FOLDERS.get(name, name)
 
 
 def tried(reward: Reward, images: list[Image.Image], prompts: list[str]) -> tuple[np.ndarray, float]:
@@ -51,11 +50,11 @@ def tried(reward: Reward, images: list[Image.Image], prompts: list[str]) -> tupl
 
 
 def measured(name: str, device: str, pictures: int, side: int) -> tuple[Reward, dict[str, Any]]:
-    folder, key = golden_folder(name)
+    folder = golden_folder(name)
     cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
     reward = calibri.load_reward(name, source=folder, device=device)
     images = [Image.open(folder / path) for path in cases["images"]]
-    expected = np.array(cases[key])
+    expected = np.array(cases[CASE_KEYS.get(name, "score")])
     difference = float(np.abs(reward.score(images, cases["prompts"]) - expected).max())
     spread = float(expected.std())
 
@@ -133,8 +132,7 @@ def real_folder(name: str, folder: Path) -> Path:
 
     from calibri.rewards.mps import CrossModel
 
-    tiny = golden_folder(name)[0]
-    shutil.copytree(tiny, folder)
+    shutil.copytree(golden_folder(name), folder)
     huge = name in ("pickscore", "mps")
     model = (
         random_clip((1280, 1024), (32, 24), (16, 16), 1024)
@@ -196,7 +194,7 @@ def main() -> None:
         "--real-size", default="", metavar="NAMES", help="pickscore, mps, aesthetic, clipscore"
     )
     args = parser.parse_args()
-    names = [name for name in CATALOG if (golden_folder(name)[0] / "cases.json").is_file()]
+    names = [name for name in CATALOG if (golden_folder(name) / "cases.json").is_file()]
     found = {name: measured(name, args.device, args.pictures, args.side) for name in names}
     loaded = {name: reward for name, (reward, _) in found.items()}
     report: dict[str, Any] = {

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from calibri.rewards.cache import ScoreCache
 
 CASES = "cases.json"  # in a folder of weights: pictures, prompts and the scores that they should get
+CASE_KEYS = {  # under which a reward's scores lie there, if not under `score`
+    "clipscore": "clipscore_hessel",
+    "hpsv3": "mu",
+    "qalign": "quality",
+    "qalign-aesthetics": "aesthetics",
+}
 _TRIAL_PROMPTS = ("a red cube left of a blue sphere", "two green cones", "a photograph of a fox, smiling")
 
 
@@ -152,7 +158,7 @@ def try_reward(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     reward = load_reward(args.name, args.source, args.device, args.dtype)
     loaded = time.perf_counter() - began
-    images, prompts, expected = trial_cases(args.source)
+    images, prompts, expected = trial_cases(args.name, args.source)
     report = {
         **reward.info.model_dump(),
         "seconds_to_load": round(loaded, 2),
@@ -176,15 +182,15 @@ def try_reward(args: argparse.Namespace) -> int:
     return 0
 
 
-def trial_cases(source: str | None) -> tuple[list[Image.Image], list[str], list[float] | None]:
+def trial_cases(name: str, source: str | None) -> tuple[list[Image.Image], list[str], list[float] | None]:
     """Pictures, prompts and the scores expected of them: those of the folder's cases, else drawn here."""
     from PIL import Image
 
     path = Path(source).expanduser() / CASES if source else Path()
     if path.is_file():
         cases = json.loads(path.read_text(encoding="utf-8"))
-        images: list[Image.Image] = [Image.open(path.parent / name) for name in cases["images"]]
-        return images, list(cases["prompts"]), cases.get("score")
+        images: list[Image.Image] = [Image.open(path.parent / picture) for picture in cases["images"]]
+        return images, list(cases["prompts"]), cases.get(CASE_KEYS.get(name, "score"))
     return drawn_pictures(len(_TRIAL_PROMPTS)), list(_TRIAL_PROMPTS), None
 
 

@@ -175,13 +175,13 @@ def test_the_list_names_all_rewards_and_what_they_need(capsys):
     assert "pickscore" in said and "tabletop" not in said
 
 
-@pytest.mark.parametrize("name", ["pickscore", "mps"])
-def test_a_trial_compares_with_the_scores_that_come_with_the_weights(golden, capsys, name):
-    assert run("rewards", "test", name, "--source", golden(name).folder, "--json") == 0
+@pytest.mark.parametrize("name, folder", [("pickscore", "pickscore"), ("clipscore", "aesthetic")])
+def test_a_trial_compares_with_the_scores_that_come_with_the_weights(golden, capsys, name, folder):
+    assert run("rewards", "test", name, "--source", golden(folder).folder, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["golden_of_spread"] < 1e-5 and report["alone"] < 1e-3
     assert report["revision"].startswith(report["weights"])
-    assert run("rewards", "test", name, "--source", golden(name).folder) == 0
+    assert run("rewards", "test", name, "--source", golden(folder).folder) == 0
     assert "from the scores in cases.json they differ by at most" in capsys.readouterr().out
 
 
