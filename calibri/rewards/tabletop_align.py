@@ -12,7 +12,8 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from calibri.errors import RewardError
 from calibri.rewards.base import check_counts
-from calibri.tabletop.reward_nets import BATCH, FOLDER, as_batch, describe, still_open
+from calibri.rewards.tabletop_weights import as_rgbs, check_open, describe
+from calibri.tabletop.reward_nets import BATCH, FOLDER, as_batch
 
 
 class AlignReward:
@@ -39,11 +40,11 @@ class AlignReward:
 
     def features(self, images: Sequence[Image]) -> np.ndarray:
         """(n, d) float64 unit vectors of pictures."""
-        model = still_open(self._model, self.info.name)
+        model = check_open(self._model, self.info.name)
         with torch.inference_mode():
             out = [
                 model.get_image_features(
-                    pixel_values=as_batch(images[i : i + BATCH]).to(self._device) * 2 - 1
+                    pixel_values=as_batch(as_rgbs(images[i : i + BATCH])).to(self._device) * 2 - 1
                 )
                 for i in range(0, len(images), BATCH)
             ]
@@ -51,7 +52,7 @@ class AlignReward:
 
     def text_features(self, prompts: Sequence[str]) -> np.ndarray:
         """(n, d) float64 unit vectors of prompts."""
-        model = still_open(self._model, self.info.name)
+        model = check_open(self._model, self.info.name)
         out = []
         with torch.inference_mode():
             for i in range(0, len(prompts), BATCH):

@@ -11,10 +11,11 @@ import torch
 from PIL.Image import Image
 
 from calibri.rewards.base import check_counts
+from calibri.rewards.tabletop_weights import as_rgbs, check_open, load
 from calibri.tabletop.captions import Facts
 from calibri.tabletop.nets import GRID, KINDS
 from calibri.tabletop.prompts import facts_in
-from calibri.tabletop.reward_nets import in_batches, load_net, still_open
+from calibri.tabletop.reward_nets import in_batches
 
 
 class FactsJudge:
@@ -27,7 +28,7 @@ class FactsJudge:
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
         self._net: torch.nn.Module | None
-        self._net, self.info = load_net(self.weights, device)
+        self._net, self.info = load(self.weights, device)
 
     def close(self) -> None:
         """Frees the memory."""
@@ -38,7 +39,7 @@ class FactsJudge:
         in [0, 1].
         """
 
-        net = still_open(self._net, self.info.name)
+        net = check_open(self._net, self.info.name)
 
         def run(x: torch.Tensor) -> torch.Tensor:
             seen, count, where = net(x)
@@ -47,7 +48,7 @@ class FactsJudge:
             down = (torch.arange(GRID * GRID, device=x.device) // GRID + 0.5) / GRID
             return torch.cat([seen.sigmoid(), count.softmax(1), weight @ at, weight @ down], 1)
 
-        return in_batches(images, self._device, run)
+        return in_batches(as_rgbs(images), self._device, run)
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
         """(n,) float64 in [0, 1]. A prompt that names no colour-shape pair asks for nothing: 0.5, a

@@ -11,7 +11,8 @@ import torch
 from PIL.Image import Image
 
 from calibri.rewards.base import check_counts
-from calibri.tabletop.reward_nets import in_batches, load_net, still_open
+from calibri.rewards.tabletop_weights import as_rgbs, check_open, load
+from calibri.tabletop.reward_nets import in_batches
 
 
 class QualityReward:
@@ -22,12 +23,12 @@ class QualityReward:
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
         self._net: torch.nn.Module | None
-        self._net, self.info = load_net(self.weights, device)
+        self._net, self.info = load(self.weights, device)
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
         """(n,) float64; a difference of 1 means odds of e : 1 that the picture is preferred."""
         check_counts(images, prompts, self.info.name)
-        return in_batches(images, self._device, still_open(self._net, self.info.name))
+        return in_batches(as_rgbs(images), self._device, check_open(self._net, self.info.name))
 
     def close(self) -> None:
         """Frees the memory."""

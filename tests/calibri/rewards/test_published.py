@@ -142,7 +142,7 @@ def test_pictures_of_any_size_and_mode_have_scores(load, golden, name):
 @pytest.mark.parametrize("name", FOLDERS)
 def test_no_pictures_have_no_scores_and_one_prompt_for_each_is_asked_for(load, golden, name):
     assert load(name).score([], []).shape == (0,)
-    with pytest.raises(RewardError, match="one prompt for each image; got 1 images, 2 prompts"):
+    with pytest.raises(RewardError, match=r"1 images, 2 prompts|1 image, 2 prompts"):
         load(name).score(golden(FOLDERS[name]).images[:1], ["a", "b"])
     with pytest.raises(RewardError, match="expected a PIL picture, got ndarray"):
         load(name).score([np.zeros((8, 8, 3), np.uint8)], ["a"])
