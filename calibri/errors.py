@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,11 +49,16 @@ class StudyError(CalibriError):
     """A preference study is set up wrongly or cannot go on."""
 
 
-def sentence(error: ValidationError, what: str = "", hidden: Collection[str] = ()) -> str:
+def sentence(
+    error: ValidationError,
+    what: str = "",
+    hidden: Collection[str] = (),
+    spell: Callable[[str], str] = str,
+) -> str:
     """The first complaint of pydantic in one line: the field, what was expected, what came.
 
     `what` stands for the field where the value as a whole is wrong. Of the fields in `hidden` (passwords) the
-    value is not told.
+    value is not told. `spell`: a field's name as whoever filled it in knows it.
     """
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -62,7 +67,7 @@ def sentence(error: ValidationError, what: str = "", hidden: Collection[str] = (
         wanted = "expected " + wanted.removeprefix("Input should be ")
     if first["type"] not in {"missing", "extra_forbidden", "value_error"} and where not in hidden:
         wanted += f", got {_short(first['input'])}"
-    return ": ".join(filter(None, (where or what, wanted)))
+    return ": ".join(filter(None, (spell(where) if where else what, wanted)))
 
 
 def _short(value: object) -> str:

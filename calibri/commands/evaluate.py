@@ -1,4 +1,4 @@
-"""`calibri evaluate`: a table of rewards for base and calibrations at several step counts, in pairs."""
+"""`calibri evaluate`: a table of rewards of base and calibrations at several numbers of steps."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     steps = _steps(args.steps, "--steps")
     base_steps = _steps(args.base_steps, "--base-steps") if args.base_steps else steps
     if args.pairs < 2:
-        raise SearchError(f"--pairs must be at least 2, got {args.pairs}")
+        raise SearchError(f"--pairs: expected 2 or more, got {args.pairs}")
     names = [name.strip() for name in args.reward.split(",") if name.strip()]
     found = [(path.stem, Calibration.load(path)) for path in args.calibrations]
     arms = [Arm(f"base at {s}", s) for s in base_steps]
@@ -84,7 +84,7 @@ def _steps(text: str, option: str) -> list[int]:
     try:
         steps = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise SearchError(f"{option} wants whole numbers with commas between, got {text!r}") from error
+        raise SearchError(f"{option}: expected whole numbers with commas between, got {text!r}") from error
     if min(steps) < 1:
-        raise SearchError(f"{option} must be 1 or more, got {min(steps)}")
+        raise SearchError(f"{option}: expected 1 or more, got {min(steps)}")
     return list(dict.fromkeys(steps))

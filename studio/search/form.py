@@ -180,7 +180,7 @@ def _prompts(backbone: str, text: str) -> dict[str, tuple[str, ...]]:
         raise SearchError(
             f"Type at least 10 prompts that suit {backbone}, one a line, under “More settings”."
         )
-    return search_prompts(None, None, backbone)
+    return search_prompts(backbone)
 
 
 def _start(
@@ -323,7 +323,7 @@ def read_texts(name: str, value: object, most: int) -> list[str]:
 def read_prompts(backbone: str, prompts: object) -> dict[str, tuple[str, ...]]:
     """Prompts to search, validate and judge on; none given: the embedded world's own."""
     if prompts == [] and backbone == "tabletop":
-        return search_prompts(None, None, backbone)
+        return search_prompts(backbone)
     if prompts == []:
         raise SearchError(f"prompts: expected at least 10 that suit {backbone}.")
     try:
