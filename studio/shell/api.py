@@ -20,7 +20,7 @@ from studio.machine.rewards import REWARDS
 from studio.rendering.arms import KINDS, WORDS, Arm, arm
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Shot, shoot
-from studio.search.form import read_search
+from studio.search.form import read_program
 from studio.search.jobs import Searches
 from studio.ui.errors import guard
 
@@ -83,31 +83,19 @@ def compare(
     core.host.wait_ready().layout(granularity)  # type: ignore[arg-type]  # LayoutError for an unknown one
     arms = [arm(core, kind, str(granularity)) for kind in KINDS]
     base, calibrated, ensemble = shots = shoot(core, arms, ask)
-    facts = {shot.arm.kind: facts_of(core, shot) for shot in shots}
+    facts: dict[str, Any] = {shot.arm.kind: facts_of(core, shot) for shot in shots}
     return base.image, calibrated.image, ensemble.image, facts
 
 
-def start_search(
-    core: Core,
-    searches: Searches | None,
-    granularity: object,
-    rewards: object,
-    steps: object,
-    images: object,
-    seed: object,
-    title: object,
-    prompts: object,
-) -> str:
-    """Begin a search on the loaded backbone, and return its run id. Rights are the caller's business.
+def start_search(core: Core, searches: Searches | None, **typed: object) -> str:
+    """Begin a search on the loaded backbone, and return its run id. `typed`: fields of calibri's SearchForm.
+    Rights are the caller's business.
 
     Raises SearchError that names the argument which does not fit.
     """
     if searches is None:
         raise SearchError(NO_SEARCH)
-    if not isinstance(title, str):
-        raise SearchError("title: expected a text.")
-    config, budget = read_search(core, granularity, rewards, steps, images, seed, prompts)
-    return searches.start(config, budget, title)
+    return searches.start(*read_program(core, typed))
 
 
 def search_status(searches: Searches | None, run_id: object) -> dict[str, Any]:
@@ -213,7 +201,17 @@ def endpoints(core: Core, searches: Searches | None) -> None:
         only its organisers may, after signing in: Client(url, auth=(name, password)).
         """
         core.rights.organisers_only(core.rights.username(request))
-        return start_search(core, searches, granularity, rewards, steps, images, seed, title, prompts)
+        return start_search(
+            core,
+            searches,
+            granularity=granularity,
+            rewards=rewards,
+            steps=steps,
+            images=images,
+            seed=seed,
+            title=title,
+            prompts=prompts,
+        )
 
     def status_of_search(run_id: str) -> dict:
         """How a search stands: state, images, generations, seconds, verdict, and its error in words."""

@@ -1,0 +1,150 @@
+"""The parts of the page Search and where they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from studio.core import Core
+from studio.diagnose.sweeps import Sweeps
+from studio.search.fields import Fields, lay_out_fields
+from studio.search.form import usual_values
+from studio.ui.elements import chart, empty
+from studio.ui.events import visitor_state
+
+LEAD = (
+    "A search finds scales by itself: it tries small changes, keeps what the rewards like, and checks the "
+    "result on prompts that it never saw."
+)
+NOTHING_YET = (
+    "Your searches will appear here. Press Start search: the settings on the left are sensible as they are."
+)
+#: Words that stand for what the page shows; a part is sent again when its word changes.
+BEATS = ("card", "log", "charts", "runs", "film", "speed")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """`looked_at`: the searches that this browser looked at last. `main`, `others`: those that the page
+    shows, the second on the same charts as the first. `reward` to `mean`: charts."""
+
+    visitor: gr.BrowserState
+    looked_at: gr.BrowserState
+    beats: dict[str, gr.Textbox]
+    fields: Fields
+    cost: gr.HTML
+    start: gr.Button
+    main: gr.Dropdown
+    others: gr.Dropdown
+    card: gr.HTML
+    pause: gr.Button
+    resume: gr.Button
+    stop: gr.Button
+    skip: gr.Button
+    scales: gr.Button
+    compare: gr.Button
+    save: gr.Button
+    reward: gr.HTML
+    steps: gr.HTML
+    spread: gr.HTML
+    mean: gr.HTML
+    film: gr.HTML
+    generations: gr.HTML
+    log: gr.HTML
+    settings: gr.HTML
+
+    @property
+    def selection(self) -> list[gr.Dropdown]:
+        return [self.main, self.others]
+
+    @property
+    def buttons(self) -> list[gr.Button]:
+        """In the order of page.buttons."""
+        return [self.pause, self.resume, self.stop, self.skip, self.scales, self.compare, self.save]
+
+    @property
+    def charts(self) -> list[gr.HTML]:
+        """In the order of page.figures."""
+        return [self.reward, self.steps, self.spread, self.mean]
+
+    @property
+    def follows(self) -> list[Any]:
+        """What changes with every act."""
+        return [*self.selection, self.looked_at, *self.beats.values()]
+
+
+def lay_out(core: Core, sweeps: Sweeps) -> Parts:
+    """Lay the page out inside the current Blocks."""
+    made: dict[str, Any] = {
+        "visitor": visitor_state(),
+        "looked_at": gr.BrowserState([], storage_key="calibri-search", secret="calibri-search"),
+        "beats": {name: gr.Textbox("", visible="hidden", elem_id=f"beat-{name}") for name in BEATS},
+    }
+    usual = usual_values(Path(core.backbone_name or core.settings.backbone).name)
+    gr.HTML(f"<div class='lead'>{LEAD}</div>")
+    with gr.Row():
+        with gr.Column(scale=1, min_width=320):
+            made["fields"] = lay_out_fields(core, sweeps, usual)
+            made["cost"] = gr.HTML("", elem_id="estimate")
+            made["start"] = gr.Button(
+                "Start search", variant="primary", elem_id="start-search", elem_classes="primary-action"
+            )
+        with gr.Column(scale=3, min_width=340):
+            made |= _lay_out_run() | _lay_out_charts()
+    return Parts(**made)
+
+
+def _lay_out_run() -> dict[str, Any]:
+    """Which search, how it stands, and what can be done with it."""
+    made: dict[str, Any] = {}
+    with gr.Row():
+        made["main"] = gr.Dropdown([], label="Search", scale=3, min_width=220, elem_id="search-run")
+        made["others"] = gr.Dropdown(
+            [],
+            value=[],
+            multiselect=True,
+            label="On the same charts",
+            scale=2,
+            min_width=200,
+            elem_id="search-others",
+        )
+    made["card"] = gr.HTML(empty(NOTHING_YET), elem_id="search-state")
+    with gr.Row(elem_id="search-acts"):
+        for name, words, elem_id, width in (
+            ("pause", "Pause", "pause", 80),
+            ("resume", "Resume", "resume", 80),
+            ("stop", "Stop", "stop-search", 80),
+            ("skip", "Skip the judgement", "skip-judgement", 120),
+            ("scales", "Open in Scales", "open-in-scales", 110),
+            ("compare", "Compare with base", "compare-with-base", 110),
+            ("save", "Save to library", "save-search", 110),
+        ):
+            skip = name == "skip"
+            made[name] = gr.Button(
+                words, size="sm", min_width=width, interactive=skip, visible=not skip, elem_id=elem_id
+            )
+    return made
+
+
+def _lay_out_charts() -> dict[str, Any]:
+    """What a search did so far, in charts, pictures and words."""
+    made: dict[str, Any] = {"reward": chart(elem_id="chart-reward", height=340)}
+    with gr.Row():
+        with gr.Column(min_width=300):
+            made["steps"] = chart(elem_id="chart-sigma", height=280)
+        with gr.Column(min_width=300):
+            made["spread"] = chart(elem_id="chart-spread", height=280)
+    made["mean"] = chart(elem_id="chart-mean", height=300)
+    made["film"] = gr.HTML("", elem_id="search-film")
+    with gr.Tabs():
+        for name, words, elem_id in (
+            ("generations", "Generations", "search-table"),
+            ("log", "What happened", "search-log"),
+            ("settings", "Its settings", "search-settings"),
+        ):
+            with gr.Tab(words):
+                made[name] = gr.HTML("", elem_id=elem_id)
+    return made
