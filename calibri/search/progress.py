@@ -76,7 +76,7 @@ class SearchProgress:
                 self.seconds = max(self.seconds, record.seconds)
                 self._note(f"Ended: {record.reason}. {record.text}", record.time)
         if isinstance(record, BaseRecord | GenerationRecord | Generation | ValidationRecord):
-            self.images = record.images
+            self.images = max(self.images, record.images)
             self.seconds = max(self.seconds, record.seconds)
             self._marks.append((record.images, record.seconds, len(self.generations)))
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError
 from calibri.files import write_whole
 from calibri.interval import paired_interval
@@ -40,7 +39,6 @@ from calibri.search.stopping import next_validation, paper_converged, validation
 from calibri.search.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
-    from calibri.backbones.layouts import Layout
     from calibri.backbones.loading import Backbone
     from calibri.rewards.base import Reward
 
@@ -355,18 +353,3 @@ class _Search:
             except SearchStopped:
                 yield self._keep(EventRecord(time=now(), text="The final judgement was skipped."))
         yield self._keep(ship(shipment, judgement, self.run.folder, now()))
-
-
-def calibration_of(config: SearchConfig, layout: Layout, vector: np.ndarray, title: str = "") -> Calibration:
-    """A searched vector as a calibration without provenance, for looking at a run that is under way.
-
-    Raises SearchError if the vector does not belong to this search.
-    """
-    space = SearchSpace.of(config, layout)
-    return Calibration(
-        title=title,
-        backbone=config.backbone,
-        granularity=config.granularity,
-        names=space.names,
-        members=space.decode(vector),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,10 @@ def resume(searches: Searches, run_id: str, typed: Mapping[str, Any]) -> None:
 def picker(survey: Survey, main: object, others: object = (), *, acted: bool = True) -> list[gr.Dropdown]:
     """The two choices of searches. `acted`: this browser did something that chooses."""
     choices = [(choice_words(seen.status), run_id) for run_id, seen in survey.items()]
-    beside, known = _beside(survey, main, others), isinstance(main, str) and main in survey
+    beside, known = _beside(survey, main, others), main if isinstance(main, str) and main in survey else None
     if not acted:
         return [offers(choices, main), offers(choices, others, beside)]
-    return [gr.Dropdown(choices, value=main if known else None), gr.Dropdown(choices, value=beside)]
+    return [gr.Dropdown(choices, value=known), gr.Dropdown(choices, value=beside)]
 
 
 def choose_shown(survey: Survey, last: object) -> tuple[str | None, list[str]]:
@@ -169,14 +170,15 @@ def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
     Watch(core, searches).wire(parts)
     Acts(core, searches, sweeps).wire(parts)
     Results(core, searches).wire(parts)
-    Settings(core, searches, sweeps).wire(parts)
+    NewSearch(core, searches, sweeps).wire(parts)
 
 
+@dataclass(frozen=True)
 class Watch:
     """What changes by itself, and which searches are shown."""
 
-    def __init__(self, core: Core, searches: Searches) -> None:
-        self.core, self.searches = core, searches
+    core: Core
+    searches: Searches
 
     def wire(self, parts: Parts) -> None:
         words = list(parts.beats.values())
@@ -234,11 +236,13 @@ class Watch:
         return [*picker(survey, main, others), *beats(self.searches, survey, main, others)]
 
 
+@dataclass(frozen=True)
 class Acts:
     """Start, pause, resume, stop: what people do with searches. Organisers only, on a public studio."""
 
-    def __init__(self, core: Core, searches: Searches, sweeps: Sweeps) -> None:
-        self.core, self.searches, self.sweeps = core, searches, sweeps
+    core: Core
+    searches: Searches
+    sweeps: Sweeps
 
     def wire(self, parts: Parts) -> None:
         fields = parts.fields.all
@@ -289,11 +293,12 @@ class Acts:
         return self._answer(main, others)
 
 
+@dataclass(frozen=True)
 class Results:
     """Where the point reached goes: onto the desk, beside the base, into the library."""
 
-    def __init__(self, core: Core, searches: Searches) -> None:
-        self.core, self.searches = core, searches
+    core: Core
+    searches: Searches
 
     def wire(self, parts: Parts) -> None:
         who = [parts.visitor, parts.main]
@@ -339,11 +344,13 @@ class Results:
         gr.Info(Markup("Saved as “{}”.").format(entry.title), duration=4)
 
 
-class Settings:
+@dataclass(frozen=True)
+class NewSearch:
     """The form: its cost, a start from a file, and what suits the loaded backbone."""
 
-    def __init__(self, core: Core, searches: Searches, sweeps: Sweeps) -> None:
-        self.core, self.searches, self.sweeps = core, searches, sweeps
+    core: Core
+    searches: Searches
+    sweeps: Sweeps
 
     def wire(self, parts: Parts) -> None:
         fields, by_name = parts.fields, parts.fields.by_name
