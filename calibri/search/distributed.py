@@ -1,8 +1,7 @@
 """The same scores from many processes: batches spread over Ray actors, each with a backbone and its rewards.
 
-A batch is the unit of work, with the boundaries of one process, so that who renders it changes nothing;
-what a lost worker had taken is rendered again by another. Ray is an extra: `pip install calibri-
-studio[ray]`.
+A batch is the unit of work and the same as in one process, so the scores do not depend on who renders it. The
+batch of a lost worker is rendered again by another one. Ray is an extra: `pip install calibri-studio[ray]`.
 """
 
 from __future__ import annotations

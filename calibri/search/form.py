@@ -117,7 +117,7 @@ class _Form(BaseModel):
 
     @classmethod
     def read(cls, values: Mapping[str, Any], spell: Callable[[str], str] = str) -> Self:
-        """Check what was typed. `spell`: a field's name as whoever typed knows it.
+        """Check what was typed. `spell`: turns a field's name into the one that people see.
 
         Raises SearchError that names the field, what was expected and what came.
         """

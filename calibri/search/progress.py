@@ -1,4 +1,4 @@
-"""How a search stands, as its records tell it: for the loop itself, the command line and the studio."""
+"""Where a search is, from its records: one fold for the loop, the command line and the studio."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SearchProgress:
 
     `images`: rendered so far, without the final judgement. `seconds`: of work, all sessions together. `over`:
     the last thing that happened is a result. `log`: when (ISO time, or empty) and what, in sentences.
-    `error`: why the rest of the journal cannot be read; set by whoever reads it.
+    `error`: why the rest of the journal cannot be read; its reader sets it.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -113,7 +113,7 @@ class SearchProgress:
 
     @property
     def speed(self) -> float | None:
-        """Images a second of late; None while not known."""
+        """Images a second over the last records; None while not known."""
         if len(self._marks) < 2:
             return None
         (images, seconds, _), (more, later, _) = self._marks[0], self._marks[-1]

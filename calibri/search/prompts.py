@@ -23,7 +23,7 @@ def read_prompts(path: Path) -> list[str]:
 
 
 def has_prompts(backbone: str) -> bool:
-    """Whether this backbone brings prompts of its own."""
+    """Whether this backbone has prompts of its own."""
     return str(backbone).rstrip("/").endswith("tabletop")
 
 

@@ -66,7 +66,7 @@ def run_search(
     `stop`: asked between batches; yes ends the search, which still judges and keeps what it has. `abandon`:
     asked between batches of the judgement; yes skips it. `turn`: context manager held while a batch
     renders. `progress(done, total)`: images of the generation under way. `scorer`: renders and scores
-    elsewhere. `clock`: seconds; one that stands still while a caller pauses keeps pauses out of the record.
+    elsewhere. `clock`: seconds; stop it during a pause to keep pauses out of the record.
 
     The last record is a ResultRecord. Raises SearchError, JournalError, and what renderer and rewards
     raise; the run can be resumed after any of them.
@@ -197,7 +197,7 @@ class _Search:
             )
 
     def _already_over(self) -> ResultRecord | None:
-        """The result that stands, if this budget allows nothing more."""
+        """The last result, if this budget allows nothing more."""
         last = self.progress.result
         if last is None or not self.progress.over or last.verdict == "not judged":
             return None
@@ -338,7 +338,7 @@ class _Search:
         )
 
     def _write_tail(self) -> None:
-        """Keeps the point as it stands, unjudged, so that there is one whatever happens next."""
+        """Saves the point reached, unjudged: it survives whatever happens next."""
         calibration = self._shipment("the search goes on").calibration("not judged", {})
         write_whole(self.run.folder / TAIL, calibration.to_json(), durable=True)
 

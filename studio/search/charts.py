@@ -98,7 +98,7 @@ def _gain_traces(run: Run, index: int, single: bool) -> list[dict[str, Any]]:
     colour, steps = _colour(index), thin_out(run.generations)
     x = [s.images for s in steps]
     gains = [s.bucket_mean for s in steps]
-    group = {} if single else {"legendgroup": run.id}  # groups of a legend stand below each other
+    group = {} if single else {"legendgroup": run.id}  # each group of a legend has a line of its own
     first = "" if single else f"{run.title}: "
     traces = []
     if single:

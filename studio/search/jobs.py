@@ -72,11 +72,11 @@ class Searches:
         return next((self._see(run) for run in self.store.several([run_id])), None)
 
     def all(self) -> list[JobStatus]:
-        """How every search stands, the newest first."""
+        """The status of every search, the newest first."""
         return [seen.status for seen in self.survey().values()]
 
     def status(self, run_id: str) -> JobStatus:
-        """How one search stands. Raises SearchError for an unknown one."""
+        """The status of one search. Raises SearchError for an unknown one."""
         return self._see(self.store.get(run_id)).status
 
     def _see(self, run: Run) -> Seen:
@@ -128,7 +128,7 @@ class Searches:
             check_fits(config, backbone)
         title = " ".join(title.split())[:80] or default_title(config)
         folder = self.store.create(title, by, budget)
-        with RunFolder(folder, config):  # its config is on the disk before anybody hears of it
+        with RunFolder(folder, config):  # writes its config before anybody sees the run
             pass
         self.store.refresh(now=True)
         self._begin(Job(folder.name, title, budget))
@@ -190,7 +190,7 @@ class Searches:
         return self.store.get(run_id).calibration(title)
 
     def wait(self, run_id: str, seconds: float | None = None) -> JobStatus:
-        """Block until this search's thread has ended, at most `seconds`, and say how it stands."""
+        """Block until this search's thread has ended, at most `seconds`, and return its status."""
         job = self._jobs.get(run_id)
         if job is not None and job.thread is not None:
             job.thread.join(seconds)

@@ -1,4 +1,4 @@
-"""The parts of the page Search and where they stand."""
+"""The parts of the page Search and their places."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAD = (
 NOTHING_YET = (
     "Your searches will appear here. Press Start search: the settings on the left are sensible as they are."
 )
-#: Words that stand for what the page shows; a part is sent again when its word changes.
+#: One word for each part of the page; a part is sent again when its word changes.
 BEATS = ("card", "log", "charts", "runs", "film", "speed")
 
 
@@ -98,7 +98,7 @@ def lay_out(core: Core, sweeps: Sweeps) -> Parts:
 
 
 def _lay_out_run() -> dict[str, Any]:
-    """Which search, how it stands, and what can be done with it."""
+    """Which search, its status, and what can be done with it."""
     made: dict[str, Any] = {}
     with gr.Row():
         made["main"] = gr.Dropdown([], label="Search", scale=3, min_width=220, elem_id="search-run")

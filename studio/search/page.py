@@ -378,7 +378,7 @@ class NewSearch:
         return gr.Dropdown(value=DESK)
 
     def on_ready(self, visitor: object, *values: Any) -> list[Any]:
-        """The choices of the loaded backbone; its rewards, where another one's defaults still stand."""
+        """What suits the loaded backbone: starts, and its rewards where another one's defaults are left."""
         typed, now = Fields.read(values), usual_values(self.core.backbone_name)
         other = usual_values("" if now["rewards"] else "tabletop")
         if list(typed["rewards"] or ()) == other["rewards"]:

@@ -151,8 +151,8 @@ class RunStore:
         self._looked = 0.0
 
     def refresh(self, *, now: bool = False, ahead: bool = False) -> None:
-        """Read what was added. `now`: however short ago the last look was. `ahead`: nobody has asked yet, so
-        whoever asks next looks again."""
+        """Read what was added. `now`: however short ago the last look was. `ahead`: before anybody asks; the
+        next call looks again."""
         with self._lock:
             if not (now or ahead) and time.monotonic() - self._looked < EVERY:
                 return

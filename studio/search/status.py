@@ -1,4 +1,4 @@
-"""How a search stands: its thread here, what pages and programs are told, and what can be done with it."""
+"""The status of a search: its thread here, what pages and programs see, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class JobStatus:
 
 
 class Seen(NamedTuple):
-    """A search at one moment: its run, how it stands, and what can be done with it."""
+    """A search at one moment: its run, its status, and what can be done with it."""
 
     run: Run
     status: JobStatus
@@ -97,7 +97,7 @@ class Job:
 
     @property
     def ends(self) -> bool:
-        """Whether what is under way shall end."""
+        """Whether what is under way has to end."""
         return self.abandon if self.judging else self.stop
 
     @property

@@ -21,7 +21,7 @@ class Turns:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody waits or works."""
+        """Whether no search waits or works."""
         return not self._line
 
     def enter(self, job: Job) -> None:
