@@ -58,7 +58,14 @@ def register(subparsers: argparse._SubParsersAction) -> None:
         "judges what was found on held-out prompts and saves it; a second Ctrl-C skips the judgement. "
         "A run that was killed goes on with --resume.",
     )
-    where = parser.add_argument_group("run")
+    _add_run(parser.add_argument_group("run"))
+    _add_searched(parser.add_argument_group("what is searched"))
+    _add_pictures(parser.add_argument_group("pictures and rewards"))
+    _add_fine(parser.add_argument_group("fine settings (presets choose them)"))
+    parser.set_defaults(run=run)
+
+
+def _add_run(where: argparse._ArgumentGroup) -> None:
     where.add_argument("--out", type=Path, metavar="RUN", help="folder of a new run")
     where.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run where it stopped")
     where.add_argument(
@@ -73,7 +80,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     where.add_argument("--workers", type=int, help="Ray workers (default: one for each GPU, or 2)")
     where.add_argument("--json", action="store_true", help="print records as JSON lines")
 
-    what = parser.add_argument_group("what is searched")
+
+def _add_searched(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--backbone", default="tabletop", help="name, folder or hub id (default tabletop)")
     what.add_argument("--granularity", default="layer", choices=("block", "layer", "gate"))
     what.add_argument(
@@ -92,7 +100,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     )
     what.add_argument("--weight-bounds", metavar="LOW,HIGH", help="of output weights (default -10,10)")
 
-    how = parser.add_argument_group("pictures and rewards")
+
+def _add_pictures(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--reward", metavar="NAMES", help="comma-separated, each with a weight if wanted: a,b:2")
     how.add_argument(
         "--judge", default="", metavar="NAMES", help="rewards to report at the end, never optimised"
@@ -119,7 +128,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
         help="compile the transformer's blocks: slower to start (a minute on a CPU), faster from there on",
     )
 
-    fine = parser.add_argument_group("fine settings (presets choose them)")
+
+def _add_fine(fine: argparse._ArgumentGroup) -> None:
     fine.add_argument("--optimizer", choices=("cma", "mirrored-adam"))
     fine.add_argument("--sigma0", type=float, help="first step of scales")
     fine.add_argument("--weight-sigma", type=float, help="first step of output weights")
@@ -141,7 +151,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     fine.add_argument("--convergence", choices=("validation", "paper", "none"))
     fine.add_argument("--validation-pairs", type=int)
     fine.add_argument("--held-out-pairs", type=int)
-    parser.set_defaults(run=run)
 
 
 @dataclass

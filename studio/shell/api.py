@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import gradio as gr
@@ -24,7 +25,7 @@ from studio.search.form import read_program
 from studio.search.jobs import Searches
 from studio.ui.errors import guard
 
-NO_SEARCH = "Searches cannot run at this studio: nothing runs in the background here. Run a copy of your own."
+NO_SEARCH = "Searches cannot run at this studio: nothing runs in the background. Run a copy of your own."
 
 
 def facts_of(core: Core, shot: Shot) -> dict[str, Any]:
@@ -135,8 +136,19 @@ def get_calibration(core: Core, calibration_id: object) -> dict[str, Any]:
 
 
 def endpoints(core: Core, searches: Searches | None) -> None:
-    """Add the endpoints to the Blocks under construction. Whoever may see the pages may call them; what an
-    organiser alone may do is checked here too. `searches`: None where nothing runs in the background."""
+    """Add the endpoints to the current Blocks. Whoever may see the pages may call them; what only an
+    organiser may do is checked here too. `searches`: None where nothing runs in the background."""
+    _add_pictures(core)
+    _add_searches(core, searches)
+    _add_calibrations(core)
+
+
+def _add(call: Callable[..., Any], name: str) -> None:
+    call.__annotations__ = get_type_hints(call)  # Gradio reads types, not their names
+    gr.api(guard(call), api_name=name, concurrency_limit=8, concurrency_id="api")
+
+
+def _add_pictures(core: Core) -> None:
     people: dict[str, Any] = {"concurrency_limit": 8, "concurrency_id": "people"}
     with gr.Column(visible=False):
         asked = [
@@ -184,6 +196,8 @@ def endpoints(core: Core, searches: Searches | None) -> None:
         **people,
     )
 
+
+def _add_searches(core: Core, searches: Searches | None) -> None:
     def start_a_search(
         granularity: str = "layer",
         rewards: list[str] = list(REWARDS),  # noqa: B006  # Gradio shows it as the default
@@ -217,6 +231,11 @@ def endpoints(core: Core, searches: Searches | None) -> None:
         """How a search stands: state, images, generations, seconds, verdict, and its error in words."""
         return search_status(searches, run_id)
 
+    _add(start_a_search, "start_search")
+    _add(status_of_search, "search_status")
+
+
+def _add_calibrations(core: Core) -> None:
     def all_calibrations() -> list[dict]:
         """The saved calibrations of the loaded backbone: id, title, granularity, scales, members."""
         return list_calibrations(core)
@@ -225,11 +244,5 @@ def endpoints(core: Core, searches: Searches | None) -> None:
         """A saved calibration as JSON: names, members with scales and weights, and how it was found."""
         return get_calibration(core, calibration_id)
 
-    for call, name in (
-        (start_a_search, "start_search"),
-        (status_of_search, "search_status"),
-        (all_calibrations, "list_calibrations"),
-        (one_calibration, "get_calibration"),
-    ):
-        call.__annotations__ = get_type_hints(call)  # Gradio reads types, not their names
-        gr.api(guard(call), api_name=name, concurrency_limit=8, concurrency_id="api")
+    _add(all_calibrations, "list_calibrations")
+    _add(one_calibration, "get_calibration")
