@@ -81,9 +81,7 @@ class Searches:
 
     def _see(self, run: Run) -> Seen:
         with self._turns.lock:
-            job = self._jobs.get(run.id)
-            copy = job.copy() if job is not None else None
-        return see(run, copy)
+            return see(run, self._jobs.get(run.id))
 
     @property
     def busy(self) -> bool:
@@ -92,10 +90,7 @@ class Searches:
 
     def busy_words(self) -> str:
         """What runs now, for the model bar; empty when nothing does."""
-        if not self.busy:
-            return ""
-        with self._turns.lock:
-            alive = [job.copy() for job in self._jobs.values() if job.alive]
+        alive = [job for job in list(self._jobs.values()) if job.alive]
         parts = []
         for job in alive:
             if job.state not in ("running", "stopping") or (seen := self.see(job.id)) is None:

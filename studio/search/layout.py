@@ -29,7 +29,8 @@ BEATS = ("card", "log", "charts", "runs", "film", "speed")
 @dataclass(frozen=True)
 class Parts:
     """`looked_at`: the searches that this browser looked at last. `main`, `others`: those that the page
-    shows, the second on the same charts as the first. `reward` to `mean`: charts."""
+    shows, the second on the same charts as the first. `acts`, `charts`, `tabs`: by name, in the order of
+    `page.buttons`, `page.figures` and the tabs."""
 
     visitor: gr.BrowserState
     looked_at: gr.BrowserState
@@ -40,35 +41,14 @@ class Parts:
     main: gr.Dropdown
     others: gr.Dropdown
     card: gr.HTML
-    pause: gr.Button
-    resume: gr.Button
-    stop: gr.Button
-    skip: gr.Button
-    scales: gr.Button
-    compare: gr.Button
-    save: gr.Button
-    reward: gr.HTML
-    steps: gr.HTML
-    spread: gr.HTML
-    mean: gr.HTML
+    acts: dict[str, gr.Button]
+    charts: dict[str, gr.HTML]
     film: gr.HTML
-    generations: gr.HTML
-    log: gr.HTML
-    settings: gr.HTML
+    tabs: dict[str, gr.HTML]
 
     @property
     def selection(self) -> list[gr.Dropdown]:
         return [self.main, self.others]
-
-    @property
-    def buttons(self) -> list[gr.Button]:
-        """In the order of page.buttons."""
-        return [self.pause, self.resume, self.stop, self.skip, self.scales, self.compare, self.save]
-
-    @property
-    def charts(self) -> list[gr.HTML]:
-        """In the order of page.figures."""
-        return [self.reward, self.steps, self.spread, self.mean]
 
     @property
     def follows(self) -> list[Any]:
@@ -113,38 +93,39 @@ def _lay_out_run() -> dict[str, Any]:
         )
     made["card"] = gr.HTML(empty(NOTHING_YET), elem_id="search-state")
     with gr.Row(elem_id="search-acts"):
-        for name, words, elem_id, width in (
-            ("pause", "Pause", "pause", 80),
-            ("resume", "Resume", "resume", 80),
-            ("stop", "Stop", "stop-search", 80),
-            ("skip", "Skip the judgement", "skip-judgement", 120),
-            ("scales", "Open in Scales", "open-in-scales", 110),
-            ("compare", "Compare with base", "compare-with-base", 110),
-            ("save", "Save to library", "save-search", 110),
-        ):
-            skip = name == "skip"
-            made[name] = gr.Button(
-                words, size="sm", min_width=width, interactive=skip, visible=not skip, elem_id=elem_id
+        made["acts"] = {
+            name: gr.Button(
+                words,
+                size="sm",
+                min_width=width,
+                interactive=name == "skip",
+                visible=name != "skip",
+                elem_id=elem_id,
             )
+            for name, words, elem_id, width in (
+                ("pause", "Pause", "pause", 80),
+                ("resume", "Resume", "resume", 80),
+                ("stop", "Stop", "stop-search", 80),
+                ("skip", "Skip the judgement", "skip-judgement", 120),
+                ("scales", "Open in Scales", "open-in-scales", 110),
+                ("compare", "Compare with base", "compare-with-base", 110),
+                ("save", "Save to library", "save-search", 110),
+            )
+        }
     return made
 
 
 def _lay_out_charts() -> dict[str, Any]:
     """What a search did so far, in charts, pictures and words."""
-    made: dict[str, Any] = {"reward": chart(elem_id="chart-reward", height=340)}
+    charts, tabs = {"reward": chart(elem_id="chart-reward", height=340)}, {}
     with gr.Row():
-        with gr.Column(min_width=300):
-            made["steps"] = chart(elem_id="chart-sigma", height=280)
-        with gr.Column(min_width=300):
-            made["spread"] = chart(elem_id="chart-spread", height=280)
-    made["mean"] = chart(elem_id="chart-mean", height=300)
-    made["film"] = gr.HTML("", elem_id="search-film")
+        for name in ("sigma", "spread"):
+            with gr.Column(min_width=300):
+                charts[name] = chart(elem_id=f"chart-{name}", height=280)
+    charts["mean"] = chart(elem_id="chart-mean", height=300)
+    film = gr.HTML("", elem_id="search-film")
     with gr.Tabs():
-        for name, words, elem_id in (
-            ("generations", "Generations", "search-table"),
-            ("log", "What happened", "search-log"),
-            ("settings", "Its settings", "search-settings"),
-        ):
+        for name, words in (("table", "Generations"), ("log", "What happened"), ("settings", "Its settings")):
             with gr.Tab(words):
-                made[name] = gr.HTML("", elem_id=elem_id)
-    return made
+                tabs[name] = gr.HTML("", elem_id=f"search-{name}")
+    return {"charts": charts, "film": film, "tabs": tabs}

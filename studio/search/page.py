@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,9 +184,9 @@ class Watch:
         words = list(parts.beats.values())
         gr.Timer(1.5).tick(self.look, [*parts.selection, *words], words, **DIRECT)
         for name, handler, inputs, outputs in (
-            ("card", self.on_card, [parts.main], [parts.card, *parts.buttons]),
-            ("log", self.on_log, [parts.main], [parts.generations, parts.log, parts.settings]),
-            ("charts", self.on_charts, parts.selection, parts.charts),
+            ("card", self.on_card, [parts.main], [parts.card, *parts.acts.values()]),
+            ("log", self.on_log, [parts.main], list(parts.tabs.values())),
+            ("charts", self.on_charts, parts.selection, list(parts.charts.values())),
             ("runs", self.on_runs, parts.selection, parts.selection),
             ("film", self.on_film, [parts.main], [parts.film]),
         ):
@@ -245,15 +245,11 @@ class Acts:
     sweeps: Sweeps
 
     def wire(self, parts: Parts) -> None:
-        fields = parts.fields.all
-        for button, handler, inputs in (
-            (parts.start, self.on_start, [parts.visitor, *fields]),
-            (parts.pause, self.on_pause, parts.selection),
-            (parts.resume, self.on_resume, [*parts.selection, *fields]),
-            (parts.stop, self.on_stop, parts.selection),
-            (parts.skip, self.on_skip, parts.selection),
-        ):
-            button.click(guard(handler), inputs, parts.follows, **QUEUED)
+        fields, acts = parts.fields.all, parts.acts
+        parts.start.click(guard(self.on_start), [parts.visitor, *fields], parts.follows, **QUEUED)
+        acts["resume"].click(guard(self.on_resume), [*parts.selection, *fields], parts.follows, **QUEUED)
+        for name, do in (("pause", self.searches.pause), ("stop", self.stop), ("skip", self.searches.stop)):
+            acts[name].click(guard(self._act(do)), parts.selection, parts.follows, **QUEUED)
 
     def _answer(self, main: object, others: object) -> list[Any]:
         """What every act sends back: the choices, what this browser looks at, and the words."""
@@ -274,23 +270,20 @@ class Acts:
         order = read_page(self.core, self.sweeps, visitor, Fields.read(values))
         return self._answer(self.searches.start(*order, by=user or ""), [])
 
-    def on_pause(self, main: object, others: object, request: gr.Request) -> list[Any]:
-        self.searches.pause(self._check(main, request))
-        return self._answer(main, others)
-
     def on_resume(self, main: object, others: object, request: gr.Request, *values: Any) -> list[Any]:
         resume(self.searches, self._check(main, request), Fields.read(values))
         return self._answer(main, others)
 
-    def on_stop(self, main: object, others: object, request: gr.Request) -> list[Any]:
-        run_id = self._check(main, request)
+    def _act(self, do: Callable[[str], None]) -> Callable[..., list[Any]]:
+        def on_act(main: object, others: object, request: gr.Request) -> list[Any]:
+            do(self._check(main, request))
+            return self._answer(main, others)
+
+        return on_act
+
+    def stop(self, run_id: str) -> None:
         if self.searches.status(run_id).state != "stopping":  # a second press is not meant for the judgement
             self.searches.stop(run_id)
-        return self._answer(main, others)
-
-    def on_skip(self, main: object, others: object, request: gr.Request) -> list[Any]:
-        self.searches.stop(self._check(main, request))
-        return self._answer(main, others)
 
 
 @dataclass(frozen=True)
@@ -302,9 +295,9 @@ class Results:
 
     def wire(self, parts: Parts) -> None:
         who = [parts.visitor, parts.main]
-        to_scales = parts.scales.click(guard(self.on_scales), who, None, **QUEUED)
+        to_scales = parts.acts["scales"].click(guard(self.on_scales), who, None, **QUEUED)
         to_scales.success(None, js=GO % "/scales", **DIRECT)
-        to_compare = parts.compare.click(
+        to_compare = parts.acts["compare"].click(
             guard(self.on_compare),
             who,
             parts.film,
@@ -314,7 +307,7 @@ class Results:
             api_visibility="private",
         )
         to_compare.success(None, js=GO % "/", **DIRECT)
-        parts.save.click(guard(self.on_save), parts.main, None, **QUEUED)
+        parts.acts["save"].click(guard(self.on_save), parts.main, None, **QUEUED)
 
     def on_scales(self, visitor: object, main: str) -> None:
         opened(self.core, visitor, self.searches.calibration(main))

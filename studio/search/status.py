@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from calibri.search.config import Budget
@@ -87,10 +87,6 @@ class Job:
         """A record is on the disk."""
         self.done = self.total = self.since = 0
 
-    def copy(self) -> Job:
-        """A copy that no longer changes."""
-        return replace(self, marks=deque(self.marks))
-
     @property
     def alive(self) -> bool:
         return self.state in ALIVE
@@ -119,7 +115,7 @@ def state_of(run: Run, job: Job | None) -> State:
 
 
 def see(run: Run, job: Job | None) -> Seen:
-    """A run whose thread here is `job`, a copy."""
+    """A run whose thread here is `job`. Call it under the lock of the jobs."""
     state, limits = state_of(run, job), run.limits
     images, speed, doing, left = run.images, run.speed, "", None
     if job is not None and job.alive:
