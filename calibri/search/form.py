@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from calibri.errors import SearchError, sentence
 from calibri.rewards.base import RewardTerm, known_rewards
+from calibri.sampling.request import MOST_STEPS
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.prompts import has_prompts, search_prompts, split_prompts
 from calibri.search.space import (
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 10_000_000
 MOST_MINUTES = 100_000
-MOST_STEPS = 100
 MOST_PROMPTS = 50_000
-LARGEST_SEED = 2**31 - 1
+LARGEST_SEED = 2**53 - 1  # the largest that JSON carries exactly
 EMPTY = (None, "")
 NOTHING = (None, "", 0)  # of fields whose 0 means what is usual
 
@@ -155,15 +155,15 @@ class SearchForm(Limits):
     rewards: Annotated[tuple[RewardTerm, ...], BeforeValidator(_terms)]
     judges: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     conditions: tuple[str, ...] = ()
-    strength: Annotated[float | None, above_zero(20)] = None
+    strength: Annotated[float | None, above_zero(100)] = None
     steps: Annotated[int | None, whole(1, MOST_STEPS)] = None
     seed: Annotated[int, whole(0, LARGEST_SEED)] = 0
     sigma0: Annotated[float | None, above_zero(100, NOTHING)] = None
-    popsize: Annotated[int | None, whole(4, 1024, NOTHING)] = None
-    bucket: Annotated[int | None, whole(1, 512, NOTHING)] = None
+    popsize: Annotated[int | None, whole(4, 10_000, NOTHING)] = None
+    bucket: Annotated[int | None, whole(1, 10_000, NOTHING)] = None
     bounds: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
     weight_bounds: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
-    held_out_pairs: Annotated[int, whole(0, 4096)] = 128
+    held_out_pairs: Annotated[int, whole(0, 100_000)] = 128
     prompts: Annotated[tuple[str, ...], BeforeValidator(_prompts)] = ()
     held_out_prompts: Annotated[tuple[str, ...], BeforeValidator(_prompts)] = ()
 
