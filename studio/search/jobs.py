@@ -41,8 +41,8 @@ class Searches:
 
     A search holds the host for one batch at a time, after people. When the studio has ended, however that
     happened, its journal is resumed on the same trajectory. `assets`: of the studio; finished example runs in
-    its folder `runs` are shown and never written. `rewards`: shared with others. All methods may be called from
-    any thread.
+    its folder `runs` are shown and never written. `rewards`: shared with others. All methods may be called
+    from any thread.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.search.fields import Fields, lay_out_fields
 from studio.search.form import usual_values
-from studio.ui.elements import chart, empty
+from studio.ui.elements import chart, empty, primary_button
 from studio.ui.events import visitor_state
 
 LEAD = (
@@ -69,9 +69,7 @@ def lay_out(core: Core, sweeps: Sweeps) -> Parts:
         with gr.Column(scale=1, min_width=320):
             made["fields"] = lay_out_fields(core, sweeps, usual)
             made["cost"] = gr.HTML("", elem_id="estimate")
-            made["start"] = gr.Button(
-                "Start search", variant="primary", elem_id="start-search", elem_classes="primary-action"
-            )
+            made["start"] = primary_button("Start search", "start-search")
         with gr.Column(scale=3, min_width=340):
             made |= _lay_out_run() | _lay_out_charts()
     return Parts(**made)
