@@ -12,7 +12,7 @@ from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.search.fields import Fields, lay_out_fields
 from studio.search.form import usual_values
-from studio.ui.elements import chart, empty, primary_button
+from studio.ui.elements import chart, empty, lead, primary_button
 from studio.ui.events import visitor_state
 
 LEAD = (
@@ -64,7 +64,7 @@ def lay_out(core: Core, sweeps: Sweeps) -> Parts:
         "beats": {name: gr.Textbox("", visible="hidden", elem_id=f"beat-{name}") for name in BEATS},
     }
     usual = usual_values(Path(core.backbone_name or core.settings.backbone).name)
-    gr.HTML(f"<div class='lead'>{LEAD}</div>")
+    lead(LEAD, __file__, "search.css")
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
             made["fields"] = lay_out_fields(core, sweeps, usual)

@@ -97,7 +97,7 @@ def test_calibrations_runs_and_sweeps_are_found(folder: Path, tmp_path: Path) ->
     found = CalibrationStore(tmp_path / "none", folder / "calibrations").get(entry)
     assert (found.title, found.calibration.hash) == ("Mine of old", digest)
     [run] = RunStore(folder / "runs").all()
-    assert (run.title, len(run.steps), run.error) == ("An old search", 6, "")
+    assert (run.title, len(run.generations), run.error) == ("An old search", 6, "")
     assert run.validations[0].objective.mean == 0.5
     sweep, state, cells = FACTS["sweep"]
     read = read_folder(folder / "sweeps")[sweep]
