@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -159,6 +161,15 @@ def test_a_worker_gets_the_gpus_that_its_devices_name(devices, needed):
 )
 def test_ray_gives_whole_gpus_or_parts_of_one(gpus, workers, needed, share):
     assert gpu_share(gpus, workers, needed) == share
+
+
+def test_the_example_of_the_page_runs(monkeypatch, capsys):
+    root = Path(__file__).resolve().parents[3]
+    monkeypatch.chdir(root)
+    page = (root / "docs" / "rewards.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    exec(compile(example, "docs/rewards.md", "exec"), {})
+    assert "-pillow" in capsys.readouterr().out
 
 
 # ---- calibri rewards
