@@ -72,11 +72,11 @@ def _decode_as(data: bytes, encoding: str, name: str) -> str:
 
 
 def _decode_wide(data: bytes, name: str) -> str:
-    """UTF-16 without a mark: one half of each character is 0 in most texts, and always the same half."""
+    """UTF-16 without a mark: in most texts one half of each character is 0, and always the same half."""
     odd, even = data[1::2].count(0), data[::2].count(0)
-    if len(data) % 2 == 0 and min(odd, even) == 0:
+    if len(data) % 2 == 0 and 8 * min(odd, even) <= max(odd, even):
         try:
-            text = data.decode("utf-16-le" if odd else "utf-16-be")
+            text = data.decode("utf-16-le" if odd > even else "utf-16-be")
         except UnicodeDecodeError:
             text = ""
         if text and "\0" not in text:
@@ -87,9 +87,11 @@ def _decode_wide(data: bytes, name: str) -> str:
 def _decode_western(data: bytes, name: str, at: int) -> tuple[str, str]:
     """Windows-1252, of which Latin-1's letters are a part. Refused where it is likely another encoding."""
     line = data.count(b"\n", 0, at) + 1
-    if _SEQUENCE.search(data):
+    whole = sum(map(len, _SEQUENCE.findall(data)))
+    rest = sum(byte > 0x7F for byte in data) - whole
+    if whole > rest:
         raise PromptError(f"{name}, line {line}: expected UTF-8, got a damaged character; {_SAVE}")
-    if _RUN.search(data) or _UNDEFINED.search(data):
+    if whole or _RUN.search(data) or _UNDEFINED.search(data):
         raise PromptError(
             f"{name}, line {line}: expected UTF-8, UTF-16 or Windows-1252, got another encoding; {_SAVE}"
         )

@@ -73,7 +73,9 @@ class PromptFile:
 
     def summary(self, first: int = FIRST) -> str:
         """One line: how many, of which format and categories, and the first prompts."""
-        shown = ", ".join(f"“{prompt if len(prompt) <= 60 else prompt[:59] + '…'}”" for prompt in self.prompts[:first])
+        shown = ", ".join(
+            f"“{prompt if len(prompt) <= 60 else prompt[:59] + '…'}”" for prompt in self.prompts[:first]
+        )
         kinds = f" in {count(len(self.counts), 'category', 'categories')}" if self.counts else ""
         return f"{self.name}: {count(len(self.prompts), 'prompt')}{kinds} ({self.format}). First: {shown}"
 
@@ -136,7 +138,7 @@ def _read_text(text: str, name: str, notes: list[str]) -> PromptFile:
     if not text.strip():
         raise PromptError(f"{name}: expected prompts, got an empty file")
     if ending in JSON_ENDINGS or looks_like_json(text):
-        found = read_json(text, name)
+        found = read_json(text, name, lines_first=ending in JSON_ENDINGS[1:])
     elif ending in ENDINGS or re.match(r"\s*sep=.\s*[\r\n]", text, re.I) or find_header(text, ending):
         found = read_table(text, name, ending)
     else:
@@ -153,7 +155,9 @@ def _check(found: Found, name: str, notes: list[str]) -> PromptFile:
     for where, text, category in found.rows:
         place = f"{name}, {where}" if where else name
         if _SURROGATE.search(text):
-            raise PromptError(f"{place}: expected text, got half a character ({text[:40]!a}); save it as UTF-8")
+            raise PromptError(
+                f"{place}: expected text, got half a character ({text[:40]!a}); save it as UTF-8"
+            )
         prompt = join_line(text)
         if len(prompt) > LONGEST_PROMPT:
             raise PromptError(

@@ -23,8 +23,13 @@ def looks_like_json(text: str) -> bool:
     return bool(re.match(r"""[\[{][^\S\n]*(?:["'\[{\]}\n]|$)""", start))
 
 
-def read_json(text: str, name: str) -> Found:
-    """Raises PromptError that names line and field."""
+def read_json(text: str, name: str, lines_first: bool = False) -> Found:
+    """`lines_first`: a line is a value also where there is just one. Raises PromptError that names line and
+    field."""
+    if lines_first:
+        lines = _read_lines(text, name)
+        if lines is not None:
+            return lines
     try:
         value = json.loads(text)
     except RecursionError:
@@ -77,8 +82,10 @@ def _from_list(
         return Found(f"{format}, a list of texts", list(zip(places, values, [""] * len(values))))
     odd = next((i for i, value in enumerate(values) if not isinstance(value, dict)), None)
     if odd is not None:
-        first = "a text like the ones before it" if odd and isinstance(values[0], str) else "an object"
-        wanted = _WANTED if not odd else first
+        texts = isinstance(values[0], str)
+        if texts:
+            odd = next(i for i, value in enumerate(values) if not isinstance(value, str))
+        wanted = f"{'a text' if texts else 'an object'} like the ones before it" if odd else _WANTED
         raise PromptError(f"{name}, {places[odd]}: expected {wanted}, got {_kind(values[odd])}")
     return _from_objects(values, places, name, format)
 
@@ -123,9 +130,7 @@ def _from_object(value: dict[str, Any], name: str) -> Found:
     if len(inner) == 1:
         found = _from_list(value[inner[0]], f"{name}, “{inner[0]}”", "JSON", "item")
         return Found(f"{found.format}, inside “{inner[0]}”", found.rows, found.notes)
-    raise PromptError(
-        f"{name}: expected {_WANTED}, got an object with {list_names(value) or 'no fields'}"
-    )
+    raise PromptError(f"{name}: expected {_WANTED}, got an object with {list_names(value) or 'no fields'}")
 
 
 def _from_columns(value: dict[str, Any], field: str, name: str) -> Found:

@@ -1,4 +1,4 @@
-"""Prompts in plain text, one a line: comments, marks of lists, and what other programs write beside a prompt."""
+"""Prompts in plain text, one a line: comments, marks of lists, and what others write beside a prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _FLAGS = (
     "ar v q c no seed stylize style sref sw cref cw iw chaos weird stop tile niji quality version aspect "
     "raw hd p repeat video fast turbo relax steps width height cfg scale negative"
 )
-_FLAG = re.compile(rf"\s+(?:--|—)(?:{'|'.join(sorted(_FLAGS.split(), key=len, reverse=True))})(?=\s|=|$)", re.I)
+_FLAG = re.compile(
+    rf"\s+(?:--|—)(?:{'|'.join(sorted(_FLAGS.split(), key=len, reverse=True))})(?=\s|=|$)", re.I
+)
 _UNKNOWN_FLAG = re.compile(r"\s--[a-z]\w*", re.IGNORECASE)
 _BULLET = re.compile(r"[-*•–]\s+(?=\S)")
 _NUMBER = re.compile(r"(\d{1,6})\s*[.):]\s+(?=\S)")
@@ -63,13 +65,11 @@ def note_breaks(texts: list[str], notes: list[str]) -> None:
     count = sum(bool(_OTHER_BREAKS.search(text)) for text in texts)
     if count:
         notes.append(
-            f"Line separators inside prompts (U+2028, U+0085, vertical tabs) are read as spaces: {count} prompts."
+            f"Line separators inside prompts (U+2028, U+0085, vertical tabs) are read as spaces: in {count}."
         )
 
 
-def _read_command_lines(
-    rows: list[tuple[int, str]], name: str, notes: list[str]
-) -> list[tuple[int, str]]:
+def _read_command_lines(rows: list[tuple[int, str]], name: str, notes: list[str]) -> list[tuple[int, str]]:
     """`--prompt "a cat" --steps 20`, as the script “Prompts from file” of other studios has it."""
     if not rows or not all(re.match(r"--\w", line) for _, line in rows):
         return rows
@@ -92,9 +92,7 @@ def _drop_quotes(rows: list[tuple[int, str]], notes: list[str]) -> list[tuple[in
     if len(lines) < 2 or not all(re.fullmatch(r'"(?:[^"]|""|\\")+",?', line) for line in lines):
         return rows
     notes.append("Each line stands in double quotes, which are left out.")
-    return [
-        (number, line.rstrip(",")[1:-1].replace('""', '"').replace('\\"', '"')) for number, line in rows
-    ]
+    return [(number, line.rstrip(",")[1:-1].replace('""', '"').replace('\\"', '"')) for number, line in rows]
 
 
 def _drop_marks(rows: list[tuple[int, str]], notes: list[str]) -> list[tuple[int, str]]:
@@ -124,7 +122,7 @@ def _drop_flags(rows: list[tuple[int, str]], notes: list[str]) -> list[tuple[int
         kept.append((number, line))
     if changed:
         notes.append(
-            f"{', '.join(sorted(flags))} are no settings here: left out, with what follows, in {changed} lines."
+            f"{', '.join(sorted(flags))} are no settings here: left out with what follows, in {changed} lines."
         )
     if unknown:
         notes.append(f"{', '.join(sorted(unknown)[:5])} are no settings here: read as part of the prompt.")

@@ -42,7 +42,7 @@ def prompt_set(name: str, split: str, category: str | None = None) -> tuple[str,
         raise PromptError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     if name == TABLETOP:
         if category is not None:
-            raise PromptError(f"category: the set tabletop has none, got {category!r}")
+            raise PromptError(f"category: expected none, as the set tabletop has none, got {category!r}")
         return _tabletop(split)
     if category is not None and category not in prompt_categories(name):
         raise PromptError(f"category: expected one of {', '.join(prompt_categories(name))}, got {category!r}")
