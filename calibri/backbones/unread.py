@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -55,9 +56,8 @@ def find_behind(tokenizer: Any, text: str, kept: int) -> str:
         return ""
     if offsets:
         start = tokens["offset_mapping"][kept][0]
-        cut_word = len(text[:start]) - len(text[:start].rsplit(maxsplit=1)[-1]) if text[:start].strip() else 0
-        inside = 0 < start < len(text) and not text[start - 1].isspace() and not text[start].isspace()
-        return text[cut_word if inside else start :].strip()
+        word = re.search(r"(?<=\s)[^\W_]{1,20}$", text[:start]) if text[start : start + 1].isalnum() else None
+        return text[word.start() if word else start :].strip()  # a word that is cut counts as not read
     return str(tokenizer.decode(ids[kept:])).strip()
 
 

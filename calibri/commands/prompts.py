@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from calibri.prompts.files import FIRST, describe, read_prompts
+from calibri.prompts.files import FIRST, PromptFile, describe, read_prompts
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
+
+FORMATS = "text with one prompt a line, CSV, TSV, JSON or JSON lines"
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
@@ -14,8 +22,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "prompts",
         help="show what a prompt file holds",
-        description="Reads a prompt file as search, diagnose, evaluate and study do: text with one prompt a "
-        "line, CSV, TSV, JSON or JSON lines. Prints its format, count, categories and first prompts.",
+        description="Reads a prompt file as search, diagnose, evaluate and study do: "
+        f"{FORMATS}. Prints its format, count, categories and first prompts.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a file with prompts")
     parser.add_argument("--all", action="store_true", help="print every prompt, one a line, and nothing else")
@@ -43,3 +51,24 @@ def run(args: argparse.Namespace) -> int:
     for note in file.notes:
         print(f"note: {note}")
     return 0
+
+
+def load_prompts(path: Path | None) -> list[str] | None:
+    """The prompts of a file for another command, which says on stderr what it read; None without a file."""
+    return None if path is None else list(tell_file(path).prompts)
+
+
+def tell_file(path: Path) -> PromptFile:
+    """What a prompt file holds, said on stderr before it is used."""
+    file = read_prompts(path)
+    print("\n".join([file.summary(), *(f"note: {note}" for note in file.notes)]), file=sys.stderr)
+    return file
+
+
+def tell_unread(backbone: Backbone, prompts: Iterable[str]) -> None:
+    """Say on stderr, once, which prompts the backbone does not read to their end."""
+    from calibri.backbones.unread import note_unread
+
+    note = note_unread(backbone.adapter, backbone.spec.name, prompts)
+    if note:
+        print(f"note: {note}", file=sys.stderr)

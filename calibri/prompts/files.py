@@ -21,7 +21,7 @@ from calibri.words import count
 
 MOST_BYTES = 32 * 2**20
 MOST_PROMPTS = 50_000
-LONGEST_PROMPT = 10_000  # characters
+LONGEST_PROMPT = 4000  # characters, everywhere; 512 tokens of T5 are about 2,500
 LONGEST_CATEGORY = 60
 FIRST = 3  # prompts that a summary shows
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson", ".jl")

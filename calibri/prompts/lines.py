@@ -122,7 +122,7 @@ def _drop_flags(rows: list[tuple[int, str]], notes: list[str]) -> list[tuple[int
         kept.append((number, line))
     if changed:
         notes.append(
-            f"{', '.join(sorted(flags))} are no settings here: left out with what follows, in {changed} lines."
+            f"{', '.join(sorted(flags))} are no settings here: left out with what follows, in {changed}."
         )
     if unknown:
         notes.append(f"{', '.join(sorted(unknown)[:5])} are no settings here: read as part of the prompt.")

@@ -86,7 +86,7 @@ def read_table(text: str, name: str, ending: str) -> Found:
             cells.pop()
         if len(cells) > len(names):
             raise PromptError(
-                f"{name}, line {number}: expected {len(names)} cells, as in the first line, got {len(cells)}; "
+                f"{name}, line {number}: expected {len(names)} cells as in the first line, got {len(cells)}; "
                 f"put a prompt with {SEPARATORS.get(separator, 'separators')} in it into double quotes"
             )
         cells += [""] * (len(names) - len(cells))

@@ -92,7 +92,7 @@ REFUSED = {
     "page.txt": ("<!DOCTYPE html>\n<html>a red cube</html>", "a web page"),
     "prompts.yaml": ("- a red cube\n- a blue cone\n", "got YAML"),
     "script.py": ("prompts = ['a red cube']", "a Python script"),
-    "long.txt": ("a" * 10_001, "at most 10000 characters, got 10001"),
+    "long.txt": ("a" * 4001, "at most 4000 characters, got 4001"),
     "binary.txt": ("a red\0 cube\nb", "binary data"),
     "flags.txt": ("--steps 20\n--prompt x\n", "line 1: expected --prompt"),
 }

@@ -84,7 +84,7 @@ def test_prompts_from_csv_with_categories():
 
 
 @pytest.mark.parametrize(
-    "text, word", [("", "no prompts"), ("\n \n", "no prompts"), ("a" * 500, "500 characters")]
+    "text, word", [("", "no prompts"), ("\n \n", "no prompts"), ("a" * 5000, "4000 characters, got 5000")]
 )
 def test_prompts_that_are_none(text, word):
     with pytest.raises(StudyError, match=word):
