@@ -13,7 +13,18 @@ from calibri.search.prompts import held_out_prompts, search_prompts, sweep_promp
 from calibri.search.records import ResultRecord
 
 CASES = Path(__file__).parents[2] / "data" / "prompts"
-SMALL = ["--steps", "1", "--reward", "tabletop-quality", "--generations", "1", "--popsize", "4", "--bucket", "2"]
+SMALL = [
+    "--steps",
+    "1",
+    "--reward",
+    "tabletop-quality",
+    "--generations",
+    "1",
+    "--popsize",
+    "4",
+    "--bucket",
+    "2",
+]
 SMALL += ["--pool", "8", "--validation-pairs", "4", "--held-out-pairs", "4"]
 
 
