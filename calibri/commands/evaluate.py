@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
             Arm(f"base with guidance {args.guidance:g} at {s}", s, guidance=args.guidance) for s in base_steps
         ]
     arms += [Arm(f"{name} at {s}", s, calibration) for name, calibration in found for s in steps]
-    backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     prompts = held_out_prompts(load_prompts(args.prompts), args.backbone, args.pairs)
+    backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     tell_unread(backbone, prompts)
     pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
     scorer = LocalScorer(

@@ -110,6 +110,16 @@ def read_typed(text: str, name: str = "prompts") -> PromptFile:
     return _read_text(text, name, [])
 
 
+def read_field(text: str) -> tuple[str, ...]:
+    """The prompts of a form's field; none where it is empty. ValueError, as fields want it, for others."""
+    if not text.strip():
+        return ()
+    try:
+        return read_typed(text, "").prompts
+    except PromptError as error:
+        raise ValueError(str(error).lstrip(":, ")) from error
+
+
 def _too_large(name: str) -> str:
     return f"{name}: expected at most {MOST_BYTES // 2**20} MB of prompts, got more"
 

@@ -31,7 +31,7 @@ SMALL += ["--pool", "8", "--validation-pairs", "4", "--held-out-pairs", "4"]
 @pytest.mark.parametrize("backbone", ["FLUX.1-dev", "owner/model", "some/folder", "tabletop"])
 def test_every_backbone_has_prompts_to_search_validate_and_judge_on(backbone):
     own = "tabletop" if backbone == "tabletop" else "general"
-    found = search_prompts(None, None, backbone)
+    found = search_prompts(backbone)
     assert list(found.values()) == [prompt_set(own, split) for split in SPLITS]
     assert held_out_prompts(None, backbone, 9) == list(prompt_set(own, "held-out")[:9])
     assert sweep_prompts(None, backbone, 9) == list(prompt_set(own, "search")[:9])

@@ -73,7 +73,7 @@ def test_a_form_becomes_a_sweep(core: Core, sweeps: Sweeps) -> None:
         ({2: 2.5}, "steps"),
         ({3: "tile"}, "granularity"),
         ({5: "0; x"}, "numbers with commas"),
-        ({6: " \n"}, "Type prompts that suit tiny"),
+        ({6: "# nothing\n"}, "prompts: expected prompts, got none"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(core: Core, change: dict, words: str) -> None:
