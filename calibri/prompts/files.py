@@ -134,7 +134,7 @@ def _read_bytes(path: Path, name: str) -> bytes:
             data = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         told = getattr(error, "strerror", None) or error
-        raise PromptError(f"cannot read prompts from {path}: {told}") from error
+        raise PromptError(f"expected a prompt file, got {path} ({told})") from error
     if len(data) > MOST_BYTES:
         raise PromptError(_too_large(name))
     return data

@@ -7,8 +7,10 @@ from calibri.prompts import name_set, prompt_set, usual_prompts
 
 
 def search_prompts(backbone: str) -> dict[str, tuple[str, ...]]:
-    """Prompts to search, validate and judge on, disjoint, as the fields of SearchConfig: splits of the set that
-    suits the backbone."""
+    """Prompts to search, validate and judge on, disjoint, as the fields of SearchConfig.
+
+    They are the splits of the set that suits the backbone.
+    """
     own = name_set(backbone)
     return {
         "prompts": prompt_set(own, "search"),
