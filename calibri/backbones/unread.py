@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from calibri.words import count
 
@@ -18,6 +20,7 @@ _LOGGERS = (
     "diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3",
     "transformers.tokenization_utils_base",
 )
+_COPIES: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 _TRUNCATED = ("The following part of your input was truncated", "Token indices sequence length is longer")
 
 
@@ -48,17 +51,27 @@ def find_unread(tokenizer: Any, prompt: str, limit: int) -> str:
 
 def find_behind(tokenizer: Any, text: str, kept: int) -> str:
     """What stands behind the first `kept` tokens of a text; "" where nothing does."""
-    offsets = bool(tokenizer.is_fast)
-    with hush_truncation():
-        tokens = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=offsets)
-    ids = tokens["input_ids"]
-    if len(ids) <= kept:
+    if not tokenizer.is_fast:
+        with hush_truncation():
+            ids = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+        return str(tokenizer.decode(ids[kept:])).strip()
+    offsets = _copy_backend(tokenizer).encode(text, add_special_tokens=False).offsets
+    if len(offsets) <= kept:
         return ""
-    if offsets:
-        start = tokens["offset_mapping"][kept][0]
-        word = re.search(r"(?<=\s)[^\W_]{1,20}$", text[:start]) if text[start : start + 1].isalnum() else None
-        return text[word.start() if word else start :].strip()  # a word that is cut counts as not read
-    return str(tokenizer.decode(ids[kept:])).strip()
+    start = offsets[kept][0]
+    word = re.search(r"(?<=\s)[^\W_]{1,20}$", text[:start]) if text[start : start + 1].isalnum() else None
+    return text[word.start() if word else start :].strip()  # a word that is cut counts as not read
+
+
+def _copy_backend(tokenizer: Any) -> Any:
+    """The tokenizer's inner one for ourselves: a call sets how it cuts and pads, also for other threads."""
+    found = _COPIES.get(tokenizer)
+    if found is None:
+        found = copy.deepcopy(tokenizer.backend_tokenizer)
+        found.no_truncation()
+        found.no_padding()
+        _COPIES[tokenizer] = found
+    return found
 
 
 def note_unread(adapter: Adapter, name: str, prompts: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """What a backbone does not read of a prompt is found, said in one sentence, and never logged."""
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,24 @@ def test_render_says_it_once(tmp_path, capsys):
         err = capsys.readouterr().err
         assert done == 0 and err.count("is not read") == 1 and "truncated" not in err
         assert "tabletop reads 24 tokens" in err and prompt.split()[-1] in err
+
+
+def test_asking_what_is_not_read_never_disturbs_a_render_in_another_thread(tiny):
+    """A call of a tokenizer sets how it cuts, which all threads share."""
+    prompts = [f"a red cube on a table number {i}" for i in range(40)]
+    wanted = [tiny.adapter.encode(prompt)["prompt_embeds"] for prompt in prompts]
+    stop = threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            note_unread(tiny.adapter, "tiny", prompts)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(5):
+            for prompt, embeds in zip(prompts, wanted):
+                assert torch.equal(tiny.adapter.encode(prompt)["prompt_embeds"], embeds)
+    finally:
+        stop.set()
+        asking.join()
