@@ -20,6 +20,7 @@ from calibri.backbones.sites import FAMILIES, family_of, sites_of_config
 from calibri.calibration.artifact import Calibration
 from calibri.cli import parser as calibri_parser
 from calibri.preference import Thresholds
+from calibri.prompts import prompt_categories, prompt_set
 from calibri.search.config import PRESETS as SEARCH_PRESETS
 from calibri.search.config import RewardTerm, SearchConfig
 from studio.access import limits
@@ -30,7 +31,15 @@ from studio.studies.protocol import PRESETS as PROTOCOL_PRESETS
 from tests.house import build_table
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("check", "diagnose", "evaluate", "info", "render", "search")  # study has tables of its own
+COMMANDS = (
+    "check",
+    "diagnose",
+    "evaluate",
+    "info",
+    "prompts",
+    "render",
+    "search",
+)  # study has tables of its own
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 MARKED = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
@@ -240,6 +249,18 @@ def rewards() -> Table:
     return ("name", "role", "what it measures"), [(code(i.name), i.role, i.description) for i in found]
 
 
+def prompt_counts() -> Table:
+    """The prompts of the set `general`: how many of each category are in each split."""
+    names = ("search", "validation", "held-out")
+    rows = []
+    for category in prompt_categories():
+        numbers = [len(prompt_set("general", split, category)) for split in names]
+        rows.append((category, *map(str, numbers), prompt_set("general", "search", category)[0][:60]))
+    totals = [len(prompt_set("general", split)) for split in names]
+    rows = [(*row[:-1], row[-1] + ("…" if len(row[-1]) == 60 else "")) for row in rows]
+    return ("category", *names, "for example"), [*rows, ("all", *map(str, totals), "")]
+
+
 def search_presets() -> Table:
     rows = []
     for name in SEARCH_PRESETS:
@@ -318,6 +339,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "shipped calibrations": shipped,
     "rewards": rewards,
     "search presets": search_presets,
+    "prompts": prompt_counts,
     "protocols": protocols,
     "flags": flags,
     "exports": exports,
