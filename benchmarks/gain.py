@@ -48,7 +48,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,6 +80,11 @@ def main() -> None:
         args.images, args.prompts, args.work = args.images or 300, min(args.prompts, 16), args.work / "quick"
     if args.images is None and args.minutes is None:
         args.minutes = 20
+    return args
+
+
+def main() -> None:
+    args = read_arguments()
     wanted = SEARCHES if args.all else tuple(args.searches or ("layer",))
 
     backbone = load_backbone("tabletop")

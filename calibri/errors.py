@@ -38,6 +38,10 @@ class RewardError(CalibriError):
     """A reward is unknown, cannot be loaded or failed."""
 
 
+class PromptError(CalibriError):
+    """Prompts, or a file of them, cannot be read."""
+
+
 class SearchError(CalibriError):
     """A search is set up wrongly or cannot go on."""
 

@@ -20,6 +20,7 @@ from calibri.backbones.sites import FAMILIES, family_of, sites_of_config
 from calibri.calibration.artifact import Calibration
 from calibri.cli import parser as calibri_parser
 from calibri.preference import Thresholds
+from calibri.prompts import prompt_categories, prompt_set
 from calibri.rewards.catalog import CATALOG as REWARDS
 from calibri.search.config import PRESETS as SEARCH_PRESETS
 from calibri.search.config import RewardTerm, SearchConfig
@@ -31,7 +32,15 @@ from studio.studies.protocol import PRESETS as PROTOCOL_PRESETS
 from tests.house import build_table
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("check", "diagnose", "evaluate", "info", "render", "search")  # study has tables of its own
+COMMANDS = (
+    "check",
+    "diagnose",
+    "evaluate",
+    "info",
+    "prompts",
+    "render",
+    "search",
+)  # study has tables of its own
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 MARKED = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
@@ -246,20 +255,27 @@ def rewards() -> Table:
     return ("name", "role", "what it measures"), [(code(s.name), s.role, s.summary) for s in found]
 
 
-def size(parameters: int) -> str:
-    """`986 M`, `8.29 B`."""
-    return f"{parameters / 1e9:.3g} B" if parameters >= 1e9 else f"{parameters / 1e6:.0f} M"
-
-
 def published_rewards() -> Table:
     rows = []
-    for spec in REWARDS.values():
-        if spec.backbone is None:
-            memory = ", ".join(f"{n / 1e9:.1f} GB {dtype}" for dtype, n in spec.memory.items())
-            needs = ", ".join([memory, *map(code, spec.packages)])
-            what = (code(spec.source), spec.licence, size(spec.parameters), needs)
-            rows.append((code(spec.name), spec.summary, spec.kind, *what))
+    for spec in [spec for spec in REWARDS.values() if spec.backbone is None]:
+        memory = [f"{n / 1e9:.1f} GB {dtype}" for dtype, n in spec.memory.items()]
+        needs = ", ".join([*memory, *map(code, spec.packages)])
+        millions = spec.parameters / 1e6
+        count = f"{millions:.0f} M" if millions < 1000 else f"{millions / 1000:.3g} B"
+        rows.append((code(spec.name), spec.summary, spec.kind, code(spec.source), spec.licence, count, needs))
     return ("name", "what it measures", "kind", "weights", "licence", "parameters", "needs"), rows
+
+
+def prompt_counts() -> Table:
+    """The prompts of the set `general`: how many of each category are in each split."""
+    names = ("search", "validation", "held-out")
+    rows = []
+    for category in prompt_categories():
+        numbers = [len(prompt_set("general", split, category)) for split in names]
+        rows.append((category, *map(str, numbers), prompt_set("general", "search", category)[0][:60]))
+    totals = [len(prompt_set("general", split)) for split in names]
+    rows = [(*row[:-1], row[-1] + ("…" if len(row[-1]) == 60 else "")) for row in rows]
+    return ("category", *names, "for example"), [*rows, ("all", *map(str, totals), "")]
 
 
 def search_presets() -> Table:
@@ -342,6 +358,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "published rewards": published_rewards,
     "calibri rewards": reward_actions,
     "search presets": search_presets,
+    "prompts": prompt_counts,
     "protocols": protocols,
     "flags": flags,
     "exports": exports,

@@ -44,7 +44,10 @@ CALIBRI_FLOORS: Floors = (
     {"search": "CMA-ES: candidates, scores, journal, resume"},
     {"rewards": "images and prompts to scores", "sampling": "scales in the transformer, rendering"},
     {"calibration": "the file, and what can be done with it"},
-    {"backbones": "families of transformers, where their sites are, loading"},
+    {
+        "backbones": "families of transformers, where their sites are, loading",
+        "prompts": "prompt files, and the sets that come along",
+    },
     {"tabletop": "the embedded world: scenes, captions, nets"},
     {"preference": "win rates, intervals, Bradley–Terry"},
     {"interval": "paired intervals"},

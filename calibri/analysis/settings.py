@@ -10,13 +10,13 @@ from calibri.analysis.evaluate import pairs_of
 from calibri.backbones.layouts import Granularity
 from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import SearchError, sentence
+from calibri.prompts.files import LONGEST_PROMPT, read_field
 from calibri.rewards.base import Frozen, RewardTerm
 from calibri.rewards.scoring import Pair
 from calibri.sampling.request import MOST_STEPS
 
 VALUES = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)  # 0 bypasses
 MOST_PAIRS, MOST_PROMPTS, MOST_VALUES = 10_000, 5000, 64
-LONGEST_PROMPT = 2000
 
 
 class SweepSettings(Frozen):
@@ -66,8 +66,7 @@ class SweepSettings(Frozen):
     def _read_prompts(cls, typed: Any) -> Any:
         if not isinstance(typed, str):
             return typed
-        lines = (" ".join(line.split()) for line in typed.splitlines())
-        return tuple(dict.fromkeys(filter(None, lines)))
+        return read_field(typed)
 
     @field_validator("prompts")
     @classmethod

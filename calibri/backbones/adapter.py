@@ -36,6 +36,15 @@ class Adapter(Protocol):
         """The `tokens` with which prompts (B, L, D) of the transformer were encoded."""
         ...
 
+    @property
+    def reads(self) -> int:
+        """How many tokens of a prompt are read."""
+        ...
+
+    def unread(self, prompt: str) -> str:
+        """The end of a prompt that the encoder does not read; "" if all is read."""
+        ...
+
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
         """Arguments of the pipeline's `__call__`: embeddings of B prompts, its own guidance off."""
         ...

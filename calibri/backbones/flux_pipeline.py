@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from calibri.backbones.unread import find_unread, hush_truncation
+
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
 
@@ -29,11 +31,19 @@ class FluxAdapter:
         self.guidance = 3.5 if spec.guidance is None else spec.guidance  # FluxPipeline's own default
 
     def encode(self, prompt: str) -> Embeddings:
-        tokens, pooled, _ = self.pipeline.encode_prompt(prompt, max_sequence_length=self.tokens)
+        with hush_truncation():
+            tokens, pooled, _ = self.pipeline.encode_prompt(prompt, max_sequence_length=self.tokens)
         return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
 
     def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
         return encoder_hidden_states.shape[1]  # padded by T5 alone
+
+    @property
+    def reads(self) -> int:
+        return self.tokens
+
+    def unread(self, prompt: str) -> str:
+        return find_unread(self.pipeline.tokenizer_2, prompt, self.reads)  # CLIP gives the pooled vector only
 
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
         joined = {

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from calibri.backbones.unread import find_behind
+
 if TYPE_CHECKING:
     from diffusers import QwenImagePipeline
 
@@ -30,6 +32,15 @@ class QwenAdapter:
 
     def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
         return self.tokens  # nothing is padded to it
+
+    @property
+    def reads(self) -> int:
+        return self.tokens
+
+    def unread(self, prompt: str) -> str:
+        before, _, _ = self.pipeline.prompt_template_encode.partition("{}")
+        kept = self.pipeline.prompt_template_encode_start_idx + self.reads
+        return find_behind(self.pipeline.tokenizer, before + prompt, kept)
 
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
         tokens, mask = _padded(prompts)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from calibri.backbones.unread import find_unread, hush_truncation
+
 if TYPE_CHECKING:
     from diffusers import StableDiffusion3Pipeline
 
@@ -27,14 +29,26 @@ class SD3Adapter:
         self.tokens = min(spec.max_sequence_length, 512)  # the pipeline's own limit
 
     def encode(self, prompt: str) -> Embeddings:
-        tokens, _, pooled, _ = self.pipeline.encode_prompt(
-            prompt, None, None, do_classifier_free_guidance=False, max_sequence_length=self.tokens
-        )
+        with hush_truncation():
+            tokens, _, pooled, _ = self.pipeline.encode_prompt(
+                prompt, None, None, do_classifier_free_guidance=False, max_sequence_length=self.tokens
+            )
         return {"prompt_embeds": tokens, "pooled_prompt_embeds": pooled}
 
     def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
         of_clip = self.pipeline.tokenizer_max_length
         return max(1, encoder_hidden_states.shape[1] - of_clip)
+
+    @property
+    def reads(self) -> int:
+        """As many as T5 reads; without T5, which is left out to save memory, as many as CLIP."""
+        without = self.pipeline.text_encoder_3 is None
+        return int(self.pipeline.tokenizer.model_max_length) if without else self.tokens
+
+    def unread(self, prompt: str) -> str:
+        without = self.pipeline.text_encoder_3 is None
+        tokenizer = self.pipeline.tokenizer if without else self.pipeline.tokenizer_3
+        return find_unread(tokenizer, prompt, self.reads)
 
     def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
         joined = {name: torch.cat([each[name] for each in prompts]) for name in _NAMES}

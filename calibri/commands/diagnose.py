@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from calibri.commands.prompts import load_prompts, tell_unread
 from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     settings = SweepSettings.parse(
         granularity=args.granularity,
         rewards=args.reward,
-        prompts=sweep_prompts(args.prompts, args.backbone, args.pairs),
+        prompts=sweep_prompts(load_prompts(args.prompts), args.backbone, args.pairs),
         pairs=args.pairs,
         steps=args.steps or resolve(args.backbone).steps,
         guidance=args.guidance,
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     loading = read_loading(args)
     backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     layout = backbone.layout(args.granularity)
+    tell_unread(backbone, settings.prompts)
     # Not settings.draw_pairs: files that were written before go on with the pairs they began with.
     pairs = pairs_of(settings.prompts, args.seed, -(-args.pairs // len(settings.prompts)))[: args.pairs]
     header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)

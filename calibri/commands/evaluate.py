@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from calibri.commands.prompts import load_prompts, tell_unread
 from calibri.commands.rewards import add_loading, add_scores, open_scores, read_loading
 from calibri.errors import SearchError
 
@@ -32,7 +33,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--pairs", type=int, default=64, help="(prompt, seed) pairs (default 64)")
     parser.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="one prompt a line (default: held-out ones)"
+        "--prompts", type=Path, metavar="FILE", help="prompts (default: held-out ones that suit the backbone)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -64,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
             Arm(f"base with guidance {args.guidance:g} at {s}", s, guidance=args.guidance) for s in base_steps
         ]
     arms += [Arm(f"{name} at {s}", s, calibration) for name, calibration in found for s in steps]
+    prompts = held_out_prompts(load_prompts(args.prompts), args.backbone, args.pairs)
     backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
-    prompts = held_out_prompts(args.prompts, args.backbone, args.pairs)
+    tell_unread(backbone, prompts)
     pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),

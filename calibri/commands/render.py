@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from calibri.commands.prompts import tell_unread
 from calibri.errors import RenderError
 
 
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         )
         for seed in range(args.seed, args.seed + args.count)
     ]
+    tell_unread(backbone, filter(None, (args.prompt, args.negative)))
     show = _show_step if sys.stderr.isatty() else None
     for rendered in Renderer(backbone, args.batch_size).render(requests, on_step=show):
         seed = rendered.request.seed

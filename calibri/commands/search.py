@@ -12,12 +12,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from calibri.commands.prompts import load_prompts, tell_unread
 from calibri.commands.render import size_of
 from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
 from calibri.search.config import PRESETS, Budget, SearchConfig
 from calibri.search.form import FindStart, Limits, SearchForm
-from calibri.search.prompts import has_prompts, read_prompts
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -212,6 +212,7 @@ def run(args: argparse.Namespace) -> int:
         )
         loading = read_loading(args)
         config = make_config(args, form, backbone).model_copy(update={"reward_loading": loading})
+        tell_unread(backbone, [*config.prompts, *config.validation_prompts, *config.held_out_prompts])
     return _search(args, config, folder, backbone, budget)
 
 
@@ -295,11 +296,8 @@ def read_form(args: argparse.Namespace) -> SearchForm:
     values |= {"rewards": args.reward, "judges": args.judge}
     if args.size:
         values["width"], values["height"] = size_of(args.size)
-    if args.prompts is None and not has_prompts(args.backbone):
-        raise SearchError(f"give --prompts FILE with prompts that suit {args.backbone}, one a line")
-    for name in ("prompts", "held_out"):
-        if (path := getattr(args, name)) is not None:
-            values["held_out_prompts" if name == "held_out" else name] = read_prompts(path)
+    given = {"prompts": load_prompts(args.prompts), "held_out_prompts": load_prompts(args.held_out)}
+    values |= {name: prompts for name, prompts in given.items() if prompts is not None}
     if args.ensemble:
         values["conditions"] = tuple(part.strip() for part in args.ensemble.split(","))
     if (args.start or "").startswith("guidance:"):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from calibri.errors import SearchError, sentence
+from calibri.prompts.files import read_field
 from calibri.rewards.base import RewardTerm, known_rewards
 from calibri.sampling.request import MOST_STEPS
 from calibri.search.config import Budget, SearchConfig
-from calibri.search.prompts import has_prompts, search_prompts, split_prompts
+from calibri.search.prompts import search_prompts, split_prompts
 from calibri.search.space import (
     Start,
     calibration_start,
@@ -95,7 +96,7 @@ def _terms(value: Any) -> list[RewardTerm]:
 
 
 def _prompts(value: Any) -> list[str]:
-    prompts = _texts(value, "\n")
+    prompts = list(read_field(value)) if isinstance(value, str) else _texts(value, "\n")
     if len(prompts) > MOST_PROMPTS:
         raise ValueError(f"expected at most {MOST_PROMPTS}, got {len(prompts)}")
     return prompts
@@ -196,8 +197,6 @@ class SearchForm(Limits):
     def _prompt_sets(self, backbone: str) -> dict[str, tuple[str, ...]]:
         if self.prompts:
             return split_prompts(list(self.prompts), list(self.held_out_prompts) or None)
-        if not has_prompts(backbone):
-            raise SearchError(f"prompts: expected at least 10 that suit {backbone}, got none")
         own = search_prompts(backbone)
         return own | ({"held_out_prompts": self.held_out_prompts} if self.held_out_prompts else {})
 

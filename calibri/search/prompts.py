@@ -1,42 +1,21 @@
-"""Where the commands take their prompts from: a file, or the embedded world's own sets."""
+"""Where searches, sweeps and comparisons take prompts from: those given, or a set that suits the backbone."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from calibri.errors import SearchError
-
-POOL_PROMPTS = 512
-VALIDATION_PROMPTS = 64
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Prompts of a text file, one a line, without repetitions. Raises SearchError if there are none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SearchError(f"cannot read prompts from {path}: {error}") from error
-    prompts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not prompts:
-        raise SearchError(f"{path} holds no prompts")
-    return prompts
-
-
-def has_prompts(backbone: str) -> bool:
-    """Whether this backbone has prompts of its own."""
-    return str(backbone).rstrip("/").endswith("tabletop")
+from calibri.prompts import name_set, prompt_set, usual_prompts
 
 
 def search_prompts(backbone: str) -> dict[str, tuple[str, ...]]:
-    """The embedded world's prompts to search, validate and judge on, disjoint, as the fields of SearchConfig.
+    """Prompts to search, validate and judge on, disjoint, as the fields of SearchConfig.
 
-    Raises SearchError for a backbone without prompts of its own.
+    They are the splits of the set that suits the backbone.
     """
-    search = _own(backbone, "search", POOL_PROMPTS + VALIDATION_PROMPTS)
+    own = name_set(backbone)
     return {
-        "prompts": tuple(search[:POOL_PROMPTS]),
-        "validation_prompts": tuple(search[POOL_PROMPTS:]),
-        "held_out_prompts": tuple(_own(backbone, "held-out", 256)),
+        "prompts": prompt_set(own, "search"),
+        "validation_prompts": prompt_set(own, "validation"),
+        "held_out_prompts": prompt_set(own, "held-out"),
     }
 
 
@@ -61,19 +40,11 @@ def split_prompts(prompts: list[str], judged: list[str] | None = None) -> dict[s
     }
 
 
-def held_out_prompts(path: Path | None, backbone: str, count: int) -> list[str]:
-    """Prompts to judge on: those of a file, or the embedded world's held-out ones."""
-    return read_prompts(path) if path else _own(backbone, "held-out", count)
+def held_out_prompts(typed: list[str] | None, backbone: str, count: int) -> list[str]:
+    """Prompts to judge on: those given, or held-out ones of the set that suits the backbone."""
+    return typed or usual_prompts(backbone, "held-out", count)
 
 
-def sweep_prompts(path: Path | None, backbone: str, count: int) -> list[str]:
-    """Prompts to measure a sweep on: those of a file, or the embedded world's search ones."""
-    return read_prompts(path) if path else _own(backbone, "search", count)
-
-
-def _own(backbone: str, which: str, count: int) -> list[str]:
-    if not has_prompts(backbone):
-        raise SearchError(f"give --prompts FILE with prompts that suit {backbone}, one a line")
-    from calibri.tabletop.prompts import prompt_set
-
-    return prompt_set(which, count, seed=0)
+def sweep_prompts(typed: list[str] | None, backbone: str, count: int) -> list[str]:
+    """Prompts to measure a sweep on: those given, or search ones of the set that suits the backbone."""
+    return typed or usual_prompts(backbone, "search", count)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from calibri.errors import RenderError, sentences
+from calibri.prompts import join_line
+from calibri.prompts.lines import split_lines
 from studio.rendering.arms import NOTHING, Choice
-from studio.rendering.asks import LARGEST_SEED, Ask, Guidance, Prompt, Seed, Steps, is_whole, one_line
+from studio.rendering.asks import LARGEST_SEED, Ask, Guidance, Prompt, Seed, Steps, is_whole
 from studio.rendering.shots import Comparison
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def read_seeds(text: object) -> tuple[int, ...]:
 
 def read_prompts(*texts: object) -> tuple[str, ...]:
     """One prompt for each line that is not empty, without doubles."""
-    lines = [one_line(line) for text in texts for line in str(text or "").splitlines()]
+    lines = [join_line(line) for text in texts for line in split_lines(str(text or ""))]
     return tuple(dict.fromkeys(filter(None, lines)))
 
 

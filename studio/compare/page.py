@@ -15,7 +15,7 @@ from studio.compare.layout import Page, lay_out
 from studio.core import Core
 from studio.rendering import first_visit
 from studio.rendering.arms import list_choices
-from studio.rendering.asks import dice, word_hint
+from studio.rendering.asks import dice, unread_hint, word_hint
 from studio.rendering.shots import Comparison
 from studio.ui.elements import show_remark
 from studio.ui.errors import guard
@@ -88,7 +88,9 @@ def _wire_render(core: Core, page: Page) -> None:
         else:
             shown = view.show_comparison(made, 0)
             prompts = [row[0].ask.prompt for row in made.rows]
-            words = show_remark(word_hint(made.made_on["backbone"], *prompts))
+            hints = word_hint(made.made_on["backbone"], *prompts), unread_hint(core.host.backbone, *prompts)
+            hint = " ".join(filter(None, hints))
+            words = show_remark(hint)
         marks = [gr.update(elem_classes=["wrong"] if field.elem_id in problems else []) for field in fields]
         return [*shown, words, view.list_thumbnails(core, visitor_id), *marks]
 

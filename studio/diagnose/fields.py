@@ -107,7 +107,7 @@ def lay_out_settings() -> SettingsFields:
         guidance = _slider("guidance", 1, 10, 1, step=0.1, label="Guidance", info="1 is none")
         prompts = gr.Textbox(
             label="Your own prompts, one a line",
-            info="Empty: those of the embedded world",
+            info="Empty: a set that suits the backbone",
             lines=3,
             max_lines=8,
             min_width=300,

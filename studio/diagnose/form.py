@@ -9,6 +9,7 @@ from calibri.analysis import settings as sweep_settings
 from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
+from calibri.prompts import usual_prompts
 from studio.core import Core
 from studio.diagnose.charts import make_key
 from studio.diagnose.store import ALIVE, Sweep, check_fits, make_cell_calibration
@@ -33,18 +34,16 @@ def read_settings(
     values: object = VALUES,
     prompts: object = "",
 ) -> SweepSettings:
-    """The sweep that a form asks for, on the loaded backbone. `prompts`: a text with one a line; an empty one
-    for the embedded world's own. Raises SearchError with what does not fit."""
+    """The sweep that a form asks for, on the loaded backbone. `prompts`: a text as `read_typed` reads it; an
+    empty one for the set that suits the backbone. Raises SearchError with what does not fit."""
     if host.status.phase == "loading":
         raise SearchError("The backbone is still loading. Start the sweep when it is ready.")
     backbone = host.wait_ready().spec.name
     typed = str(prompts or "").strip()
-    if not typed and backbone != "tabletop":
-        raise SearchError(f"Type prompts that suit {backbone}, one a line, under “More settings”.")
     made = SweepSettings.parse(
         granularity=granularity,
         rewards=rewards,
-        prompts=typed or "those of the embedded world",
+        prompts=typed or "those that suit the backbone",
         pairs=pairs,
         steps=steps,
         guidance=guidance,
@@ -52,9 +51,7 @@ def read_settings(
     )
     if typed:
         return made
-    from calibri.tabletop.prompts import prompt_set
-
-    return made.model_copy(update={"prompts": tuple(prompt_set("search", made.pairs, seed=0))})
+    return made.model_copy(update={"prompts": tuple(usual_prompts(backbone, "search", made.pairs))})
 
 
 def measure_speed(host: ModelHost, sweeps: Sweeps, settings: SweepSettings) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, TypeGuard
+from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from calibri.errors import RenderError, sentence
+from calibri.prompts import LONGEST_PROMPT, join_line
 
-LONGEST_PROMPT = 400
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
+
 MOST_STEPS = 100
 LARGEST_SEED = 2**31 - 1
 STRONGEST_GUIDANCE = 20
@@ -53,7 +56,7 @@ def read_prompt(value: object) -> str:
         raise ValueError(
             f"expected at most {LONGEST_PROMPT} characters, got {len(value)} in “{value[:40].strip()}…”"
         )
-    return one_line(value)
+    return join_line(value)
 
 
 Prompt = Annotated[str, BeforeValidator(read_prompt)]
@@ -89,11 +92,6 @@ def _ask_adapter() -> TypeAdapter[Ask]:
     return TypeAdapter(Ask)
 
 
-def one_line(prompt: object) -> str:
-    """A prompt without line breaks and doubled spaces."""
-    return " ".join(str(prompt).split())
-
-
 def dice() -> int:
     """A seed that nobody chose."""
     return random.SystemRandom().randrange(100_000)
@@ -106,3 +104,12 @@ def word_hint(backbone: str, *prompts: str) -> str:
     from calibri.tabletop.prompts import hint
 
     return " ".join(filter(None, map(hint, dict.fromkeys(prompts))))
+
+
+def unread_hint(backbone: Backbone | None, *prompts: str) -> str:
+    """What to say about prompts that the backbone does not read to their end. Empty where it reads all."""
+    if backbone is None:
+        return ""
+    from calibri.backbones.unread import note_unread
+
+    return note_unread(backbone.adapter, backbone.spec.name, prompts)

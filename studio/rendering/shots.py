@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from calibri.words import count, duration
 from studio.core import Core
+from studio.machine.queue import Priority
 from studio.machine.render_cache import Kept, RenderCache
 from studio.rendering.arms import Arm, Choice
 from studio.rendering.asks import Ask
@@ -100,7 +101,7 @@ def shoot_all(
     ]
     label = "a picture" if len(places) == 1 else count(len(places), "picture")
     with core.limits.admitted(requests, backbone.spec):
-        rendered = core.host.render(requests, label=label, **calls)
+        rendered = core.host.render(requests, priority=Priority.INTERACTIVE, label=label, **calls)
     for i, made in zip(places, rendered):
         shots[i] = replace(shots[i], image=made.image, nfe=made.nfe, seconds=made.seconds)
     return _score(core, backbone, shots) if score else shots

@@ -138,7 +138,7 @@ def _more_fields(usual: dict[str, Any]) -> dict[str, Component]:
         label="Prompts, one a line",
         lines=4,
         max_lines=8,
-        placeholder="tabletop has its own; another backbone needs at least 10",
+        placeholder="At least 10; empty: a set that suits the backbone",
         elem_id="search-prompts",
     )
     return made

@@ -19,7 +19,7 @@ from calibri.errors import CalibriError, LayoutError, RenderError, SearchError
 from studio.core import Core
 from studio.machine.rewards import REWARDS
 from studio.rendering.arms import KINDS, WORDS, Arm, Choice, kind_of, resolve_arms
-from studio.rendering.asks import Ask
+from studio.rendering.asks import Ask, unread_hint
 from studio.rendering.shots import Shot, shoot
 from studio.search.form import read_program
 from studio.search.jobs import Searches
@@ -38,6 +38,7 @@ def facts_of(core: Core, shot: Shot) -> dict[str, Any]:
         "backbone": core.backbone_name,
         "calibration": calibration.title if calibration is not None else None,
         "prompt": shot.ask.prompt,
+        "unread": unread_hint(core.host.backbone, shot.ask.prompt),
         "seed": shot.ask.seed,
         "steps": shot.ask.steps,
         "guidance": shot.ask.guidance,
@@ -211,8 +212,8 @@ def _add_searches(core: Core, searches: Searches | None) -> None:
         """Start a search on the loaded backbone; returns its run id for search_status.
 
         granularity: block, layer or gate. rewards: names, with a weight if wanted ("tabletop-keep:2").
-        images: how many to render at most. prompts: at least 10; none needed for tabletop. On a public studio
-        only its organisers may, after signing in: Client(url, auth=(name, password)).
+        images: how many to render at most. prompts: at least 10, or none for those that suit the backbone.
+        On a public studio only its organisers may, after signing in: Client(url, auth=(name, password)).
         """
         core.rights.organisers_only(core.rights.username(request))
         return start_search(

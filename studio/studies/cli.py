@@ -53,7 +53,10 @@ def register(subparsers: Any) -> None:
     )
     new.add_argument("--steps", type=int, default=8, help="for arms without their own (default: 8)")
     new.add_argument(
-        "--prompts", metavar="FILE|SET:N", help="a text or CSV file, or e.g. held-out:40 of tabletop"
+        "--prompts",
+        default="held-out:40",
+        metavar="FILE|SPLIT:N",
+        help="a prompt file, or the first of a split of the set that suits the backbone",
     )
     new.add_argument("--preset", default="side-by-side")
     new.add_argument("--backbone", default="tabletop")
@@ -144,8 +147,8 @@ def make_spec(args: argparse.Namespace) -> dict[str, Any]:
     from studio.studies.planning import make_arm
     from studio.studies.protocol import PRESETS
 
-    if not (args.name and args.arm and args.prompts):
-        raise StudyError("Give a JSON file, or --name, --arm (twice or more) and --prompts.")
+    if not (args.name and args.arm):
+        raise StudyError("Give a JSON file, or --name and --arm (twice or more).")
     if args.preset not in PRESETS:
         raise StudyError(f"Unknown preset {args.preset!r}; known: {', '.join(PRESETS)}.")
     arms = []
@@ -161,7 +164,7 @@ def make_spec(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "name": args.name,
         "arms": arms,
-        "prompts": _read_prompts(args.prompts),
+        "prompts": _read_prompts(args.prompts, args.backbone),
         "seeds_per_prompt": args.seeds,
         "backbone": args.backbone,
         "protocol": protocol,
@@ -169,17 +172,15 @@ def make_spec(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _read_prompts(source: str) -> str:
-    """The lines of a file, or `SET:N` of tabletop's prompts. Raises StudyError."""
-    name, _, number = source.partition(":")
-    if number.isdecimal() and not Path(source).exists():
-        from calibri.tabletop.prompts import prompt_set
+def _read_prompts(source: str, backbone: str) -> list[dict[str, str]]:
+    """The prompts of a file, or `SPLIT:N` of the set that suits the backbone. Raises PromptError."""
+    from calibri.commands.prompts import tell_file
+    from studio.studies.planning import draw_prompts, take_file
 
-        return "\n".join(prompt_set(name, int(number)))
-    try:
-        return Path(source).read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise StudyError(f"Expected a file of prompts or SET:N, got {source} ({error}).") from None
+    name, _, number = source.partition(":")
+    drawn = number.isdecimal() and not Path(source).exists()
+    found = draw_prompts(backbone, name, int(number)) if drawn else take_file(tell_file(Path(source)))
+    return [prompt.model_dump() for prompt in found]
 
 
 def open_and_run(data: Path, action: str, values: dict[str, Any], device: str) -> Any:

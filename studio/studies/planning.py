@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import secrets
 from collections.abc import Mapping
@@ -17,12 +15,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from calibri.calibration.artifact import Calibration
-from calibri.errors import StudyError, sentence
+from calibri.errors import PromptError, StudyError, sentence
+from calibri.prompts import LONGEST_PROMPT, PromptFile, read_typed, usual_prompts
+from calibri.prompts.sets import category_of
 from calibri.words import grouped, slug
 from studio.studies.protocol import PRESETS, Protocol, parse_protocol
 from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now
 
-LONGEST_PROMPT = 400
 MOST_PAIRS = 20_000
 FIRST_SEED, LAST_SEED = 2**30, 2**31 - 1  # the page Compare rolls smaller seeds
 
@@ -75,7 +74,7 @@ def _read_seed(value: object) -> object:
 class NewStudy(_Frozen):
     """Everything that makes a study. `seed` fixes its pictures' seeds and its checks; None draws one.
 
-    Also taken: prompts as lines or CSV, a protocol as JSON or a preset's name, and an empty text as no seed.
+    Also taken: prompts as a text, a protocol as JSON or a preset's name, and an empty text as no seed.
     """
 
     name: str = Field(min_length=1, max_length=120)
@@ -132,30 +131,27 @@ def _read(form: type[F], values: Mapping[str, Any], what: str) -> F:
 
 
 def read_prompts(text: str) -> tuple[NewPrompt, ...]:
-    """Prompts from lines, or from CSV whose first line names the columns `prompt` and perhaps `category`.
+    """Prompts from what was typed or pasted: lines, CSV, TSV, JSON or JSON lines, with their categories.
 
-    Empty lines and repeated prompts are left out. Raises StudyError where none is left or one is too long.
+    Empty and repeated prompts are left out. Raises StudyError where none is left or one is too long.
     """
-    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-    heads = [h.strip().lower() for h in lines[0].split(",")] if lines else []
-    if "prompt" in heads and set(heads) <= {"prompt", "category"}:
-        rows = [
-            {k.strip().lower(): (v or "").strip() for k, v in row.items() if isinstance(k, str)}
-            for row in csv.DictReader(io.StringIO("\n".join(lines)))
-        ]
-        found = [(row["prompt"], row.get("category", "")) for row in rows if row["prompt"]]
-    else:
-        found = [(line, "") for line in lines]
-    unique = dict(reversed(found))  # the first category of a prompt wins
-    ordered = dict.fromkeys(prompt for prompt, _ in found)
-    if not ordered:
+    if not text.strip():
         raise StudyError("There are no prompts. Write one on each line.")
-    long = next((p for p in ordered if len(p) > LONGEST_PROMPT), None)
-    if long:
-        raise StudyError(
-            f"Expected prompts of at most {LONGEST_PROMPT} characters, got one of {len(long)} characters."
-        )
-    return tuple(NewPrompt(text=p, category=unique[p][:60]) for p in ordered)
+    try:
+        return take_file(read_typed(text))
+    except PromptError as error:
+        raise StudyError(str(error)) from error
+
+
+def take_file(file: PromptFile) -> tuple[NewPrompt, ...]:
+    """What a prompt file holds, as a study takes it."""
+    return tuple(NewPrompt(text=p, category=c) for p, c in zip(file.prompts, file.categories))
+
+
+def draw_prompts(backbone: str, split: str, count: int) -> tuple[NewPrompt, ...]:
+    """The first prompts of a split of the set that suits the backbone. Raises PromptError."""
+    drawn = usual_prompts(backbone, split, count)
+    return tuple(NewPrompt(text=p, category=category_of(p)) for p in drawn)
 
 
 def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:

@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_a_sentence(page, tiny_studio: Studio) -> None:
     page.goto(tiny_studio.url + "/diagnose")
     filled(page)
     page.wait_for_selector("#model-bar .ready")
-    page.wait_for_selector("#sweep-cost >> text=Type prompts that suit tiny")
+    page.wait_for_selector("#sweep-cost >> text=/each on \\d+ prompts/")
     unfold(page, page.get_by_role("button", name="More settings"), "#sweep-prompts textarea")
     page.fill("#sweep-prompts textarea", "a red cube")
     page.fill("#sweep-values input, #sweep-values textarea", "0, 1")

@@ -146,10 +146,9 @@ def vote_by_keys(page, key: str) -> None:
     ready(page)
 
 
-def test_three_raters_vote_and_the_report_says_how(
-    browser, tiny_studio: Studio, study: str, visitor, tmp_path: Path
+def test_who_presses_keys_before_both_pictures_are_there_has_not_voted(
+    tiny_studio: Studio, study: str, visitor
 ):
-    # who presses keys before both pictures are there has not voted
     early = visitor(f"{tiny_studio.url}/ballot?study={study}")
     early.route("**/ballot/picture/*/right", lambda route: None)  # never answered
     early.click("#vote-start")
@@ -161,6 +160,10 @@ def test_three_raters_vote_and_the_report_says_how(
     assert early.locator(".vote .answers button:not([disabled])").count() == 0
     early.close()
 
+
+def test_three_raters_vote_and_the_report_says_how(
+    browser, tiny_studio: Studio, study: str, visitor, tmp_path: Path
+):
     # one by keys, on the page inside Gradio: with a zoom, an undo and a reload on the way
     one = visitor(f"{tiny_studio.url}/vote?study={study}")
     begin(one)

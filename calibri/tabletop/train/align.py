@@ -54,6 +54,30 @@ def _new_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     return CLIPModel(config)
 
 
+def _new_net(tokenizer: CLIPTokenizer) -> nn.ModuleDict:
+    """The model and the heads that it is taught with, random."""
+    with torch.random.fork_rng():
+        torch.random.manual_seed(91)
+        return nn.ModuleDict(
+            {
+                "clip": _new_model(tokenizer),
+                "image_facts": nn.Linear(_WIDTH, len(KINDS) + 4),
+                "text_facts": nn.Linear(_WIDTH, len(KINDS) + 4),
+                "places": nn.Linear(_WIDTH, 4 * WIDTHS["keep"]),
+            }
+        )
+
+
+def _make_optimizers(net: nn.ModuleDict) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for the rest."""
+    matrices = [p for n, p in net["clip"].named_parameters() if p.ndim == 2 and ".layers." in n]
+    others = [p for p in net.parameters() if not any(p is m for m in matrices)]
+    return [
+        Muon(matrices, lr=_MUON_RATE, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.02),
+    ]
+
+
 def train_align(place: Place) -> None:
     """Leaves `assets/rewards/align/` in the format of CLIPModel.from_pretrained."""
     pictures = place.pictures(BACKBONE_SEED)
@@ -63,26 +87,11 @@ def train_align(place: Place) -> None:
     presence, numbers = targets(len(pictures), BACKBONE_SEED)
     tokenizer = clip_tokenizer()
     rng = np.random.default_rng([BACKBONE_SEED, 81])
-    with torch.random.fork_rng():
-        torch.random.manual_seed(91)
-        net = nn.ModuleDict(
-            {
-                "clip": _new_model(tokenizer),
-                "image_facts": nn.Linear(_WIDTH, len(KINDS) + 4),
-                "text_facts": nn.Linear(_WIDTH, len(KINDS) + 4),
-                "places": nn.Linear(_WIDTH, 4 * WIDTHS["keep"]),
-            }
-        )
-    net = net.to(place.device).train()
+    net = _new_net(tokenizer).to(place.device).train()
     guide, _ = load_net("keep", place.device)
     assert isinstance(guide, FactsNet)
     clip: CLIPModel = net["clip"]
-    matrices = [p for n, p in clip.named_parameters() if p.ndim == 2 and ".layers." in n]
-    others = [p for p in net.parameters() if not any(p is m for m in matrices)]
-    optimizers = [
-        Muon(matrices, lr=_MUON_RATE, momentum=0.95, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=_RATE, betas=(0.9, 0.98), weight_decay=0.02),
-    ]
+    optimizers = _make_optimizers(net)
     clock = Clock("align", place.minutes)
     checkpoint = place.work / "align.safetensors"
     state = None if place.fresh else load_state(checkpoint, clock)

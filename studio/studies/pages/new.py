@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import gradio as gr
 from pydantic import ValidationError
 
 from calibri.errors import StudyError, sentence
+from calibri.prompts import PromptFile, read_prompts
+from calibri.prompts.files import as_text
 from studio.core import Core
 from studio.rendering.places import SharedPlace
-from studio.studies.planning import make_arm, read_study
+from studio.studies.planning import draw_prompts, make_arm, read_study
 from studio.studies.protocol import PRESETS, Protocol
 from studio.studies.studies import Studies
 from studio.ui.elements import empty
@@ -24,6 +28,8 @@ from studio.ui.templates import fill_template
 
 NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
 LONGEST_LABEL = 40
+USUAL = ("held-out", 20)  # prompts of a study that names none
+FILES = [".txt", ".csv", ".tsv", ".json", ".jsonl"]
 Arms = list[dict[str, Any]]  # as the page keeps them and as read_study takes them
 
 
@@ -101,18 +107,18 @@ def _lay_out_arms(made: dict[str, Any]) -> None:
 def _lay_out_prompts(made: dict[str, Any]) -> None:
     made["prompts"] = gr.Textbox(
         label="Prompts",
-        info="One on each line, or CSV with the columns prompt and category",
+        info="One on each line, or CSV, TSV or JSON; empty: 20 held-out ones that suit the backbone",
         lines=7,
         max_lines=9,
         elem_id="new-prompts",
     )
     with gr.Row():
-        sets = ["held-out", "search"]
+        sets = ["held-out", "search", "validation"]
         made["which"] = gr.Dropdown(sets, value="held-out", label="Prompt set", min_width=110)
         made["many"] = gr.Number(20, label="How many", precision=0, minimum=1, maximum=500, min_width=80)
     with gr.Row():
         made["fill"] = gr.Button("Use these prompts", size="md", min_width=90, elem_id="new-fill")
-        made["file"] = gr.UploadButton("Read a file", size="md", file_types=[".txt", ".csv"], min_width=90)
+        made["file"] = gr.UploadButton("Read a file", size="md", file_types=FILES, min_width=90)
     with gr.Row():
         made["seeds"] = gr.Number(1, label="Pictures a prompt", precision=0, minimum=1, maximum=100)
         made["seed"] = gr.Textbox("", label="Seed of the study", placeholder="random")
@@ -145,13 +151,13 @@ def wire(
         name: str, arms: Arms, prompts: str, seeds: float, rules: str, seed: str, request: gr.Request
     ) -> list[Any]:
         core.rights.study_organisers_only(core.rights.username(request))
+        backbone = core.backbone_name or core.settings.backbone
         values = {
             "name": (name or "").strip(),
             "arms": arms,
-            "prompts": prompts or "",
+            "prompts": prompts if (prompts or "").strip() else list_prompts(backbone, *USUAL),
             "protocol": rules or "",
         }
-        backbone = core.backbone_name or core.settings.backbone
         new = read_study({**values, "seeds_per_prompt": seeds, "seed": seed or "", "backbone": backbone})
         study = studies.create(new)
         studies.renders.start(study.id)
@@ -160,8 +166,8 @@ def wire(
     kept, typed = [form.arms, form.listed], [form.choice, form.label, form.steps, form.guidance]
     form.add.click(on_add, [form.arms, *typed], [*kept, form.label], **QUEUED)
     form.drop.click(lambda arms: [arms[:-1], draw_arms(arms[:-1])], form.arms, kept, **DIRECT)
-    form.fill.click(guard(draw_prompts), [form.which, form.many], form.prompts, **QUEUED)
-    form.file.upload(read_file, form.file, form.prompts, **QUEUED)
+    form.fill.click(guard(partial(fill_prompts, core)), [form.which, form.many], form.prompts, **QUEUED)
+    form.file.upload(guard(read_file), form.file, form.prompts, **QUEUED)
     common: list[Any] = [form.votes, form.cap, form.invited]
     form.preset.input(read_preset, form.preset, [form.rules, *common], **IN_ORDER)
     changes = [field.input for field in common]
@@ -199,15 +205,21 @@ def draw_arms(arms: Arms) -> str:
     return fill_template("studies/pages/arms.html", arms=arms) if arms else empty(NO_ARMS)
 
 
-def draw_prompts(name: str, count: float) -> str:
-    """The first prompts of one of tabletop's sets, one on each line."""
-    from calibri.tabletop.prompts import prompt_set
+def list_prompts(backbone: str, split: str, count: int) -> list[dict[str, str]]:
+    return [prompt.model_dump() for prompt in draw_prompts(backbone, split, count)]
 
-    return "\n".join(prompt_set(name, int(count)))
+
+def fill_prompts(core: Core, split: str, count: float) -> str:
+    """The first prompts of a split that suits the backbone, as the field takes them."""
+    drawn = draw_prompts(core.backbone_name or core.settings.backbone, split, int(count))
+    return as_text(PromptFile(split, "", tuple(p.text for p in drawn), tuple(p.category for p in drawn)))
 
 
 def read_file(path: str) -> str:
-    return Path(path).read_text("utf-8", errors="replace")
+    """The prompts of an uploaded file, as the field takes them. Shows what was read."""
+    file = read_prompts(Path(path))
+    gr.Info(html.escape(" ".join([file.summary(), *file.notes])), title="Prompts")
+    return as_text(file)
 
 
 def read_preset(name: str) -> list[Any]:

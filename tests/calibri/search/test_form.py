@@ -4,6 +4,7 @@ import pytest
 
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import LayoutError, SearchError
+from calibri.prompts import SPLITS, prompt_set
 from calibri.search.config import Budget
 from calibri.search.form import LARGEST_SEED, MOST_IMAGES, Limits, SearchForm
 
@@ -79,6 +80,7 @@ def test_a_search_starts_from_guidance_a_calibration_or_the_base(backbone):
         ({"sigma0": float("nan")}, "SIGMA0: expected a number"),
         ({"bounds": "0.5"}, "BOUNDS: expected two numbers"),
         ({"prompts": ["a", 3]}, "PROMPTS: expected a list"),
+        ({"prompts": '["a",\n'}, "PROMPTS: line 2: expected JSON"),
         ({"title": 3}, "TITLE: expected"),
     ],
 )
@@ -90,7 +92,6 @@ def test_a_field_that_does_not_fit_is_named_as_whoever_typed_knows_it(values, wo
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"prompts": []}, "prompts: expected at least 10 that suit tiny"),
         ({"prompts": ["one"]}, "prompts: expected at least 10.*got 1"),
         ({"granularity": "pixel"}, "granularity: expected 'block', 'layer' or 'gate'"),
         ({"preset": "fast"}, "unknown preset"),
@@ -107,6 +108,19 @@ def test_a_search_on_the_embedded_world_brings_its_prompts(backbone):
     form = SearchForm.read({"rewards": "tabletop-keep", "held_out_prompts": ["a green ball"] * 2})
     made = form.config(backbone, "tabletop")
     assert len(made.prompts) == 512 and made.held_out_prompts == ("a green ball",)
+
+
+def test_a_search_on_another_backbone_has_the_general_prompts(backbone):
+    made = config(backbone, prompts=[])
+    found = (made.prompts, made.validation_prompts, made.held_out_prompts)
+    assert found == tuple(prompt_set("general", split) for split in SPLITS)
+
+
+def test_pasted_prompts_are_read_as_files_are():
+    text = "Prompt\tCategory\n" + "\n".join(f"a red, red cube {i}\tx" for i in range(10))
+    form = SearchForm.read(LEAST | {"prompts": text, "held_out_prompts": '["a cone"]'})
+    assert form.prompts == tuple(f"a red, red cube {i}" for i in range(10))
+    assert form.held_out_prompts == ("a cone",)
 
 
 def test_limits_are_a_budget_or_none():

@@ -23,27 +23,19 @@ from studio.compare.form import (
     read_seeds,
 )
 from studio.compare.layout import AGAINST_WORDS
-from studio.compare.measures import compute_means, measure_difference
+from studio.compare.measures import compute_means
 from studio.compare.page import get_latest
 from studio.compare.send import draft_study, find_calibration
 from studio.compare.view import (
-    MAPPED,
-    choose_pair,
     count_columns,
-    lay_over,
     list_thumbnails,
     list_tiles,
     list_values,
-    open_overlay,
     read_values,
-    show_comparison,
-    show_row,
     write_count,
-    write_legend,
     write_means,
 )
 from studio.core import Core
-from studio.machine.host import HostStatus
 from studio.rendering.arms import DESK, NOTHING, Choice, list_choices, resolve_arms
 from studio.rendering.asks import LONGEST_PROMPT, Ask
 from studio.rendering.places import SharedPlace
@@ -316,42 +308,6 @@ def test_the_form_comes_back_from_a_comparison(stocked: Core, visitor: str) -> N
     assert read_values((*list_values(CUBE)[:8], None, 0, "", *[None] * 6)).arms == (Choice(NOTHING),) * 3
 
 
-def test_two_pictures_lie_over_one_another(stocked: Core, visitor: str) -> None:
-    row = compare(stocked, visitor, replace(CUBE, arms=(USUAL[0], Choice(NOTHING), USUAL[2]))).shots
-    assert choose_pair(row, "0", "1")[:2] == (0, 2)  # where one is missing, the next that has a picture
-    assert choose_pair(row, "2", "0")[:2] == (2, 0)
-    assert choose_pair(row, None, "x")[:2] == (0, 2)
-    assert choose_pair(row[:1], "0", "1") is None
-    assert "Render two arms" in lay_over(row[:1], "Slider", "0", "1")[2]
-    slider, mapped, words, left, right = lay_over(row, MAPPED, "0", "2")
-    assert not slider.visible and mapped.visible and "levels" in words
-    assert (left.value, right.value) == ("0", "2")
-
-
-def test_a_difference_map_is_dark_where_two_pictures_agree() -> None:
-    from PIL import Image
-
-    one = Image.new("RGB", (4, 2), (10, 20, 30))
-    two = one.copy()
-    two.putpixel((3, 1), (10, 20, 230))
-    picture, words = measure_difference(one, two)
-    light = pixels(picture).astype(int).sum(axis=2)
-    assert light[1, 3] > 600 and (np.delete(light.ravel(), 7) < 20).all()
-    assert "the largest 200" in words and "12% of the pixels" in words
-    assert "same in every pixel" in measure_difference(one, one)[1]
-    assert "the same" in write_legend(words) and words in write_legend(words)
-    with pytest.raises(RenderError, match="one size"):
-        measure_difference(one, two.resize((2, 2)))
-
-
-def test_captions_escape_what_people_typed(stocked: Core) -> None:
-    shot = compare(stocked, None, CUBE).shots[1]
-    evil = shot.arm.calibration.model_copy(update={"title": "<script>alert(1)</script>"})
-    shot = replace(shot, arm=replace(shot.arm, calibration=evil))
-    assert "<script" not in caption_of(shot, None)
-    assert "<script" not in lay_over([shot, shot], "Slider", "0", "1")[2]
-
-
 def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, CUBE)
     desk, _ = open_calibration(stocked, visitor, find_calibration(stocked, visitor, made.shots[2], USUAL[2]))
@@ -391,16 +347,3 @@ def test_an_arm_of_nothing_is_not_rendered(stocked: Core, visitor: str) -> None:
     assert arm.missing
     made = compare(stocked, visitor, replace(CUBE, arms=(Choice("base"), Choice(NOTHING), Choice(NOTHING))))
     assert [s.image is None for s in made.shots] == [False, True, True]
-
-
-def test_the_page_shows_empty_places_before_anything_is_made() -> None:
-    assert [part.value for part in show_row([])[::2]] == [None] * 3
-    assert open_overlay([])[0] is None
-    assert show_comparison(None, 0)[-1] == ["", 0]
-
-
-def test_a_studio_that_still_loads_says_how_far_it_is() -> None:
-    from studio.shell.model_bar import bar_html
-
-    text = bar_html(HostStatus(phase="loading", backbone="tabletop", started=0.0))
-    assert "loading" in text and "tabletop" in text

@@ -11,6 +11,7 @@ import pytest
 from calibri.analysis.diagnose import Cell
 from calibri.errors import SearchError
 from calibri.interval import Interval
+from calibri.prompts import prompt_set
 from studio.core import Core
 from studio.diagnose import form
 from studio.diagnose.page import show_map, show_pictures, show_state
@@ -73,12 +74,23 @@ def test_a_form_becomes_a_sweep(core: Core, sweeps: Sweeps) -> None:
         ({2: 2.5}, "steps"),
         ({3: "tile"}, "granularity"),
         ({5: "0; x"}, "numbers with commas"),
-        ({6: " \n"}, "Type prompts that suit tiny"),
+        ({6: "# nothing\n"}, "prompts: expected prompts, got none"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(core: Core, change: dict, words: str) -> None:
     with pytest.raises(SearchError, match=words):
         form.read_settings(core.host, *(change.get(i, value) for i, value in enumerate(FORM)))
+
+
+def test_a_form_without_prompts_takes_those_that_suit_the_backbone(core: Core) -> None:
+    made = form.read_settings(core.host, *({6: " \n", 1: 40}.get(i, value) for i, value in enumerate(FORM)))
+    assert made.prompts == prompt_set("general", "search")[:40]
+
+
+def test_pasted_tables_and_lists_are_read_as_files_are(core: Core) -> None:
+    for text in ('prompt,category\na cube,x\n"a cone, red",y', '["a cube", "a cone, red"]'):
+        made = form.read_settings(core.host, *({6: text}.get(i, value) for i, value in enumerate(FORM)))
+        assert made.prompts == ("a cube", "a cone, red")
 
 
 def test_the_page_shows_what_was_measured(sweeps: Sweeps, measured: Sweep) -> None:

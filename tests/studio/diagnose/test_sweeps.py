@@ -158,7 +158,7 @@ def test_what_goes_wrong_is_said_in_words(host: ModelHost, tmp_path: Path) -> No
         ({"values": (1.0, 0.5)}, "leave it out"),
         ({"values": (99.0,)}, "from -4 to 4, got 99"),
         ({"prompts": ()}, "prompts"),
-        ({"prompts": ("x" * 2001,)}, "1 to 2000 characters"),
+        ({"prompts": ("x" * 4001,)}, "1 to 4000 characters"),
         ({"guidance": float("nan")}, "guidance"),
     ],
 )

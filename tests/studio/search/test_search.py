@@ -13,6 +13,7 @@ import pytest
 
 from calibri.errors import CalibriError, SearchError
 from calibri.interval import Interval
+from calibri.prompts import SPLITS, prompt_set
 from calibri.search.journal import RunFolder
 from calibri.search.records import ResultRecord
 from studio.core import Core
@@ -108,6 +109,14 @@ def test_a_search_starts_from_what_is_saved_or_on_the_desk(
     assert desk.start == bent.start
 
 
+def test_a_form_without_prompts_takes_those_that_suit_the_backbone(
+    stocked: Core, sweeps: Sweeps, visitor: str
+) -> None:
+    made = read_page(stocked, sweeps, visitor, with_(prompts=" \n")).config
+    found = (made.prompts, made.validation_prompts, made.held_out_prompts)
+    assert found == tuple(prompt_set("general", split) for split in SPLITS)
+
+
 @pytest.mark.parametrize(
     "values, words",
     [
@@ -122,7 +131,7 @@ def test_a_search_starts_from_what_is_saved_or_on_the_desk(
         ({"sigma0": "wide"}, "First step: expected"),
         ({"bounds": "0.5"}, "Bounds: expected two numbers"),
         ({"bounds": "2, 1"}, "bounds"),
-        ({"prompts": ""}, "prompts: expected at least 10 that suit tiny"),
+        ({"prompts": '["a cube",\n'}, "Prompts.*broken JSON"),
         ({"prompts": "only one"}, "at least 10"),
         ({"members": "many"}, "what is searched"),
         ({"members": "guided", "strength": None}, "Guidance at the start"),

@@ -57,6 +57,7 @@ def test_render_returns_the_picture_and_its_facts(client: Client) -> None:
     path, facts = client.predict("a red cube", 3, 2, api_name="/render")
     assert pixels(path).shape == (32, 32, 3)
     assert facts["prompt"] == "a red cube" and facts["seed"] == 3 and facts["nfe"] == 2
+    assert facts["unread"] == ""
     assert facts["backbone"] == "tiny" and facts["arm"] == "base" and facts["seconds"] > 0
     again, _ = client.predict("a red cube", 3, 2, api_name="/render")
     assert np.array_equal(pixels(path), pixels(again))
@@ -72,6 +73,11 @@ def test_render_takes_an_id_or_json_and_guidance(client: Client, studio: Launche
     assert not np.array_equal(pixels(base), pixels(by_id))
     _, guided = client.predict("a red cube", 3, 2, 2.5, api_name="/render")
     assert guided["nfe"] == 4 and guided["guidance"] == 2.5
+
+
+def test_the_facts_say_what_the_encoder_did_not_read(client: Client) -> None:
+    _, facts = client.predict("a red cube on a table", 3, 2, api_name="/render")
+    assert facts["unread"] == "tiny reads 16 tokens: the end of the prompt, “a table”, is not read."
 
 
 def test_compare_returns_three_pictures_with_their_facts(client: Client) -> None:
@@ -119,7 +125,7 @@ def test_a_search_is_started_followed_and_ends(client: Client, studio: Launched)
 
 WRONG = [
     ("/render", {"prompt": ""}, "prompt: expected"),
-    ("/render", {"prompt": "x" * 500}, "got 500"),
+    ("/render", {"prompt": "x" * 4001}, "got 4001"),
     ("/render", {"prompt": "a", "seed": -1}, "seed: expected a whole number"),
     ("/render", {"prompt": "a", "steps": 0}, "steps: expected a whole number"),
     ("/render", {"prompt": "a", "guidance": 99}, "guidance: expected a number"),
@@ -130,7 +136,7 @@ WRONG = [
     ("/get_calibration", {"calibration_id": "../../secret"}, "no saved calibration"),
     ("/search_status", {"run_id": "../x"}, "x"),
     ("/search_status", {"run_id": ""}, "run_id: expected"),
-    ("/start_search", {"prompts": []}, "prompts: expected at least 10"),
+    ("/start_search", {"prompts": [7]}, "prompts: expected a list"),
     ("/start_search", {"prompts": ["a", "b"]}, "prompts: expected at least 10"),
     ("/start_search", {"rewards": []}, "rewards: expected at least one"),
     ("/start_search", {"rewards": ["beauty"], "prompts": PROMPTS}, "got 'beauty'"),

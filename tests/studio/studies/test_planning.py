@@ -5,7 +5,17 @@ from pydantic import ValidationError
 
 from calibri.errors import StudyError
 from studio.rendering.asks import LARGEST_SEED
-from studio.studies.planning import FIRST_SEED, NewArm, NewPrompt, NewStudy, plan, read_prompts, read_study
+from studio.studies.pages.new import read_file
+from studio.studies.planning import (
+    FIRST_SEED,
+    NewArm,
+    NewPrompt,
+    NewStudy,
+    draw_prompts,
+    plan,
+    read_prompts,
+    read_study,
+)
 from studio.studies.protocol import PRESETS, Protocol, Question
 from tests.studio.studies.conftest import calibration
 
@@ -83,8 +93,22 @@ def test_prompts_from_csv_with_categories():
     assert [(p.text, p.category) for p in found] == [("a cube, red", "one"), ("a cone", "two")]
 
 
+def test_a_study_takes_every_format_and_the_backbones_own_prompts(tmp_path):
+    assert [p.category for p in read_prompts('{"prompt": "a", "tag": "x"}\n{"prompt": "b", "tag": "y"}')] == [
+        "x",
+        "y",
+    ]
+    drawn = draw_prompts("FLUX.1-dev", "held-out", 13)
+    assert len({p.category for p in drawn}) == 13
+    (tmp_path / "parti.tsv").write_text("Prompt\tCategory\na cube\tx\na cone\ty\n")
+    assert read_prompts(read_file(str(tmp_path / "parti.tsv"))) == (
+        NewPrompt(text="a cube", category="x"),
+        NewPrompt(text="a cone", category="y"),
+    )
+
+
 @pytest.mark.parametrize(
-    "text, word", [("", "no prompts"), ("\n \n", "no prompts"), ("a" * 500, "500 characters")]
+    "text, word", [("", "no prompts"), ("\n \n", "no prompts"), ("a" * 5000, "4000 characters, got 5000")]
 )
 def test_prompts_that_are_none(text, word):
     with pytest.raises(StudyError, match=word):
