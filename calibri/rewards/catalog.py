@@ -163,6 +163,61 @@ CATALOG: dict[str, RewardSpec] = {
             memory=_needs(_CLIP_L),
             range_hint=(0.0, 1.0),
         ),
+        RewardSpec(
+            name="hpsv3",
+            place="calibri.rewards.hpsv3:HPSv3",
+            summary="what people preferred on HPDv3: mu of a Qwen2-VL 7B that reads picture and prompt",
+            licence="MIT",
+            source="MizzenAI/HPSv3",
+            parameters=8_292_152_882,
+            memory={
+                "float32": 34_000_000_000,
+                "bfloat16": 17_100_000_000,
+                "8bit": 9_900_000_000,
+                "4bit": 6_900_000_000,
+            },
+            range_hint=(-5.0, 15.0),
+            large=True,
+        ),
+        *(
+            RewardSpec(
+                name=f"vqascore-{size}",
+                place=f"calibri.rewards.vqascore:VQAScore{size.upper()}",
+                summary="probability that CLIP-FlanT5 answers Yes to: does this figure show the prompt",
+                kind="probability",
+                licence="Apache-2.0",
+                source=f"zhiqiulin/clip-flant5-{size}",
+                parameters=parameters,
+                memory=_needs(parameters),
+                range_hint=(0.0, 1.0),
+                large=True,
+            )
+            for size, parameters in (("xl", 3_159_560_192), ("xxl", 11_459_819_520))
+        ),
+        RewardSpec(
+            name="imagereward",
+            place="calibri.rewards.imagereward:ImageReward",
+            summary="what experts preferred, ImageReward: BLIP with cross-attention to the picture",
+            licence="Apache-2.0",
+            source="THUDM/ImageReward",
+            parameters=446_665_953,
+            memory=_needs(446_665_953),
+            range_hint=(-2.5, 2.5),
+        ),
+        *(
+            RewardSpec(
+                name=f"qalign-{task}",
+                place=f"calibri.rewards.qalign:QAlign{cls}",
+                summary=f"{what} of a picture from 1 to 5, whatever the prompt, as mPLUG-Owl2 words it",
+                licence="MIT",
+                source="q-future/one-align",
+                parameters=8_200_000_000,
+                memory=_needs(8_200_000_000),
+                range_hint=(1.0, 5.0),
+                large=True,
+            )
+            for task, cls, what in (("quality", "Quality", "quality"), ("aesthetics", "Aesthetics", "beauty"))
+        ),
     )
 }
 

@@ -5,7 +5,7 @@ What transformers' AutoImageProcessor does depends on whether torchvision is ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -39,14 +39,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize_and_crop(image: Image.Image, side: int) -> Image.Image:
+def resize_and_crop(
+    image: Image.Image, side: int, middle: Callable[[int], int] = lambda rest: rest // 2
+) -> Image.Image:
     """(side, side): the shorter side resized to it, bicubic, then the middle. What CLIPImageProcessor does
-    with PIL.
+    with PIL. `middle`: of the pixels that go, those on the left or at the top.
     """
     width, height = image.size
     short = min(width, height)
     new = (side, int(side * height / width)) if width == short else (int(side * width / height), side)
-    left, top = (new[0] - side) // 2, (new[1] - side) // 2
+    left, top = middle(new[0] - side), middle(new[1] - side)
     if max(new) <= _NARROW * side:
         resized = image.resize(new, Image.Resampling.BICUBIC)
         return resized.crop((left, top, left + side, top + side))
