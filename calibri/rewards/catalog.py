@@ -70,6 +70,7 @@ def _tabletop(name: str, place: str, summary: str, low: float, high: float, **fi
 
 _CLIP_H = 986_109_441
 _CLIP_L = 427_616_513
+_ONE_ALIGN = 8_197_859_328
 
 CATALOG: dict[str, RewardSpec] = {
     spec.name: spec
@@ -206,17 +207,20 @@ CATALOG: dict[str, RewardSpec] = {
         ),
         *(
             RewardSpec(
-                name=f"qalign-{task}",
-                place=f"calibri.rewards.qalign:QAlign{cls}",
-                summary=f"{what} of a picture from 1 to 5, whatever the prompt, as mPLUG-Owl2 words it",
-                licence="MIT",
+                name=name,
+                place=f"calibri.rewards.qalign:{cls}",
+                summary=f"Q-Align's rating of a picture's {what} from 1 to 5, without regard to the prompt",
+                licence="unclear: ask its authors, whose own code is for non-commercial use",
                 source="q-future/one-align",
-                parameters=8_200_000_000,
-                memory=_needs(8_200_000_000),
+                parameters=_ONE_ALIGN,
+                memory=_needs(_ONE_ALIGN, "float32", "bfloat16", "float16"),
                 range_hint=(1.0, 5.0),
                 large=True,
             )
-            for task, cls, what in (("quality", "Quality", "quality"), ("aesthetics", "Aesthetics", "beauty"))
+            for name, cls, what in (
+                ("qalign", "QAlign", "quality"),
+                ("qalign-aesthetics", "QAlignAesthetics", "aesthetics"),
+            )
         ),
     )
 }

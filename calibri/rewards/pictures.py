@@ -14,6 +14,7 @@ from calibri.errors import RewardError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_LARGEST = 4096  # a square that is padded, in pixels a side
 _NARROW = 16  # longer than so many times its width: only the part that stays is resized
 
 
@@ -55,6 +56,24 @@ def resize_and_crop(
     across, down = width / new[0], height / new[1]
     box = (left * across, top * down, (left + side) * across, (top + side) * down)
     return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def pad_to_square(image: Image.Image) -> Image.Image:
+    """The RGB picture in the middle of a square of CLIP's mean colour.
+
+    A picture of more than 4096 pixels a side is made smaller first: its square could fill the memory.
+    """
+    if image.width == image.height:
+        return image
+    if max(image.size) > _LARGEST:
+        ratio = _LARGEST / max(image.size)
+        size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
+        image = image.resize(size, Image.Resampling.BOX)
+    side = max(image.size)
+    red, green, blue = (int(level * 255) for level in CLIP_MEAN)
+    square = Image.new("RGB", (side, side), (red, green, blue))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 def normalise(

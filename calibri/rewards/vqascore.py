@@ -20,7 +20,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, T5Config, T5ForCondi
 from calibri.errors import RewardError
 from calibri.rewards.fill import build_empty, fill, read_tensors
 from calibri.rewards.model import ModelReward, load_config
-from calibri.rewards.pictures import CLIP_MEAN, normalise
+from calibri.rewards.pictures import normalise, pad_to_square
 from calibri.rewards.weights import At, Files, find_files
 
 TOWER = "openai/clip-vit-large-patch14-336"
@@ -31,7 +31,6 @@ BEFORE = (
 AFTER = '\nDoes this figure show "{}"? Please answer yes or no. ASSISTANT: '
 ANSWER = "Yes"
 TOKENS = 2048  # of a question, the picture counted once
-LARGEST = 4096  # a square that is padded, in pixels a side
 _VISION = {  # of the two sizes: the same tower
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -118,21 +117,6 @@ def text_config(values: dict[str, Any]) -> T5Config:
         return T5Config(**(kept | {"tie_word_embeddings": False}))
     except Exception as error:  # transformers' own classes of errors, by field
         raise RewardError(f"vqascore: this is no configuration of CLIP-FlanT5: {error}") from error
-
-
-def pad_to_square(image: Image.Image) -> Image.Image:
-    """The picture in the middle of a square of CLIP's mean colour.
-
-    A picture of more than 4096 pixels a side is made smaller first: its square could fill the memory.
-    """
-    image = image.copy()
-    if image.width != image.height and max(image.size) > LARGEST:
-        ratio = LARGEST / max(image.size)
-        image = image.resize(tuple(max(1, round(side * ratio)) for side in image.size), Image.Resampling.BOX)
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), tuple(int(level * 255) for level in CLIP_MEAN))
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
 
 
 class _VQAScore(ModelReward):
