@@ -71,6 +71,7 @@ def _tabletop(name: str, place: str, summary: str, low: float, high: float, **fi
 _CLIP_H = 986_109_441
 _CLIP_L = 427_616_513
 _ONE_ALIGN = 8_197_859_328
+_CROSS = 118_505_472
 
 CATALOG: dict[str, RewardSpec] = {
     spec.name: spec
@@ -140,8 +141,8 @@ CATALOG: dict[str, RewardSpec] = {
             summary="preference under a condition, overall: CLIP-H with cross-attention to the prompt",
             licence="MIT",
             source="RE-N-Y/mpsv1",
-            parameters=1_100_000_000,
-            memory=_needs(1_100_000_000),
+            parameters=_CLIP_H + _CROSS,
+            memory=_needs(_CLIP_H + _CROSS),
             range_hint=(0.0, 20.0),
         ),
         RewardSpec(

@@ -128,7 +128,7 @@ class ModelReward(ABC):
         """Scores of a batch; None where memory ran out and batches are smaller from now on."""
         try:
             with torch.inference_mode():
-                found = self._score([as_rgb(image) for image in images], list(prompts))
+                found = self._score([as_rgb(image) for image in images], [_text(p) for p in prompts])
             return found.double().cpu().numpy()
         except Exception as error:
             if not is_out_of_memory(error):
@@ -233,6 +233,11 @@ def load_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RewardError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
+
+
+def _text(prompt: str) -> str:
+    """The prompt without halves of characters, which no tokenizer takes."""
+    return prompt.encode("utf-8", "replace").decode("utf-8")
 
 
 def _too_big(device: torch.device) -> str:

@@ -11,9 +11,11 @@ import numpy as np
 
 from calibri.errors import RewardError, SearchError
 from calibri.rewards.base import Frozen
+from calibri.rewards.cache import CachedReward
 
 if TYPE_CHECKING:
     from calibri.rewards.base import Reward
+    from calibri.rewards.cache import ScoreCache
     from calibri.sampling.renderer import Renderer
     from calibri.sampling.request import RenderRequest
 
@@ -30,6 +32,7 @@ class Scorer(Protocol):
 
     known: tuple[str, ...]
     judges: frozenset[str]  # those among them that are for measuring, not for optimising
+    revisions: dict[str, str]  # of all that are known, by name
 
     def __call__(
         self,
@@ -82,6 +85,7 @@ def score_batch(
 class LocalScorer:
     """Scores with one backbone and its rewards in this process.
 
+    `cache`: where scores are kept and found again, so that pictures that were scored before cost nothing.
     `turn`: makes a context manager that is held while one batch renders (a lock with priorities, say). Its
     pictures are scored after that.
     """
@@ -92,13 +96,17 @@ class LocalScorer:
         rewards: Mapping[str, Reward],
         batch_size: int = 32,
         turn: Turn = nullcontext,
+        cache: ScoreCache | None = None,
     ) -> None:
         if not rewards:
             raise SearchError("a search needs at least one reward")
         self.renderer = renderer
-        self.rewards = dict(rewards)
+        self.rewards = {
+            name: reward if cache is None else CachedReward(reward, cache) for name, reward in rewards.items()
+        }
         self.known = tuple(self.rewards)
         self.judges = frozenset(name for name, reward in self.rewards.items() if reward.info.role == "judge")
+        self.revisions = {name: reward.info.revision for name, reward in self.rewards.items()}
         self.batch_size = batch_size
         self.turn = turn
 

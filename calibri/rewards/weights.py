@@ -81,7 +81,7 @@ def find_files(source: str | Path, names: Names, *, reward: str = "") -> Files:
     wanted = {role: _choices(choice) for role, choice in names.items()}
     label = f"{reward}: " if reward else ""
     folder = Path(source).expanduser()
-    if folder.is_dir():
+    if str(source).strip() and folder.is_dir():
         own, missing = _match(_listing(folder), wanted)
         paths = {role: tuple(folder / name for name in found) for role, found in own.items()}
         where = str(folder)
@@ -150,15 +150,13 @@ def _from_hub(
 ) -> tuple[Path, dict[str, tuple[str, ...]], list[str]]:
     """The snapshot folder, the names found for each role, and the roles without a file."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        cached = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    cached = _cached(repository, revision)
+    if cached is not None:
         own, missing = _match(_listing(cached), wanted)
-        if not any(isinstance(choice, str) for role in missing for choice in wanted[role]):
+        if all(any(isinstance(choice, At) for choice in wanted[role]) for role in missing):
             return cached, own, missing
-    except (LocalEntryNotFoundError, OSError):
-        pass  # nothing of it in the cache
     try:
         own, missing = _match(HfApi().list_repo_files(repository, revision=revision), wanted)
         names = [name for found in own.values() for name in found]
@@ -170,6 +168,19 @@ def _from_hub(
             raise
         raise RewardError(f"{label}{_offline(repository)}") from error
     return Path(snapshot), own, missing
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    """The folder of what the hub's cache has of a repository, be it only a part; None for nothing."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        # A snapshot from which files were left out on purpose, as here, counts as incomplete.
+        found = getattr(error, "snapshot_path", None)
+        return None if found is None else Path(found)
 
 
 def _why_not(repository: str, revision: str | None, error: Exception) -> str:

@@ -69,7 +69,9 @@ class Worker:
     def about(self) -> dict[str, Any]:
         """What this worker loaded."""
         judges = [name for name, reward in self.rewards.items() if reward.info.role == "judge"]
-        return {"rewards": list(self.rewards), "judges": judges, "fingerprint": self.backbone.fingerprint}
+        revisions = {name: reward.info.revision for name, reward in self.rewards.items()}
+        fingerprint = self.backbone.fingerprint
+        return {"rewards": revisions, "judges": judges, "fingerprint": fingerprint}
 
     def process(self) -> int:
         """Its process id."""
@@ -135,7 +137,12 @@ class RayScorer:
             raise SearchError(
                 "the workers loaded different weights of the backbone: their scores would not compare"
             )
-        self.known = tuple(about[0]["rewards"])
+        if any(each["rewards"] != about[0]["rewards"] for each in about):
+            raise SearchError(
+                "the workers loaded different weights of a reward: their scores would not compare"
+            )
+        self.revisions = dict(about[0]["rewards"])
+        self.known = tuple(self.revisions)
         self.judges = frozenset(about[0]["judges"])
         self.fingerprint = prints.pop()
 
