@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -97,17 +98,16 @@ def _put(model: nn.Module, name: str, value: torch.Tensor, device: torch.device)
     if leaf in module._buffers:
         module._buffers[leaf] = value
         return
-    old = module._parameters[leaf]
-    if type(old) not in (nn.Parameter, torch.Tensor):
-        kind, options = type(old), {"requires_grad": False}
-        if kind.__name__ == "Params4bit":
-            options |= {"quant_type": old.quant_type, "compress_statistics": old.compress_statistics}
-            options |= {"blocksize": old.blocksize, "module": module}
-        else:
-            options |= {"has_fp16_weights": False}
-        module._parameters[leaf] = kind(value.cpu(), **options).to(device)
+    old: Any = module._parameters[leaf]
+    if type(old) is nn.Parameter:
+        module._parameters[leaf] = nn.Parameter(value, requires_grad=False)
         return
-    module._parameters[leaf] = nn.Parameter(value, requires_grad=False)
+    # One of bitsandbytes' own parameters, which rounds its values when it comes to the device.
+    options: dict[str, Any] = {"has_fp16_weights": False}
+    if type(old).__name__ == "Params4bit":
+        options = {name: getattr(old, name) for name in ("quant_type", "compress_statistics", "blocksize")}
+        options["module"] = module
+    module._parameters[leaf] = type(old)(value.cpu(), requires_grad=False, **options).to(device)
 
 
 def _compute_buffers(model: nn.Module, device: torch.device) -> None:
@@ -117,13 +117,14 @@ def _compute_buffers(model: nn.Module, device: torch.device) -> None:
         if not empty:
             continue
         if empty == ["position_ids"]:
-            count = module._buffers["position_ids"].shape[-1]
+            count = module.get_buffer("position_ids").shape[-1]
             module._buffers["position_ids"] = torch.arange(count, device=device)[None]
             continue
         # Computed on the CPU whatever the device, so that the last bits are the same everywhere.
-        fresh = type(module)(module.config)
+        kind: Any = type(module)
+        fresh = kind(module.config)
         for name in empty:
-            module._buffers[name] = fresh._buffers[name].to(device)
+            module._buffers[name] = fresh.get_buffer(name).to(device)
 
 
 def quantise(
@@ -136,8 +137,7 @@ def quantise(
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise RewardError(f"{label} in {bits} bits needs bitsandbytes: pip install 'calibri-studio[gpu]'")
-    from bitsandbytes import nn as layers
-
+    layers: Any = importlib.import_module("bitsandbytes.nn")
     found: Mapping[str, nn.Module] = dict(model.named_modules())
     for name, old in found.items():
         if type(old) is not nn.Linear or name.startswith(tuple(keep)):

@@ -84,7 +84,7 @@ class _CoarseVisionRotary(nn.Module):
 
     def __init__(self, inv_freq: torch.Tensor) -> None:
         super().__init__()
-        self.register_buffer("inv_freq", inv_freq.bfloat16(), persistent=False)
+        self.inv_freq = nn.Buffer(inv_freq.bfloat16(), persistent=False)
 
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = position_ids[..., None].to(self.inv_freq) * self.inv_freq

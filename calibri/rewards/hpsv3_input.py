@@ -142,7 +142,7 @@ def cut_patches(images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
         resized = image.resize(best_size(*image.size), Image.Resampling.BICUBIC)
         # In float64, then rounded, as the authors' processor does.
         levels = (np.asarray(resized, dtype=np.float64) * (1 / 255)).astype(np.float32)
-        values = (levels - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)
+        values = (levels - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
         rows, columns = values.shape[0] // PATCH, values.shape[1] // PATCH
         blocks = values.reshape(rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH, 3)
         blocks = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3, 1, PATCH * PATCH)

@@ -36,8 +36,12 @@ _VISION = (
     ("blip.visual_encoder.norm.", "post_layernorm."),
     ("blip.visual_encoder.blocks.", "encoder.layers."),
 )
-_BLOCK = ((".attn.qkv.", ".self_attn.qkv."), (".attn.proj.", ".self_attn.projection."))
-_BLOCK += ((".norm1.", ".layer_norm1."), (".norm2.", ".layer_norm2."))
+_BLOCK = (
+    (".attn.qkv.", ".self_attn.qkv."),
+    (".attn.proj.", ".self_attn.projection."),
+    (".norm1.", ".layer_norm1."),
+    (".norm2.", ".layer_norm2."),
+)
 # Of the pretraining: the contrastive projections, and positions that are counted anyway.
 _UNUSED = ("blip.vision_proj.", "blip.text_proj.", "blip.text_encoder.embeddings.position_ids")
 

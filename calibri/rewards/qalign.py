@@ -26,7 +26,7 @@ BEFORE = "USER: How would you rate the {} of this image?\n"
 AFTER = "\nASSISTANT: The image of the {} is"
 WORDS = ("excellent", "good", "fair", "poor", "bad")
 WEIGHTS = (5.0, 4.0, 3.0, 2.0, 1.0)
-_VISION = {
+_VISION: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
@@ -36,7 +36,7 @@ _VISION = {
     "layer_norm_eps": 1e-6,
     "hidden_act": "quick_gelu",
 }
-_ABSTRACTOR = {
+_ABSTRACTOR: dict[str, Any] = {
     "hidden_size": 1024,
     "num_learnable_queries": 64,
     "num_hidden_layers": 6,
@@ -46,7 +46,7 @@ _ABSTRACTOR = {
     "encoder_hidden_size": 1024,
     "grid_size": 32,
 }
-_LANGUAGE = {
+_LANGUAGE: dict[str, Any] = {
     "vocab_size": 32000,
     "hidden_size": 4096,
     "intermediate_size": 11008,

@@ -118,8 +118,8 @@ class _QueryAttention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(inside, width)
         self.value = nn.Linear(inside, width)
-        self.register_buffer("q_pos_embed", torch.zeros(values["num_learnable_queries"], width))
-        self.register_buffer("k_pos_embed", torch.zeros(seen, width))
+        self.q_pos_embed = nn.Buffer(torch.zeros(values["num_learnable_queries"], width))
+        self.k_pos_embed = nn.Buffer(torch.zeros(seen, width))
 
     def forward(self, queries: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
         all_states = torch.cat([queries, picture], 1)
@@ -170,6 +170,9 @@ class _AbstractorLayer(nn.Module):
         super().__init__()
         self.crossattention = _CrossAttention(values, seen)
 
+    def forward(self, queries: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
+        return self.crossattention(queries, picture)
+
 
 class _Abstractor(nn.Module):
     """(n, patches + 1, width) → (n, queries + 1, width of the words)."""
@@ -185,7 +188,7 @@ class _Abstractor(nn.Module):
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         queries = self.query_embeds.expand(len(picture), -1, -1)
         for layer in self.encoder.layers:
-            queries = layer.crossattention(queries, picture)
+            queries = layer(queries, picture)
         return torch.cat([self.visual_fc(queries), self.vit_eos.expand(len(picture), -1, -1)], 1)
 
 
@@ -198,8 +201,9 @@ class _Multiway(nn.Module):
 
     def forward(self, x: torch.Tensor, start: int, end: int) -> torch.Tensor:
         """x: (n, length, width), its picture at `start` … `end`."""
-        words, picture = self.multiway
-        return torch.cat([words(x[:, :start]), picture(x[:, start:end]), words(x[:, end:])], 1)
+        ways = (self.multiway[0], self.multiway[1], self.multiway[0])
+        parts = (x[:, :start], x[:, start:end], x[:, end:])
+        return torch.cat([way(part) for way, part in zip(ways, parts, strict=True)], 1)
 
 
 class _Attention(nn.Module):

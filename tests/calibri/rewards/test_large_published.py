@@ -132,7 +132,7 @@ def test_qalign_words_its_question_as_the_published_code(folders, golden):
 
 
 def test_qalign_reads_llamas_sentencepiece_model(tmp_path):
-    """As LLaMA's: a blank before a text, a new line as a byte, no end; the first piece of a word counts."""
+    """As LLaMA's: a blank before a text, its new line kept, no end; the first piece of a word counts."""
     import io
 
     import sentencepiece
@@ -152,9 +152,9 @@ def test_qalign_reads_llamas_sentencepiece_model(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
     encode, begin = qalign._encoder(tmp_path / "tokenizer.model")
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    assert begin == 1 and pieces.id_to_piece(encode("excellent")) == ["▁excellent"]
+    assert begin == 1 and "".join(pieces.id_to_piece(encode("excellent"))) == "▁excellent"
     after = pieces.id_to_piece(encode(qalign.AFTER.format("quality")))
-    assert after[:2] == ["▁", "<0x0A>"] and "".join(after[2:]) == "ASSISTANT:▁The▁image▁of▁the▁quality▁is"
+    assert "".join(after).replace("<0x0A>", "\n") == "▁\nASSISTANT:▁The▁image▁of▁the▁quality▁is"
     (tmp_path / "bad.model").write_bytes(b"no")
     with pytest.raises(RewardError, match=r"bad\.model is no sentencepiece model"):
         qalign._encoder(tmp_path / "bad.model")
@@ -456,7 +456,6 @@ def test_shards_of_either_kind_give_the_same_scores(folders, golden, tmp_path):
 
 def test_a_model_is_filled_one_tensor_at_a_time(golden):
     """Each tensor is let go of before the next is asked for, so that memory holds the model once."""
-    import gc
     import weakref
 
     folder = golden("hpsv3").folder
@@ -472,7 +471,6 @@ def test_a_model_is_filled_one_tensor_at_a_time(golden):
             del tensor
             yield name, copy
             del copy
-            gc.collect()
             most = max(most, sum(ref() is not None for ref in alive))
 
     fill(net, watched(), label="hpsv3")
@@ -483,18 +481,28 @@ def count_tensors(net):
     return sum(1 for _ in net.parameters())
 
 
-@pytest.mark.parametrize("bits, most", [(4, 1e-4), (8, 0.05)])
-def test_hpsv3_quantised_computes_with_its_rounded_weights(golden, bits, most):
-    """On CUDA in use; bitsandbytes computes the same on a CPU. 8 bits round the states too."""
+@pytest.mark.parametrize("bits, coarse, most", [(4, 0.12, 1e-4), (8, 0.02, 0.05)])
+def test_hpsv3_quantised_computes_with_its_rounded_weights(golden, bits, coarse, most):
+    """On CUDA in use; bitsandbytes computes the same on a CPU where rows are multiples of 64, as the real
+    ones are and the golden ones are not. 8 bits round the states too.
+    """
     functional = pytest.importorskip("bitsandbytes").functional
-    case = golden("hpsv3")
-    reward = calibri.load_reward("hpsv3", source=case.folder)
-    config = hpsv3.read_config(case.folder / "config.json", reward._tokens.count)
+    sizes = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 2}
+    rope = {"type": "mrope", "mrope_section": [8, 12, 12]}
+    vision = {"depth": 1, "embed_dim": 32, "num_heads": 2, "hidden_size": 128}
+    more = {"num_key_value_heads": 1, "rope_scaling": rope, "vision_config": vision, "vocab_size": 1015}
+    config = Qwen2VLConfig(**sizes, **more)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        whole = hpsv3.HPSv3Net(config).eval().requires_grad_(False)
+        for parameter in whole.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(std=parameter.shape[1] ** -0.5)
     net = build_empty(lambda: hpsv3.HPSv3Net(config))
     quantise(net, bits, torch.float32, label="hpsv3", keep=hpsv3.WHOLE)
-    fill(net, read_tensors([case.folder / "HPSv3.safetensors"], hpsv3.rename), label="hpsv3")
+    fill(net, whole.state_dict().items(), label="hpsv3")
     replaced = 0
-    for path, layer in reward._net.named_modules():
+    for path, layer in whole.named_modules():
         stored = net.get_submodule(path)
         if type(stored) is type(layer):
             continue
@@ -504,19 +512,23 @@ def test_hpsv3_quantised_computes_with_its_rounded_weights(golden, bits, most):
             value = functional.dequantize_4bit(weight.data, weight.quant_state)
         else:
             value = weight.data.float() * weight.SCB[:, None] / 127
-        assert 0 < (value - layer.weight).abs().max() < 0.2 * layer.weight.abs().max()
+        assert 0 < (value - layer.weight).std() < coarse * layer.weight.std()
         layer.weight.data.copy_(value)
         replaced += 1
     assert replaced == 7 * 2  # of each layer of the language model
-    rounded = reward.score(case.images, case.prompts)
-    reward._net = net
-    assert np.abs(reward.score(case.images, case.prompts) - rounded).max() < most
+    tokens = calibri.load_reward("hpsv3", source=golden("hpsv3").folder)._tokens
+    patches, grid = cut_patches([image.convert("RGB") for image in golden("hpsv3").images])
+    questions = [tokens.ask(prompt) for prompt in golden("hpsv3").prompts]
+    with torch.inference_mode():
+        asked = (torch.from_numpy(patches), torch.from_numpy(grid), questions, tokens.image)
+        exact, found = whole(*asked), net(*asked)
+    assert (found - exact).abs().max() < most
 
 
 def test_quantised_weights_need_cuda_and_bitsandbytes(golden, monkeypatch):
     with pytest.raises(RewardError, match="hpsv3: 4bit needs a CUDA device, not cpu"):
         calibri.load_reward("hpsv3", source=golden("hpsv3").folder, dtype="4bit")
-    with pytest.raises(RewardError, match="imagereward: expected a dtype auto, .*got '4bit'"):
+    with pytest.raises(RewardError, match=r"imagereward: expected a dtype auto, .*got '4bit'"):
         calibri.load_reward("imagereward", source=golden("imagereward").folder, dtype="4bit")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RewardError, match="hpsv3 in 4 bits needs bitsandbytes"):
