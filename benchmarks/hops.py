@@ -44,7 +44,7 @@ from tests.browser.running import PATIENCE, free_port
 
 FOLDER = Path(studio.__file__).resolve().parent
 # Where the studio is put together; the first that there is.
-OPEN = ("studio.shell.app.open_services", "studio.shell.app.open_core", "studio.services.open_services")
+OPEN = ("studio.shell.app.open_studio", "studio.shell.app.open_services", "studio.services.open_services")
 BUILD = ("studio.shell.app.build_app", "studio.ui.build_app")
 LAUNCH = ("studio.shell.app.launch_options", "studio.ui.launch_options")
 QUIET_SECONDS = 1.5  # without work in the background: then none is left
@@ -164,11 +164,12 @@ def run_studio(data: Path, hops: Hops) -> Iterator[tuple[Any, str, Any]]:
         if fn.fn is not None:
             fn.fn = hops.follow(fn.fn)
     options = load(*LAUNCH)(opened)
+    core = getattr(opened, "core", opened)
     _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, **options)
     try:
-        opened.start()
-        opened.host.wait_ready()
-        yield app, url.rstrip("/"), opened.host
+        core.start()
+        core.host.wait_ready()
+        yield app, url.rstrip("/"), core.host
     finally:
         app.close(verbose=False)
         opened.close()

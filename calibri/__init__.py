@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone, load_backbone
     from calibri.calibration.artifact import Calibration, Member
     from calibri.errors import CalibriError
-    from calibri.rewards.base import Reward, RewardInfo, known_rewards, load_reward, register_reward
+    from calibri.rewards.base import (
+        Reward,
+        RewardInfo,
+        RewardTerm,
+        known_rewards,
+        load_reward,
+        register_reward,
+    )
     from calibri.sampling.renderer import Renderer
     from calibri.sampling.request import Rendered, RenderRequest
-    from calibri.search.config import Budget, RewardTerm, SearchConfig
+    from calibri.search.config import Budget, SearchConfig
 
 __version__ = "0.1.0"
 
@@ -59,7 +66,7 @@ _HOMES = {
     "Renderer": "calibri.sampling.renderer",
     "Reward": "calibri.rewards.base",
     "RewardInfo": "calibri.rewards.base",
-    "RewardTerm": "calibri.search.config",
+    "RewardTerm": "calibri.rewards.base",
     "SearchConfig": "calibri.search.config",
     "fold": "calibri.api",
     "import_checkpoint": "calibri.api",

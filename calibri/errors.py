@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 
 class CalibriError(Exception):
@@ -30,7 +31,7 @@ class RenderError(CalibriError):
 
 
 class RenderCancelled(RenderError):
-    """Whoever wanted the pictures called the render off."""
+    """Whoever asked for the pictures called them off."""
 
 
 class RewardError(CalibriError):
@@ -49,20 +50,38 @@ class StudyError(CalibriError):
     """A preference study is set up wrongly or cannot go on."""
 
 
-def sentence(error: ValidationError, what: str = "", hidden: Collection[str] = ()) -> str:
+def sentence(
+    error: ValidationError,
+    what: str = "",
+    hidden: Collection[str] = (),
+    spell: Callable[[str], str] = str,
+) -> str:
     """The first complaint of pydantic in one line: the field, what was expected, what came.
 
     `what` stands for the field where the value as a whole is wrong. Of the fields in `hidden` (passwords) the
-    value is not told.
+    value is not told. `spell`: a field's name as whoever filled it in knows it.
     """
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    wanted = first["msg"].removeprefix("Value error, ")
+    return _tell(error.errors(include_url=False)[0], what, hidden, spell)
+
+
+def sentences(error: ValidationError) -> dict[str, str]:
+    """Field → its first complaint, as `sentence` writes it. A field inside another: `arms.0.steps`."""
+    found: dict[str, str] = {}
+    for complaint in error.errors(include_url=False):
+        found.setdefault(".".join(map(str, complaint["loc"])), _tell(complaint))
+    return found
+
+
+def _tell(
+    complaint: ErrorDetails, what: str = "", hidden: Collection[str] = (), spell: Callable[[str], str] = str
+) -> str:
+    where = ".".join(str(part) for part in complaint["loc"])
+    wanted = complaint["msg"].removeprefix("Value error, ")
     if wanted.startswith("Input should be "):
         wanted = "expected " + wanted.removeprefix("Input should be ")
-    if first["type"] not in {"missing", "extra_forbidden", "value_error"} and where not in hidden:
-        wanted += f", got {_short(first['input'])}"
-    return ": ".join(filter(None, (where or what, wanted)))
+    if complaint["type"] not in {"missing", "extra_forbidden", "value_error"} and where not in hidden:
+        wanted += f", got {_short(complaint['input'])}"
+    return ": ".join(filter(None, (spell(where) if where else what, wanted)))
 
 
 def _short(value: object) -> str:

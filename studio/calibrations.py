@@ -1,4 +1,4 @@
-"""Calibrations on disk: those that come with the studio (read-only) and those that visitors saved."""
+"""Calibrations on disk: those of the studio, which nobody changes, and those that visitors saved."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from calibri.words import slug
 log = logging.getLogger(__name__)
 
 TRASH = "trash"  # a folder inside that of the saved calibrations
-MOST_TRASH = 200  # the oldest beyond these is gone for good
+MOST_TRASH = 200  # older ones are removed for good
 LONGEST_TITLE = 120
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One saved calibration. `id` is its file's stem, prefixed by the shelf it lies on. `saved`: when, in
-    seconds since 1970."""
+    """One saved calibration. `id`: its shelf and its file's name without `.json`. `saved`: when, in seconds
+    since 1970."""
 
     id: str
     path: Path
@@ -40,7 +40,7 @@ class Entry:
 class CalibrationStore:
     """Reads two folders of JSON files and writes to one of them, which is made at the first save.
 
-    Safe to call from any thread. Titles are unique over both shelves, in any case of letters.
+    Safe to call from any thread. Titles are unique over both shelves, whatever the case of their letters.
     """
 
     def __init__(self, built_in: Path, own: Path) -> None:
@@ -73,7 +73,7 @@ class CalibrationStore:
                 made = Calibration.load(path)
                 entry = Entry(f"{shelf}/{path.stem}", path, made, shelf == "studio", changed)
             except ArtifactError as error:
-                log.warning("%s is no valid calibration and is left out: %s", path.name, error)
+                log.warning("%s is left out, as it is not a valid calibration: %s", path.name, error)
                 entry = None
             known = self._read[path] = (changed, entry)
         return known[1]
@@ -88,20 +88,20 @@ class CalibrationStore:
     # changes
 
     def save(self, calibration: Calibration) -> Entry:
-        """Write it under its title. What has the same title and other content is kept: the new one gets a
-        number, in its title and its file's name."""
+        """Write it under its title. Where another one has that title, the new one gets a number, in its title
+        and its file's name."""
         with self._lock:
-            title = self._titled(" ".join(calibration.title.split())[:LONGEST_TITLE] or "Calibration")
+            title = self._check_title(" ".join(calibration.title.split())[:LONGEST_TITLE] or "Calibration")
             same = next((e for e in self._same_title(title) if not e.built_in), None)
             if same is not None and same.calibration.hash == calibration.hash:
                 return self._write(same.path, calibration, title)
             return self._write(self._free_path(title), calibration, self._free_title(title))
 
     def rename(self, entry_id: str, title: object) -> Entry:
-        """Raises ArtifactError for an empty, long or taken title, and for what came with the studio."""
+        """Raises ArtifactError for an empty, long or taken title, and for a calibration of the studio."""
         with self._lock:
-            entry = self._changeable(entry_id, "renamed")
-            new = self._titled(title)
+            entry = self._get_own(entry_id, "renamed")
+            new = self._check_title(title)
             other = next((e for e in self._same_title(new) if e.id != entry.id), None)
             if other is not None:
                 raise ArtifactError(f"There is already a calibration called “{other.title}”.")
@@ -115,9 +115,9 @@ class CalibrationStore:
             return self._write(self._free_path(title), entry.calibration, title)
 
     def delete(self, entry_id: str) -> str:
-        """Move it to the trash. Returns what `restore` takes."""
+        """Move it to the trash. Returns its id there, which `restore` takes."""
         with self._lock:
-            entry = self._changeable(entry_id, "deleted")
+            entry = self._get_own(entry_id, "deleted")
             trash = self._own / TRASH
             name = f"{time.time_ns():020d}-{entry.path.stem}"
             try:
@@ -135,7 +135,7 @@ class CalibrationStore:
             return name
 
     def trash(self) -> list[Entry]:
-        """What was deleted, the latest first. `saved`: when it was deleted."""
+        """Deleted calibrations, the last one first. `saved`: when it was deleted."""
         folder, found = self._own / TRASH, []
         with self._lock:
             for path in sorted(folder.glob("*.json"), reverse=True) if folder.is_dir() else ():
@@ -146,7 +146,7 @@ class CalibrationStore:
         return found
 
     def restore(self, trash_id: object) -> Entry:
-        """Back to the shelf, under its id where that is free. Raises ArtifactError for what is not there."""
+        """Back to the shelf, with its old id where that is free. Raises ArtifactError for an unknown id."""
         with self._lock:
             found = next((e for e in self.trash() if e.id == trash_id), None)
             if found is None:
@@ -161,7 +161,7 @@ class CalibrationStore:
 
     # helpers; the lock is held
 
-    def _changeable(self, entry_id: str, verb: str) -> Entry:
+    def _get_own(self, entry_id: str, verb: str) -> Entry:
         entry = self.get(entry_id)
         if entry.built_in:
             raise ArtifactError(
@@ -171,12 +171,12 @@ class CalibrationStore:
         return entry
 
     @staticmethod
-    def _titled(title: object) -> str:
+    def _check_title(title: object) -> str:
         words = " ".join(str(title or "").split())
         if not words:
-            raise ArtifactError("Give it a title.")
+            raise ArtifactError("Expected a title, got none.")
         if len(words) > LONGEST_TITLE:
-            raise ArtifactError(f"The title has {len(words)} characters; {LONGEST_TITLE} are the most.")
+            raise ArtifactError(f"Expected a title of at most {LONGEST_TITLE} characters, got {len(words)}.")
         return words
 
     def _same_title(self, title: str) -> list[Entry]:
@@ -217,15 +217,15 @@ def export_file(entry: Entry) -> tuple[str, str]:
 
 
 def read_file(path: Path) -> Calibration:
-    """A calibration that came as a file. Raises ArtifactError without the path."""
+    """The calibration in a file that somebody sent. Raises ArtifactError, without the path."""
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise ArtifactError(f"larger than {LARGEST_FILE // 2**20} MB, so no calibration")
+            raise ArtifactError(f"expected at most {LARGEST_FILE // 2**20} MB")
         made = Calibration.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(error.strerror or "it cannot be read") from error
     except UnicodeDecodeError as error:
-        raise ArtifactError("not a text file") from error
+        raise ArtifactError("expected a text file") from error
     far = next((s for m in made.members for s in m.scales if not LOWEST <= s <= HIGHEST), None)
     if far is not None:
         raise ArtifactError(f"expected scales from {LOWEST:g} to {HIGHEST:g}, got {far:g}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from studio.access.limits import Limits
 from studio.access.rights import Rights
 from studio.access.signin import Signin
 from studio.calibrations import CalibrationStore
+from studio.machine.background import Background
 from studio.machine.host import ModelHost
 from studio.machine.rewards import RewardModels
 from studio.settings import Settings
@@ -53,7 +53,7 @@ class Core:
         """Load the backbone, then the rewards, in the background."""
         keep_freed_memory()
         self.host.load(self.settings.backbone)
-        threading.Thread(target=self.warm, name="load-rewards", daemon=True).start()
+        Background("load-rewards").start(self.warm)
 
     def warm(self) -> None:
         """Load the rewards of the backbone, once it is there."""

@@ -24,7 +24,7 @@ class Visitor:
 
     id: str
     _places: dict[type, object] = field(default_factory=dict)
-    _turns: dict[str, int] = field(default_factory=dict)
+    _under_way: dict[str, threading.Event] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def place(self, kind: type[P]) -> P:
@@ -42,9 +42,13 @@ class Visitor:
 
     def begin(self, work: str) -> Callable[[], bool]:
         """Start work of this kind and call off what was under way of it. Returns `cancelled() -> bool`."""
+        called_off = threading.Event()
         with self._lock:
-            turn = self._turns[work] = self._turns.get(work, 0) + 1
-        return lambda: self._turns[work] != turn
+            older = self._under_way.get(work)
+            self._under_way[work] = called_off
+        if older is not None:
+            older.set()
+        return called_off.is_set
 
     def stop(self, work: str) -> None:
         """Call off the work of this kind that is under way."""
@@ -65,6 +69,10 @@ class Visitors:
     @staticmethod
     def is_id(word: object) -> bool:
         return isinstance(word, str) and re.fullmatch(r"[0-9a-f]{32}", word) is not None
+
+    def place(self, word: object, kind: type[P]) -> P:
+        """The object of this class at the work place of this id: see Visitor.place."""
+        return self.of(word).place(kind)
 
     def of(self, word: object) -> Visitor:
         """The work place of this id; a new empty one for an unknown id, an unkept one where there is no

@@ -20,6 +20,7 @@ from calibri.backbones.sites import FAMILIES, family_of, sites_of_config
 from calibri.calibration.artifact import Calibration
 from calibri.cli import parser as calibri_parser
 from calibri.preference import Thresholds
+from calibri.rewards.catalog import CATALOG as REWARDS
 from calibri.search.config import PRESETS as SEARCH_PRESETS
 from calibri.search.config import RewardTerm, SearchConfig
 from studio.access import limits
@@ -27,6 +28,7 @@ from studio.settings import OPTIONS, default_of
 from studio.shell.api import endpoints as add_endpoints
 from studio.studies.pages.results import FILES
 from studio.studies.protocol import PRESETS as PROTOCOL_PRESETS
+from tests.house import build_table
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("check", "diagnose", "evaluate", "info", "render", "search")  # study has tables of its own
@@ -149,6 +151,13 @@ def study_actions() -> Table:
     return ("action", "what it does", "arguments"), rows
 
 
+def reward_actions() -> Table:
+    rows = []
+    for name, (words, parser) in subparsers_of(subparser("rewards")).items():
+        rows.append((code(name), words, ", ".join(cell for cell, _ in arguments_of(parser))))
+    return ("action", "what it does", "arguments"), rows
+
+
 def extras() -> Table:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = project["optional-dependencies"].items()
@@ -233,10 +242,24 @@ def shipped() -> Table:
 
 
 def rewards() -> Table:
-    from calibri.rewards.base import known_rewards, load_reward
+    found = [spec for spec in REWARDS.values() if spec.backbone == "tabletop"]
+    return ("name", "role", "what it measures"), [(code(s.name), s.role, s.summary) for s in found]
 
-    found = [load_reward(name).info for name in known_rewards() if name.startswith("tabletop-")]
-    return ("name", "role", "what it measures"), [(code(i.name), i.role, i.description) for i in found]
+
+def size(parameters: int) -> str:
+    """`986 M`, `8.29 B`."""
+    return f"{parameters / 1e9:.3g} B" if parameters >= 1e9 else f"{parameters / 1e6:.0f} M"
+
+
+def published_rewards() -> Table:
+    rows = []
+    for spec in REWARDS.values():
+        if spec.backbone is None:
+            memory = ", ".join(f"{n / 1e9:.1f} GB {dtype}" for dtype, n in spec.memory.items())
+            needs = ", ".join([memory, *map(code, spec.packages)])
+            what = (code(spec.source), spec.licence, size(spec.parameters), needs)
+            rows.append((code(spec.name), spec.summary, spec.kind, *what))
+    return ("name", "what it measures", "kind", "weights", "licence", "parameters", "needs"), rows
 
 
 def search_presets() -> Table:
@@ -300,6 +323,10 @@ def demo_limits() -> Table:
     return ("what", "most for one visitor"), rows
 
 
+def rooms(package: str) -> Table:
+    return ["room", "what it is for", "imports"], [list(row) for row in build_table(package)]
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "settings": settings,
     "commands": commands,
@@ -312,11 +339,15 @@ TABLES: dict[str, Callable[[], Table]] = {
     "families": families,
     "shipped calibrations": shipped,
     "rewards": rewards,
+    "published rewards": published_rewards,
+    "calibri rewards": reward_actions,
     "search presets": search_presets,
     "protocols": protocols,
     "flags": flags,
     "exports": exports,
     "demo limits": demo_limits,
+    "rooms of the studio": partial(rooms, "studio"),
+    "rooms of the library": partial(rooms, "calibri"),
 }
 
 

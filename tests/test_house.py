@@ -6,123 +6,86 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import calibri
+from tests.house import (
+    FLOORS,
+    PICTURE,
+    ROOT,
+    SOURCES,
+    count_lines,
+    draw,
+    find_arrows,
+    find_files,
+    list_imports,
+    list_rooms,
+    name_file,
+    name_module,
+    parse,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = sorted([*ROOT.glob("calibri/**/*.py"), *ROOT.glob("studio/**/*.py"), ROOT / "app.py"])
 ALL = sorted([*SOURCES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
 HEAVY = ("torch", "diffusers", "transformers", "gradio", "duckdb", "plotly", "pandas", "scipy", "cma")
-
-# The rooms of the studio from top to bottom. A module may import those of its own room and of rooms below.
-STUDIO_ROOMS = (
-    "shell",
-    "search",
-    "library",
-    "diagnose",
-    "compare",
-    "scales",
-    "quick_vote",
-    "studies",
-    "rendering",
-    "ui",
-    "core",
-    "machine",
-    "access",
-    "calibrations",
-    "visitors",
-    "settings",
-)
-STUDIO_FLOORS = {room: floor for floor, room in enumerate(reversed(STUDIO_ROOMS))}
-CALIBRI_FLOORS = {
-    "errors": 0,
-    "words": 0,
-    "interval": 1,
-    "preference": 1,
-    "backbones": 1,
-    "calibration": 2,
-    "sampling": 3,
-    "rewards": 3,
-    "analysis": 6,
-    "api": 6,
-    "search": 5,
-    "commands": 7,
-    "cli": 8,
+LONGEST_FILE, LONGEST_FUNCTION = 400, 80  # lines
+SEEDS = {
+    "torch.manual_seed",
+    "torch.random.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "np.random.seed",
+    "numpy.random.seed",
+    "random.seed",
+    "transformers.set_seed",
+    "set_seed",
 }
 
 
-def named(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
-    """Modules that a file imports at run time; what only type checkers see does not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            skipped.update(inner for part in node.body for inner in ast.walk(part))
-    nodes = tree.body if top_only else list(ast.walk(tree))
-    for node in nodes:
-        if node in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-@pytest.mark.parametrize("path", [p for p in SOURCES if module_of(p).startswith("calibri")], ids=named)
-def test_the_library_knows_no_application(path: Path) -> None:
-    roots = {name.split(".")[0] for name in imports(path)}
-    assert not roots & {"gradio", "duckdb", "plotly", "pandas", "studio", "app"}
-
-
-@pytest.mark.parametrize("package, floors", [("studio", STUDIO_FLOORS), ("calibri", CALIBRI_FLOORS)])
-def test_arrows_run_one_way(package: str, floors: dict[str, int]) -> None:
-    wrong = []
-    for path in SOURCES:
-        parts = module_of(path).split(".")
-        if parts[0] != package or len(parts) < 2 or parts[1] not in floors:
-            continue
-        for name in set(imports(path)):
-            other = name.split(".")
-            if other[0] != package or len(other) < 2 or other[1] == parts[1] or other[1] not in floors:
-                continue
-            if floors[other[1]] >= floors[parts[1]]:
-                wrong.append((named(path), other[1]))
-    assert not wrong
-
-
-def test_every_module_of_the_studio_has_its_floor() -> None:
-    rooms = {module_of(p).split(".")[1] for p in SOURCES if module_of(p).startswith("studio.")}
-    assert rooms <= set(STUDIO_FLOORS), "give the new room its place in STUDIO_ROOMS"
+def test_the_library_knows_no_application() -> None:
+    banned = {"gradio", "duckdb", "plotly", "pandas", "studio", "app"}
+    files = [path for path in SOURCES if name_module(path).startswith("calibri")]
+    found = {name_file(path): {name.split(".")[0] for name in list_imports(path)} & banned for path in files}
+    assert {name: roots for name, roots in found.items() if roots} == {}
 
 
 def test_the_start_knows_the_studio_only() -> None:
-    roots = {name.split(".")[0] for name in imports(ROOT / "app.py")}
+    roots = {name.split(".")[0] for name in list_imports(ROOT / "app.py")}
     assert not roots & {"calibri", *HEAVY}
 
 
-@pytest.mark.parametrize("path", ALL, ids=named)
-def test_files_stay_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+@pytest.mark.parametrize("package", FLOORS)
+def test_arrows_run_one_way(package: str) -> None:
+    floors = list_rooms(package)
+    assert set(floors) == set(find_files(package)), "give each room its place in tests/house.py"
+    up = {
+        arrow: files for arrow, files in find_arrows(package).items() if floors[arrow[1]] >= floors[arrow[0]]
+    }
+    assert up == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_no_pickle_no_global_seed_no_swallowed_error(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    roots = {name.split(".")[0] for name in imports(path)}
-    assert not roots & {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
+def test_the_picture_of_the_rooms_is_todays() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == draw(), "draw it anew: python -m tests.house"
+
+
+def test_files_and_functions_stay_short() -> None:
+    lengths = {name_file(path): count_lines(path) for path in ALL}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+    functions = {
+        f"{name_file(path)}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in ALL
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: lines for name, lines in functions.items() if lines > LONGEST_FUNCTION} == {}
+
+
+def find_faults(path: Path) -> list[str]:
+    """What no file of ours may do: pickle, seed the whole process, swallow every error."""
+    tree, faults = parse(path), []
+    pickles = {name.split(".")[0] for name in list_imports(path)}
+    pickles &= {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
+    faults += [f"{name_file(path)} imports {name}" for name in pickles]
     forked = {
         inner
         for node in ast.walk(tree)
@@ -130,32 +93,24 @@ def test_no_pickle_no_global_seed_no_swallowed_error(path: Path) -> None:
         for inner in ast.walk(node)  # gives the state back afterwards
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node not in forked:
-            called = ast.unparse(node.func)
-            assert called not in {
-                "torch.manual_seed",
-                "torch.random.manual_seed",
-                "torch.cuda.manual_seed_all",
-                "np.random.seed",
-                "numpy.random.seed",
-                "random.seed",
-                "transformers.set_seed",
-                "set_seed",
-            }, f"line {node.lineno}: {called} changes the state of the whole process"
+        if isinstance(node, ast.Call) and node not in forked and ast.unparse(node.func) in SEEDS:
+            faults.append(f"{name_file(path)}:{node.lineno} changes the random state of the whole process")
         if isinstance(node, ast.ExceptHandler) and len(node.body) == 1 and isinstance(node.body[0], ast.Pass):
             caught = ast.unparse(node.type) if node.type else "everything"
-            assert caught not in {"Exception", "BaseException", "everything"}, (
-                f"line {node.lineno} swallows {caught}"
-            )
+            if caught in {"Exception", "BaseException", "everything"}:
+                faults.append(f"{name_file(path)}:{node.lineno} swallows {caught}")
+    return faults
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in SOURCES if module_of(p).startswith(("studio", "app"))], ids=named
-)
-def test_one_module_reads_the_environment(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    reads = re.findall(r"os\.environ|os\.getenv|from os import", text)
-    assert not reads or module_of(path) == "studio.settings"
+def test_no_pickle_no_global_seed_no_swallowed_error() -> None:
+    assert [fault for path in SOURCES for fault in find_faults(path)] == []
+
+
+def test_one_module_reads_the_environment() -> None:
+    reads = re.compile(r"os\.environ|os\.getenv|from os import")
+    files = [path for path in SOURCES if name_module(path).startswith(("studio", "app"))]
+    readers = [name_module(path) for path in files if reads.search(path.read_text(encoding="utf-8"))]
+    assert readers == ["studio.settings"]
 
 
 def fresh(code: str, cwd: Path) -> str:
@@ -209,7 +164,7 @@ def test_every_public_name_is_there_and_type_checkers_see_the_same() -> None:
 
 
 def test_importing_the_studio_creates_nothing_and_loads_no_model_library(tmp_path: Path) -> None:
-    modules = [module_of(p) for p in SOURCES if module_of(p).startswith("studio")]
+    modules = [name_module(p) for p in SOURCES if name_module(p).startswith("studio")]
     code = (
         "import importlib, sys\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
@@ -224,4 +179,4 @@ def test_importing_the_studio_creates_nothing_and_loads_no_model_library(tmp_pat
 def test_no_path_of_a_single_machine_is_in_the_tree() -> None:
     texts = [*ALL, *ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("*.txt"), ROOT / "Makefile"]
     machine = re.compile(r"/(?:work|home|root|Users)/\w")
-    assert [named(p) for p in texts if machine.search(p.read_text(encoding="utf-8"))] == []
+    assert [name_file(p) for p in texts if machine.search(p.read_text(encoding="utf-8"))] == []

@@ -16,7 +16,8 @@ from typing import Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from calibri.analysis.settings import VALUES
+from calibri.analysis.evaluate import check_finite
+from calibri.analysis.settings import VALUES, SweepSettings
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import SearchError
@@ -67,7 +68,7 @@ def sweep(
     if unknown:
         raise SearchError(f"no scale {unknown[0]!r} in this layout; the first is {layout.names[0]!r}")
     if not all(np.isfinite(values)):
-        raise SearchError("the values of a sweep must be finite numbers")
+        raise SearchError(f"values: expected finite numbers, got {list(values)}")
     terms = [term.name for term in rewards]
     weights = np.array([term.weight for term in rewards])
     have = {(cell.name, cell.value) for cell in done}
@@ -82,13 +83,7 @@ def sweep(
         nonlocal finished
         raw = scorer(requests, terms, stop=stop, progress=counted)
         finished += len(requests)
-        bad = np.argwhere(~np.isfinite(raw))
-        if bad.size:
-            i, r = bad[0]
-            raise SearchError(
-                f"reward {terms[r]} gave {raw[i, r]} for {what} on prompt {requests[i].prompt!r} "
-                f"with seed {requests[i].seed}"
-            )
+        check_finite(raw, requests, terms, what)
         return raw
 
     def request(pair: Pair, members: tuple[Member, ...] | None) -> RenderRequest:
@@ -206,6 +201,34 @@ class SweepFile:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def run_sweep(
+    file: SweepFile,
+    settings: SweepSettings,
+    layout: Layout,
+    pairs: Sequence[Pair],
+    scorer: Scorer,
+    *,
+    stop: Callable[[], bool] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Cell]:
+    """Measures what the file does not hold yet: each cell once it is written. The rest is as in `sweep`."""
+    cells = sweep(
+        layout,
+        pairs,
+        scorer,
+        settings.rewards,
+        steps=settings.steps,
+        values=settings.values,
+        guidance=settings.guidance,
+        done=list(file.cells),
+        stop=stop,
+        progress=progress,
+    )
+    for cell in cells:
+        file.append(cell)
+        yield cell
 
 
 def _check_header(path: Path, line: str, head: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def evaluate(
     """
     labels = [arm.name for arm in arms]
     if len(set(labels)) != len(labels):
-        raise SearchError(f"every arm needs a name of its own, got {', '.join(labels)}")
+        raise SearchError(f"expected arms with different names, got {', '.join(labels)}")
     base = arm_scores(arms[reference], pairs, scorer, names, stop=stop, progress=progress)
     for index, arm in enumerate(arms):
         raw = (
@@ -100,14 +100,21 @@ def arm_scores(
 ) -> np.ndarray:
     """Raw scores of one arm, (pairs, names). Raises SearchError for a score that is not finite."""
     raw = scorer([arm.request(pair) for pair in pairs], names, stop=stop, progress=progress)
-    bad = np.argwhere(~np.isfinite(raw))
-    if bad.size:
-        i, r = bad[0]
+    check_finite(raw, pairs, names, f"arm {arm.name}")
+    return raw
+
+
+def check_finite(
+    raw: np.ndarray, pairs: Sequence[Pair | RenderRequest], names: Sequence[str], what: str
+) -> None:
+    """SearchError with reward, prompt and seed of the first of the scores (pairs, names) that is no finite
+    number.
+    """
+    for i, r in np.argwhere(~np.isfinite(raw)):
         raise SearchError(
-            f"reward {names[r]} gave {raw[i, r]} for arm {arm.name} on prompt {pairs[i].prompt!r} "
+            f"reward {names[r]} gave {raw[i, r]} for {what} on prompt {pairs[i].prompt!r} "
             f"with seed {pairs[i].seed}"
         )
-    return raw
 
 
 def pairs_of(prompts: Sequence[str], seed: int = 0, per_prompt: int = 1) -> list[Pair]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 LOWEST, HIGHEST = -4.0, 4.0  # beyond this a picture is noise; a typing error is likelier than a wish
 
 
@@ -39,3 +42,19 @@ def words_for(name: str) -> str:
     parts = name.split(".")
     block = f"{parts[0]} block {parts[1]}" if len(parts) > 1 else name
     return f"{block}: {LAYER_WORDS.get(layer_of(name), layer_of(name))}, {STREAM_WORDS[stream_of(name)]}"
+
+
+class ScaleName(NamedTuple):
+    """A scale's name and what it says: `words` as `words_for` writes them."""
+
+    name: str
+    group: str
+    layer: str
+    stream: str
+    words: str
+
+
+@lru_cache(maxsize=64)
+def parse_names(names: tuple[str, ...]) -> tuple[ScaleName, ...]:
+    """The names of a layout, read once for each layout."""
+    return tuple(ScaleName(n, group_of(n), layer_of(n), stream_of(n), words_for(n)) for n in names)

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         from calibri.calibration.official import read_official
 
         if args.backbone is None:
-            raise ArtifactError(f"{args.file}: a checkpoint of the paper's code: name its --backbone")
+            raise ArtifactError(f"{args.file} is a checkpoint of the paper's code: give its --backbone")
         name, sites = _sites(args.backbone)
         found = read_official(args.file, sites, backbone=name, round_to=args.round_to)
     else:

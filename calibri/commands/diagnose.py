@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
 
 
@@ -23,6 +24,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--reward", required=True, metavar="NAMES", help="comma-separated, with weights: a,b:2"
     )
+    add_loading(parser)
     parser.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--values", default="0,0.25,0.5,0.75,1.25,1.5", help="0 bypasses")
@@ -41,12 +43,11 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from calibri.analysis.diagnose import SweepFile, sweep, sweep_header
+    from calibri.analysis.diagnose import SweepFile, run_sweep, sweep_header
     from calibri.analysis.evaluate import pairs_of
     from calibri.analysis.settings import SweepSettings
     from calibri.backbones.catalog import resolve
     from calibri.backbones.loading import load_backbone
-    from calibri.rewards.base import load_reward
     from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
     from calibri.search.prompts import sweep_prompts
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     terms, steps = settings.rewards, settings.steps
+    loading = read_loading(args)
     backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     layout = backbone.layout(args.granularity)
     # Not settings.draw_pairs: files that were written before go on with the pairs they began with.
@@ -72,30 +74,16 @@ def run(args: argparse.Namespace) -> int:
     header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {term.name: load_reward(term.name, device=str(backbone.device)) for term in terms},
+        loading.load([term.name for term in terms], backbone.device),
         args.batch_size,
     )
     total = len(layout.names) * len(settings.values)
     with SweepFile(args.out, header) as file:
-        done = list(file.cells)
-        cells = sweep(
-            layout,
-            pairs,
-            scorer,
-            terms,
-            steps=steps,
-            values=settings.values,
-            guidance=settings.guidance,
-            done=done,
-        )
-        for number, cell in enumerate(cells, len(done) + 1):
-            file.append(cell)
+        for cell in run_sweep(file, settings, layout, pairs, scorer):
             if args.json:
                 print(cell.model_dump_json(), flush=True)
             else:
-                print(
-                    f"{number:4d}/{total}  {cell.name:20s} × {cell.value:<5g} {cell.objective.text()}",
-                    flush=True,
-                )
+                words = f"{cell.name:20s} × {cell.value:<5g} {cell.objective.text()}"
+                print(f"{len(file.cells):4d}/{total}  {words}", flush=True)
     print(f"Sweep: {args.out}", file=sys.stderr)
     return 0

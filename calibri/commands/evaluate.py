@@ -1,4 +1,4 @@
-"""`calibri evaluate`: a table of rewards for base and calibrations at several step counts, in pairs."""
+"""`calibri evaluate`: a table of rewards of base and calibrations at several numbers of steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from calibri.commands.rewards import add_loading, add_scores, open_scores, read_loading
 from calibri.errors import SearchError
 
 
@@ -22,6 +23,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--reward", required=True, metavar="NAMES", help="rewards and judges, comma-separated"
     )
+    add_loading(parser)
+    add_scores(parser)
     parser.add_argument("--steps", default="8", help="of the calibrations, comma-separated")
     parser.add_argument("--base-steps", help="of the base, comma-separated (default: as --steps)")
     parser.add_argument(
@@ -44,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     from calibri.analysis.evaluate import Arm, evaluate, pairs_of
     from calibri.backbones.loading import load_backbone
     from calibri.calibration.artifact import Calibration
-    from calibri.rewards.base import load_reward
     from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
     from calibri.search.prompts import held_out_prompts
@@ -52,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
     steps = _steps(args.steps, "--steps")
     base_steps = _steps(args.base_steps, "--base-steps") if args.base_steps else steps
     if args.pairs < 2:
-        raise SearchError(f"--pairs must be at least 2, got {args.pairs}")
+        raise SearchError(f"--pairs: expected 2 or more, got {args.pairs}")
     names = [name.strip() for name in args.reward.split(",") if name.strip()]
+    loading = read_loading(args)
     found = [(path.stem, Calibration.load(path)) for path in args.calibrations]
     arms = [Arm(f"base at {s}", s) for s in base_steps]
     if args.guidance is not None:
@@ -66,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
     pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {n: load_reward(n, device=str(backbone.device)) for n in names},
+        loading.load(names, backbone.device),
         args.batch_size,
+        cache=open_scores(args.scores),
     )
     if not args.json:
         print(f"{len(pairs)} pairs; differences from {arms[0].name}, 95 % intervals", file=sys.stderr)
@@ -84,7 +88,7 @@ def _steps(text: str, option: str) -> list[int]:
     try:
         steps = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise SearchError(f"{option} wants whole numbers with commas between, got {text!r}") from error
+        raise SearchError(f"{option}: expected whole numbers with commas between, got {text!r}") from error
     if min(steps) < 1:
-        raise SearchError(f"{option} must be 1 or more, got {min(steps)}")
+        raise SearchError(f"{option}: expected 1 or more, got {min(steps)}")
     return list(dict.fromkeys(steps))

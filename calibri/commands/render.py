@@ -41,9 +41,9 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     if args.count < 1:
-        raise RenderError(f"--count: expected 1 or more, came {args.count}")
+        raise RenderError(f"--count: expected 1 or more, got {args.count}")
     if args.out.suffix.lower() != ".png":
-        raise RenderError(f"--out: expected a file that ends in .png, came {args.out}")
+        raise RenderError(f"--out: expected a file that ends in .png, got {args.out}")
     from calibri.calibration.artifact import Calibration
 
     # Checked before the backbone is loaded, which takes seconds.
@@ -91,7 +91,7 @@ def size_of(text: str) -> tuple[int, int]:
     try:
         width, height = (int(part) for part in text.lower().split("x"))
     except ValueError as error:
-        raise RenderError(f"--size: expected WIDTHxHEIGHT, came {text!r}") from error
+        raise RenderError(f"--size: expected WIDTHxHEIGHT, got {text!r}") from error
     return width, height
 
 

@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from calibri.commands.render import size_of
+from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
-from calibri.rewards.base import RewardTerm
 from calibri.search.config import PRESETS, Budget, SearchConfig
-from calibri.search.prompts import search_prompts
+from calibri.search.form import FindStart, Limits, SearchForm
+from calibri.search.prompts import has_prompts, read_prompts
 
 if TYPE_CHECKING:
-    from calibri.backbones.layouts import Layout
     from calibri.backbones.loading import Backbone
-    from calibri.search.space import Start
+    from calibri.calibration.artifact import Calibration
 
 # Options that become the setting of the same name, if they are given.
 OPTIONS = (
@@ -58,7 +59,14 @@ def register(subparsers: argparse._SubParsersAction) -> None:
         "judges what was found on held-out prompts and saves it; a second Ctrl-C skips the judgement. "
         "A run that was killed goes on with --resume.",
     )
-    where = parser.add_argument_group("run")
+    _add_run(parser.add_argument_group("run"))
+    _add_searched(parser.add_argument_group("what is searched"))
+    _add_pictures(parser.add_argument_group("pictures and rewards"))
+    _add_fine(parser.add_argument_group("fine settings (presets choose them)"))
+    parser.set_defaults(run=run)
+
+
+def _add_run(where: argparse._ArgumentGroup) -> None:
     where.add_argument("--out", type=Path, metavar="RUN", help="folder of a new run")
     where.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run where it stopped")
     where.add_argument(
@@ -73,7 +81,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     where.add_argument("--workers", type=int, help="Ray workers (default: one for each GPU, or 2)")
     where.add_argument("--json", action="store_true", help="print records as JSON lines")
 
-    what = parser.add_argument_group("what is searched")
+
+def _add_searched(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--backbone", default="tabletop", help="name, folder or hub id (default tabletop)")
     what.add_argument("--granularity", default="layer", choices=("block", "layer", "gate"))
     what.add_argument(
@@ -92,11 +101,13 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     )
     what.add_argument("--weight-bounds", metavar="LOW,HIGH", help="of output weights (default -10,10)")
 
-    how = parser.add_argument_group("pictures and rewards")
+
+def _add_pictures(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--reward", metavar="NAMES", help="comma-separated, each with a weight if wanted: a,b:2")
     how.add_argument(
         "--judge", default="", metavar="NAMES", help="rewards to report at the end, never optimised"
     )
+    add_loading(how)
     how.add_argument("--optimize-judges", action="store_true", help="allow judges in --reward")
     how.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
     how.add_argument("--size", metavar="WxH", help="picture size (default: the backbone's)")
@@ -119,7 +130,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
         help="compile the transformer's blocks: slower to start (a minute on a CPU), faster from there on",
     )
 
-    fine = parser.add_argument_group("fine settings (presets choose them)")
+
+def _add_fine(fine: argparse._ArgumentGroup) -> None:
     fine.add_argument("--optimizer", choices=("cma", "mirrored-adam"))
     fine.add_argument("--sigma0", type=float, help="first step of scales")
     fine.add_argument("--weight-sigma", type=float, help="first step of output weights")
@@ -141,7 +153,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     fine.add_argument("--convergence", choices=("validation", "paper", "none"))
     fine.add_argument("--validation-pairs", type=int)
     fine.add_argument("--held-out-pairs", type=int)
-    parser.set_defaults(run=run)
 
 
 @dataclass
@@ -175,7 +186,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; 0 also where nothing better was found, because the search itself worked."""
     if (args.out is None) == (args.resume is None):
         raise SearchError("give --out RUN for a new run, or --resume RUN to go on with one")
-    budget = budget_of(args)
+    budget = read_limits(args)
     from calibri.backbones.loading import load_backbone
     from calibri.search.journal import JournalTail
 
@@ -192,13 +203,15 @@ def run(args: argparse.Namespace) -> int:
         folder = args.out
         if not args.reward:
             raise SearchError("give --reward NAMES, for example --reward tabletop-align,tabletop-quality")
+        form = read_form(args)
         backbone = load_backbone(
             args.backbone,
             device=args.device or "auto",
             dtype=args.dtype or "auto",
             compile=bool(args.compile),
         )
-        config = config_from(args, backbone)
+        loading = read_loading(args)
+        config = make_config(args, form, backbone).model_copy(update={"reward_loading": loading})
     return _search(args, config, folder, backbone, budget)
 
 
@@ -216,8 +229,11 @@ def _refuse_changes(args: argparse.Namespace) -> None:
         "size",
         "prompts",
         "held_out",
+        "reward_source",
+        "reward_device",
+        "reward_dtype",
     )
-    given = [name for name in fixed if getattr(args, name) is not None]
+    given = [name for name in fixed if getattr(args, name) not in (None, [])]
     if given:
         option = "--" + given[0].replace("_", "-")
         raise SearchError(f"a resumed run keeps its settings: leave out {option}, or start a new run")
@@ -234,7 +250,7 @@ def _search(
     stopper = _Stopper()
     view = JsonView() if args.json else live_view(config, folder)
     for record in earlier:
-        view.replayed(record)
+        view.replay(record)
     with contextlib.ExitStack() as stack:
         stack.enter_context(stopper.listening())
         scorer = None
@@ -244,7 +260,7 @@ def _search(
             scorer = stack.enter_context(RayScorer.connected(config, args.ray, workers=args.workers))
             rewards = {}
         else:
-            rewards = load_rewards(config, str(backbone.device))
+            rewards = config.reward_loading.load(config.reward_names, backbone.device)
         stack.enter_context(view)
         for record in run_search(
             config,
@@ -261,93 +277,64 @@ def _search(
     return 0
 
 
-def load_rewards(config: SearchConfig, device: str = "cpu") -> dict[str, Any]:
-    """All rewards and judges of a config, by name, their weights on `device`."""
-    from calibri.rewards.base import load_reward
-
-    names = dict.fromkeys([term.name for term in config.rewards] + list(config.judges))
-    return {name: load_reward(name, device=device) for name in names}
+def name_option(field: str) -> str:
+    """`held_out_pairs` → `--held-out-pairs`."""
+    return f"--{field.replace('_', '-')}"
 
 
-def budget_of(args: argparse.Namespace) -> Budget | None:
-    """The limits given, or None. Raises SearchError for one that is not positive."""
-    limits = {name: getattr(args, name) for name in ("images", "minutes", "generations")}
-    if all(value is None for value in limits.values()):
-        return None
-    for name, value in limits.items():
-        if value is not None and value <= 0:
-            raise SearchError(f"--{name} must be above 0, got {value:g}")
-    return Budget(**limits)
+def read_limits(args: argparse.Namespace) -> Budget | None:
+    """The limits given, or None. Raises SearchError."""
+    given = {name: value for name in Limits.model_fields if (value := getattr(args, name)) is not None}
+    return Limits.read(given, name_option).budget
 
 
-def config_from(args: argparse.Namespace, backbone: Backbone) -> SearchConfig:
-    """The config of a new run from the command's options."""
+def read_form(args: argparse.Namespace) -> SearchForm:
+    """The settings of a new search from the command's options. Raises SearchError."""
+    named = (*OPTIONS, "bounds", "weight_bounds", "preset", "granularity", "optimize_judges")
+    values = {name: value for name in named if (value := getattr(args, name)) is not None}
+    values |= {"rewards": args.reward, "judges": args.judge}
+    if args.size:
+        values["width"], values["height"] = size_of(args.size)
+    if args.prompts is None and not has_prompts(args.backbone):
+        raise SearchError(f"give --prompts FILE with prompts that suit {args.backbone}, one a line")
+    for name in ("prompts", "held_out"):
+        if (path := getattr(args, name)) is not None:
+            values["held_out_prompts" if name == "held_out" else name] = read_prompts(path)
+    if args.ensemble:
+        values["conditions"] = tuple(part.strip() for part in args.ensemble.split(","))
+    if (args.start or "").startswith("guidance:"):
+        try:
+            values["strength"] = float(args.start.removeprefix("guidance:"))
+        except ValueError as error:
+            raise SearchError(f"--start: expected guidance:NUMBER, got {args.start!r}") from error
+    return SearchForm.read(values, name_option)
+
+
+def make_config(args: argparse.Namespace, form: SearchForm, backbone: Backbone) -> SearchConfig:
+    """The config of a new run. Raises SearchError."""
     from calibri.backbones.catalog import known_backbones
 
-    layout = backbone.layout(args.granularity)
-    values: dict[str, Any] = {name: v for name in OPTIONS if (v := getattr(args, name)) is not None}
-    values.setdefault("steps", backbone.spec.steps)
-    if backbone.spec.cfg is not None:
-        values.setdefault("guidance", backbone.spec.cfg)
     # A folder as it is, so that a resumed run finds it; a catalog's backbone by its name.
-    values["backbone"] = backbone.spec.name if backbone.spec.name in known_backbones() else args.backbone
-    values["granularity"] = args.granularity
-    values["rewards"] = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
-    values["optimize_judges"] = args.optimize_judges
-    values["judges"] = tuple(name.strip() for name in args.judge.split(",") if name.strip())
-    for name in ("bounds", "weight_bounds"):
-        if getattr(args, name):
-            values[name] = _numbers(getattr(args, name), f"--{name.replace('_', '-')}")
-    if args.size:
-        values["width"], values["height"] = _size(args.size)
-    values |= search_prompts(args.prompts, args.held_out, args.backbone)
-    draft = SearchConfig.make(args.preset, **values)
-    start = start_from(args, draft, layout)
-    values |= {"conditions": start.conditions, "weights": start.weights, "start_from": start.words}
-    if start.scales is not None:
-        values["start"] = start.scales
-    return SearchConfig.make(args.preset, **values)
+    named = backbone.spec.name if backbone.spec.name in known_backbones() else args.backbone
+    return form.config(backbone, named, find_start(args, backbone))
 
 
-def start_from(args: argparse.Namespace, config: SearchConfig, layout: Layout) -> Start:
-    """Where the search begins: --start and --ensemble together. Raises SearchError where they contradict."""
-    from calibri.calibration.artifact import Calibration
-    from calibri.search.space import calibration_start, ensemble_start, guidance_start, plain_start
+def find_start(args: argparse.Namespace, backbone: Backbone) -> FindStart | None:
+    """What finds the calibration to start from: that of a file, or the best of a sweep; None for the base."""
+    if not args.start or args.start.startswith("guidance:"):
+        return None
+    path = Path(args.start)
 
-    text = args.start or ""
-    if text.startswith("guidance:"):
-        try:
-            start = guidance_start(float(text.removeprefix("guidance:")))
-        except ValueError as error:
-            raise SearchError(f"--start guidance:STRENGTH wants a number, got {text!r}") from error
-    elif text.endswith(".jsonl"):
+    def find(draft: SearchConfig) -> Calibration:
+        from calibri.calibration.artifact import Calibration
+
+        if path.suffix != ".jsonl":
+            found = Calibration.load(path)
+            return found if found.title else found.model_copy(update={"title": path.name})
         from calibri.analysis.diagnose import best_start, read_sweep
 
-        found = best_start(read_sweep(Path(text)), layout, config.backbone, bounds=config.bounds)
-        start = calibration_start(found, layout, config.bounds, f"the sweep {Path(text).name}")
-    elif text:
-        found = Calibration.load(Path(text))
-        start = calibration_start(found, layout, config.bounds, found.title or Path(text).name)
-    elif config.guidance not in (None, 1):
-        start = guidance_start(config.guidance)  # the base itself, which needs guidance to paint well
-    else:
-        start = plain_start()
-    if args.ensemble:
-        start = ensemble_start(start, tuple(part.strip() for part in args.ensemble.split(",")))
-    return start
+        layout = backbone.layout(draft.granularity)
+        found = best_start(read_sweep(path), layout, draft.backbone, bounds=draft.bounds)
+        return found.model_copy(update={"title": f"the sweep {path.name}"})
 
-
-def _numbers(text: str, option: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise SearchError(f"{option} wants two numbers LOW,HIGH, got {text!r}") from error
-    return low, high
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(part) for part in text.lower().split("x"))
-    except ValueError as error:
-        raise SearchError(f"--size wants WIDTHxHEIGHT, got {text!r}") from error
-    return width, height
+    return find

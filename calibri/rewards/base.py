@@ -10,7 +10,7 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -165,11 +165,11 @@ def _imported(name: str, place: str) -> RewardFactory:
     return factory
 
 
-def checked(images: Sequence[Image], prompts: Sequence[str], name: str) -> None:
+def check_counts(images: Sequence[Image], prompts: Sequence[str], name: str) -> None:
     """RewardError unless there is one prompt for each image."""
     if len(images) != len(prompts):
         raise RewardError(
-            f"{name} needs one prompt for each image; got {len(images)} images, {len(prompts)} prompts"
+            f"{name}: expected one prompt for each image, got {len(images)} images, {len(prompts)} prompts"
         )
 
 
@@ -197,3 +197,27 @@ class RewardTerm(Frozen):
     @property
     def text(self) -> str:
         return self.name if self.weight == 1 else f"{self.name}:{self.weight:g}"
+
+
+class RewardLoading(Frozen):
+    """How the rewards of a search are loaded. `sources`: name → folder or hub id, where that is not the
+    catalogue's. `device`, `dtype`: as `load_reward` takes them; auto is the backbone's device.
+    """
+
+    sources: dict[str, str] = {}
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def load(self, names: Iterable[str], device: object) -> dict[str, Reward]:
+        """name → reward, each once; `device`: of the backbone. Raises RewardError."""
+        names = list(dict.fromkeys(names))
+        strange = [name for name in self.sources if name not in names]
+        if strange:
+            raise RewardError(f"a source is given for {strange[0]}, expected one of {', '.join(names)}")
+        where = str(device) if self.device == "auto" else self.device
+        return {name: self._load(name, where) for name in names}
+
+    def _load(self, name: str, device: str) -> Reward:
+        own = name not in CATALOG or CATALOG[name].backbone is not None
+        # Rewards that know no dtype are left alone: the option is for those beside them.
+        return load_reward(name, self.sources.get(name), device, "auto" if own else self.dtype)

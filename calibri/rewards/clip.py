@@ -22,7 +22,7 @@ def clip_files(folder: str = "", other: str = "", *, weights: bool = True) -> di
     """role → places of a CLIP model in the hub's layout, in `folder` of the source or in `other`, a hub
     id.
     """
-    names = {name: (name,) for name in ("config.json", *TOKENIZER)}
+    names: dict[str, tuple[str, ...]] = {name: (name,) for name in ("config.json", *TOKENIZER)}
     if weights:
         names["weights"] = ("model*.safetensors", "pytorch_model*.bin")
     inside = f"{folder}/" if folder else ""

@@ -27,8 +27,8 @@ class HPSv2(ModelReward):
     name = "hpsv2"
 
     def _load(self, source: str | Path) -> Files:
-        names = {"weights": WEIGHTS, **{name: (name, At(CLIP_H, name)) for name in TOKENIZER}}
-        files = find_files(source, names, reward=self.name)
+        names: dict[str, tuple[str | At, ...]] = {name: (name, At(CLIP_H, name)) for name in TOKENIZER}
+        files = find_files(source, {"weights": WEIGHTS, **names}, reward=self.name)
         self._tokenizer = load_tokenizer(files)
         self._model = load_open_clip(load_tensors(files["weights"], self.device, self.dtype), self.name)
         return files

@@ -15,7 +15,7 @@ import torch
 
 from calibri.errors import RewardError
 from calibri.memory import is_out_of_memory
-from calibri.rewards.base import RewardInfo, checked
+from calibri.rewards.base import RewardInfo, check_counts
 from calibri.rewards.catalog import CATALOG, RewardSpec
 from calibri.rewards.pictures import as_rgb
 
@@ -37,8 +37,9 @@ def find_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, TypeError) as error:
         raise RewardError(f"device {device!r}: expected cpu, cuda, cuda:1 or mps") from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        there = torch.cuda.device_count()
-        raise RewardError(f"device {device!r}: this machine has {there or 'no'} CUDA devices for torch")
+        last = torch.cuda.device_count() - 1
+        there = f"cuda:0 to cuda:{last}" if last > 0 else "cuda:0 alone" if last == 0 else "no CUDA device"
+        raise RewardError(f"device {str(device)!r}: torch finds {there} on this machine")
     return found
 
 
@@ -114,7 +115,7 @@ class ModelReward(ABC):
         """
         if self._closed:
             raise RewardError(f"{self.name} was closed: load it again to score with it")
-        checked(images, prompts, self.name)
+        check_counts(images, prompts, self.name)
         scores: list[np.ndarray] = [np.zeros(0)]
         done = 0
         while done < len(images):

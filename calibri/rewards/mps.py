@@ -112,8 +112,8 @@ class CrossModel(nn.Module):
 
     def forward(self, seen: torch.Tensor, words: torch.Tensor, meant: torch.Tensor) -> torch.Tensor:
         """(n, p, d) picture tokens, (n, w, d) words, (n, w) bool: those that may be looked at."""
-        for pair in self.layers:
-            across, among = pair
+        for pair in self.layers.children():
+            across, among = pair.children()
             seen = seen + across(seen, words, meant)
             seen = seen + among(seen)
         return seen
@@ -161,7 +161,7 @@ class _Among(nn.Module):
 
     def _turns(self, seen: torch.Tensor) -> torch.Tensor:
         """(p, width): the angle of each place and channel."""
-        frequencies = self.rotary_emb.inv_freq
+        frequencies = self.rotary_emb.get_buffer("inv_freq")
         places = torch.arange(seen.shape[1], device=seen.device, dtype=frequencies.dtype)
         return (places[:, None] * frequencies).repeat(1, 2)
 
@@ -174,9 +174,9 @@ def _attend(
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of (n, p, heads · width) to (n, w, width), the same for all heads."""
-    shared = [x[:, None].expand(-1, heads, -1, -1) for x in (key, value)]
+    keys, values = (x[:, None].expand(-1, heads, -1, -1) for x in (key, value))
     split = query.unflatten(-1, (heads, -1)).transpose(1, 2)
-    return scaled_dot_product_attention(split, *shared, attn_mask=mask).transpose(1, 2).flatten(-2)
+    return scaled_dot_product_attention(split, keys, values, attn_mask=mask).transpose(1, 2).flatten(-2)
 
 
 def _rotate(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:

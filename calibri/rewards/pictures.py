@@ -83,7 +83,8 @@ def normalise(
 ) -> np.ndarray:
     """(n, 3, h, w) float32, (levels / 255 − mean) / std, of RGB pictures that share a size."""
     levels = np.stack([np.asarray(image, dtype=np.float32) for image in images])
-    values = (levels * np.float32(1 / 255) - np.float32(mean)) / np.float32(std)
+    middle, width = (np.asarray(each, dtype=np.float32) for each in (mean, std))
+    values = (levels * np.float32(1 / 255) - middle) / width
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
 
 

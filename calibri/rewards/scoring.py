@@ -11,7 +11,7 @@ import numpy as np
 
 from calibri.errors import RewardError, SearchError
 from calibri.rewards.base import Frozen
-from calibri.rewards.cache import CachedReward
+from calibri.rewards.cache import CachedReward, picture_hash
 
 if TYPE_CHECKING:
     from calibri.rewards.base import Reward
@@ -74,8 +74,15 @@ def score_batch(
     images = [rendered.image for rendered in renderer.render(batch, turn=turn)]
     prompts = [request.prompt for request in batch]
     columns = []
+    hashes: list[bytes] | None = None  # once for all rewards
     for name in names:
-        column = np.asarray(rewards[name].score(images, prompts), dtype=np.float64)
+        reward = rewards[name]
+        if isinstance(reward, CachedReward):
+            hashes = [picture_hash(image) for image in images] if hashes is None else hashes
+            found = reward.score(images, prompts, hashes)
+        else:
+            found = reward.score(images, prompts)
+        column = np.asarray(found, dtype=np.float64)
         if column.shape != (len(batch),):
             raise RewardError(f"reward {name} gave shape {column.shape} for {len(batch)} pictures")
         columns.append(column)
@@ -99,7 +106,7 @@ class LocalScorer:
         cache: ScoreCache | None = None,
     ) -> None:
         if not rewards:
-            raise SearchError("a search needs at least one reward")
+            raise SearchError("expected at least one reward, got none")
         self.renderer = renderer
         self.rewards = {
             name: reward if cache is None else CachedReward(reward, cache) for name, reward in rewards.items()

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from transformers import CLIPModel, CLIPTokenizer
 
 from calibri.errors import RewardError
-from calibri.rewards.base import checked
+from calibri.rewards.base import check_counts
 from calibri.tabletop.reward_nets import BATCH, FOLDER, as_batch, describe, still_open
 
 
@@ -63,7 +63,7 @@ class AlignReward:
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
         """(n,) float64: logit scale × cosine of picture and prompt."""
-        checked(images, prompts, self.info.name)
+        check_counts(images, prompts, self.info.name)
         if not images:
             return np.zeros(0)
         return self._scale * (self.features(images) * self.text_features(prompts)).sum(1)

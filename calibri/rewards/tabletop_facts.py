@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from calibri.rewards.base import checked
+from calibri.rewards.base import check_counts
 from calibri.tabletop.captions import Facts
 from calibri.tabletop.nets import GRID, KINDS
 from calibri.tabletop.prompts import facts_in
@@ -53,7 +53,7 @@ class FactsJudge:
         """(n,) float64 in [0, 1]. A prompt that names no colour-shape pair asks for nothing: 0.5, a
         constant.
         """
-        checked(images, prompts, self.info.name)
+        check_counts(images, prompts, self.info.name)
         if not images:
             return np.zeros(0)
         seen = self._seen(images)
@@ -65,7 +65,7 @@ class FactsJudge:
         """(n,) bool: every asked pair is there, the count is right, and the two named solids stand as asked
         (GenEval).
         """
-        checked(images, prompts, self.info.name)
+        check_counts(images, prompts, self.info.name)
         seen = self._seen(images)
         return np.array(
             [_all_right(row, facts_in(prompt)) for row, prompt in zip(seen, prompts, strict=True)]

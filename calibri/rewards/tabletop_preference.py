@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from calibri.rewards.base import checked
+from calibri.rewards.base import check_counts
 from calibri.tabletop.reward_nets import in_batches, load_net, still_open
 
 
@@ -26,7 +26,7 @@ class QualityReward:
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
         """(n,) float64; a difference of 1 means odds of e : 1 that the picture is preferred."""
-        checked(images, prompts, self.info.name)
+        check_counts(images, prompts, self.info.name)
         return in_batches(images, self._device, still_open(self._net, self.info.name))
 
     def close(self) -> None:

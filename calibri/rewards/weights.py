@@ -183,6 +183,18 @@ def _cached(repository: str, revision: str | None) -> Path | None:
         return None if found is None else Path(found)
 
 
+def is_cached(source: str) -> bool:
+    """Whether weights of this hub id lie in the cache, or in this folder; asks no network."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        repository, _, revision = source.partition("@")
+        found = _cached(repository, revision or None) if _HUB_ID.fullmatch(repository) else None
+        if found is None:
+            return False
+        folder = found
+    return any(path.suffix in (".safetensors", *_PICKLES) for path in folder.rglob("*"))
+
+
 def _why_not(repository: str, revision: str | None, error: Exception) -> str:
     """A sentence for what the hub answered."""
     from huggingface_hub import errors

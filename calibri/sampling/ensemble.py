@@ -103,7 +103,7 @@ def member_rows(
         is_tuple = isinstance(output, tuple)
         prediction = output[0] if is_tuple else output.sample
         if prediction.shape[0] != len(rows.weights):
-            raise RenderError(f"expected {len(rows.weights)} predictions, came {prediction.shape[0]}")
+            raise RenderError(f"expected {len(rows.weights)} predictions, got {prediction.shape[0]}")
         combined = rows.combine(prediction).to(prediction.dtype)
         several = rows.counts[1] if len(rows.counts) > 1 else 0
         if finish is not None and several:

@@ -120,12 +120,12 @@ class ScaleHooks:
         if array.ndim != 2 or array.shape[1] != len(self._sites) or not len(array):
             raise LayoutError(
                 f"expected ({len(self._sites)},) or (B, {len(self._sites)}) scales, one for each site, "
-                f"came shape {np.shape(values)}"
+                f"got shape {np.shape(values)}"
             )
         if not np.isfinite(array).all():
             row, column = np.argwhere(~np.isfinite(array))[0]
             raise LayoutError(
-                f"{self._sites[column].name}: expected a finite number, came {array[row, column]}"
+                f"{self._sites[column].name}: expected a finite number, got {array[row, column]}"
             )
         device = self._device or next(self._transformer.parameters()).device
         fresh = list(torch.from_numpy(array.T.copy()).to(device))  # n_sites × (B,)

@@ -18,7 +18,7 @@ from calibri.memory import is_out_of_memory
 from calibri.sampling.ensemble import Rows, member_rows
 from calibri.sampling.hooks import ScaleHooks
 from calibri.sampling.prompts import PromptCache
-from calibri.sampling.request import Job, Rendered, RenderRequest, checked
+from calibri.sampling.request import Job, Rendered, RenderRequest, check_request
 
 __all__ = ["RenderRequest", "Rendered", "Renderer"]
 
@@ -63,7 +63,9 @@ class Renderer:
         batch is halved and rendered again, and later ones stay so small. Raises RenderError and LayoutError
         for what cannot be rendered.
         """
-        groups = _groups([checked(request, place, self.backbone) for place, request in enumerate(requests)])
+        groups = _groups(
+            [check_request(request, place, self.backbone) for place, request in enumerate(requests)]
+        )
         done: dict[int, Rendered] = {}
         progress = _Progress(on_step, cancel)
         while groups:
@@ -188,7 +190,7 @@ class _Progress:
 
     def __init__(self, on_step: OnStep | None, cancel: Cancel | None) -> None:
         self._on_step, self._cancel = on_step, cancel
-        self._finished = self._steps = self._now = self._left = 0
+        self._finished = self._steps = self._now = self._left = self._told = 0
 
     def begin(self, batch: list[Job], rest: list[list[Job]], size: int) -> None:
         """A batch begins; `rest` are the groups after it, in batches of `size`."""
@@ -201,8 +203,10 @@ class _Progress:
     def step(self, *_: Any) -> dict[str, Any]:
         """The pipeline's callback at the end of each step."""
         self._now += 1
-        if self._on_step is not None:
-            self._on_step(self._finished + self._now, self._finished + self._steps + self._left)
+        done = self._finished + self._now
+        if self._on_step is not None and done > self._told:  # a batch that was halved begins anew
+            self._told = done
+            self._on_step(done, self._finished + self._steps + self._left)
         if self._now < self._steps:
             self.ask()
         return {}

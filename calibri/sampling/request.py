@@ -100,28 +100,28 @@ class Job:
         return self.request.steps * len(self.terms)
 
 
-def checked(request: RenderRequest, place: int, backbone: Backbone) -> Job:
-    """Raises RenderError or LayoutError that names what does not fit."""
+def check_request(request: RenderRequest, place: int, backbone: Backbone) -> Job:
+    """The request as a job. Raises RenderError or LayoutError that names what does not fit."""
     if not isinstance(request.prompt, str) or not isinstance(request.negative_prompt, str):
-        raise RenderError(f"the prompt must be text, came {type(request.prompt).__name__}")
+        raise RenderError(f"prompt: expected text, got {type(request.prompt).__name__}")
     _whole("seed", request.seed, 0, 2**63 - 1)
     _whole("steps", request.steps, 1, MOST_STEPS)
     for name in ("guidance", "embedded_guidance"):
         value = getattr(request, name)
         if value is not None and not math.isfinite(value):
-            raise RenderError(f"{name}: expected a finite number, came {value}")
+            raise RenderError(f"{name}: expected a finite number, got {value}")
     spec, step = backbone.spec, backbone.adapter.size_step
     sizes = (request.height or spec.height, request.width or spec.width)
     for name, size in zip(("height", "width"), sizes, strict=True):
         _whole(name, size, step, 2**14)
         if size % step:
-            raise RenderError(f"{name}: expected a multiple of {step} pixels, came {size}")
+            raise RenderError(f"{name}: expected a multiple of {step} pixels, got {size}")
     return Job(place, request, *sizes, _terms(request, backbone))
 
 
 def _whole(name: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise RenderError(f"{name}: expected a whole number from {low} to {high}, came {value!r}")
+        raise RenderError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
 
 
 def _terms(request: RenderRequest, backbone: Backbone) -> tuple[Term, ...]:
@@ -140,7 +140,7 @@ def _terms(request: RenderRequest, backbone: Backbone) -> tuple[Term, ...]:
         if len(terms) > 1:
             raise RenderError("an ensemble has its guidance in its weights: leave guidance out")
         if not terms[0].positive:
-            raise RenderError("guidance needs a positive member, came a negative one")
+            raise RenderError("guidance: expected a positive member, got a negative one")
         only = terms[0]
         terms = [
             Term(only.scales, strength * only.weight, True),
@@ -167,7 +167,7 @@ def _site_scales(member: Member, request: RenderRequest, backbone: Backbone) -> 
         return layout.expand(member.scales).astype(np.float32)
     values = np.asarray(member.scales, dtype=np.float32)
     if values.shape != (len(backbone.sites),):
-        raise LayoutError(f"expected {len(backbone.sites)} scales, one for each site, came {len(values)}")
+        raise LayoutError(f"expected {len(backbone.sites)} scales, one for each site, got {len(values)}")
     return values
 
 

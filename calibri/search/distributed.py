@@ -1,8 +1,7 @@
 """The same scores from many processes: batches spread over Ray actors, each with a backbone and its rewards.
 
-A batch is the unit of work, with the boundaries of one process, so that who renders it changes nothing;
-what a lost worker had taken is rendered again by another. Ray is an extra: `pip install calibri-
-studio[ray]`.
+A batch is the unit of work and the same as in one process, so the scores do not depend on who renders it. The
+batch of a lost worker is rendered again by another one. Ray is an extra: `pip install calibri-studio[ray]`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +48,7 @@ class Worker:
         compiled: bool,
         threads: int,
         make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
+        loading: dict[str, Any] | None = None,
     ) -> None:
         shorten_thread_waits()
         import torch
@@ -60,10 +61,10 @@ class Worker:
             self.backbone, self.rewards = make()
         else:
             from calibri.backbones.loading import load_backbone
-            from calibri.rewards.base import load_reward
+            from calibri.rewards.base import RewardLoading
 
             self.backbone = load_backbone(backbone, device=device, dtype=dtype, compile=compiled)
-            self.rewards = {name: load_reward(name, device=str(self.backbone.device)) for name in rewards}
+            self.rewards = RewardLoading(**(loading or {})).load(rewards, self.backbone.device)
         self.renderer = Renderer(self.backbone, batch_size=batch_size)
 
     def about(self) -> dict[str, Any]:
@@ -117,6 +118,18 @@ def unpacked(plain: dict[str, Any], backbone: Any) -> RenderRequest:
         else tuple(Member(scales=tuple(s), weight=w, condition=c) for s, w, c in members),
         layout=None if plain["granularity"] is None else backbone.layout(plain["granularity"]),
     )
+
+
+def gpus_of_worker(*devices: str) -> int:
+    """How many GPUs a worker sees: up to the highest that these devices name, `cuda:1` two of them."""
+    numbers = [re.fullmatch(r"(auto|cuda)(?::(\d+))?", device) for device in devices]
+    return max((int(found[2] or 0) + 1 for found in numbers if found), default=0)
+
+
+def gpu_share(gpus: int, workers: int, needed: int) -> float:
+    """Of each worker: what it needs, or less where there is less; Ray knows parts of one GPU alone."""
+    share = gpus / workers
+    return float(min(needed, share if share < 1 else int(share)))
 
 
 class RayScorer:
@@ -179,10 +192,11 @@ class RayScorer:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             gpus = int(ray.cluster_resources().get("GPU", 0))
-            count = workers or gpus or 2
-            per_gpu = min(1.0, gpus / count) if gpus and config.device != "cpu" else 0
-            actor = ray.remote(num_cpus=0, num_gpus=per_gpu)(Worker)
-            names = list(dict.fromkeys([term.name for term in config.rewards] + list(config.judges)))
+            own = config.reward_loading.device
+            needed = gpus_of_worker(config.device, "cpu" if own == "auto" else own)
+            count = workers or gpus // max(1, needed) or 2
+            actor = ray.remote(num_cpus=0, num_gpus=gpu_share(gpus, count, needed))(Worker)
+            names = list(config.reward_names)
 
             def make_actor() -> Any:
                 return actor.remote(
@@ -194,6 +208,7 @@ class RayScorer:
                     config.compile,
                     threads,
                     make,
+                    config.reward_loading.model_dump(),
                 )
 
             yield cls(ray, make_actor, count, config.batch_size)

@@ -40,7 +40,7 @@ class BucketScores:
 
 
 class Objective:
-    """The function that a search maximises. Keeps the base's scores, so that each is rendered once in a run.
+    """The function that a search maximises. It remembers the base's scores: each is rendered once in a run.
 
     Difference: Σ_r w_r · (R_r(x) − R_r(base)) / spread_r, with the spread of reward r on the base. Win
     rate: the weighted mean over rewards of mean_s σ((R_r(x) − R_r(base_s)) / T_r), over base samples s of
@@ -68,7 +68,7 @@ class Objective:
         missing = [name for name in self.names if name not in scorer.known]
         if missing:
             raise SearchError(
-                f"reward {missing[0]} is not loaded; there is {', '.join(scorer.known) or 'none'}"
+                f"expected loaded rewards ({', '.join(scorer.known) or 'none'}), got {missing[0]}"
             )
         spoiled = [name for name in self.names if name in scorer.judges]
         if spoiled and not config.optimize_judges:
@@ -96,7 +96,7 @@ class Objective:
         )
 
     def is_base(self, members: tuple[Member, ...]) -> bool:
-        """Whether `members` paint exactly the base's pictures: those that count are the base's own."""
+        """Whether `members` paint exactly the base's pictures: those of weight 0 do not count."""
         strength = self.config.guidance
         base = [(1.0, "positive")]
         if strength not in (None, 1):
@@ -131,8 +131,8 @@ class Objective:
     def _beside_base(
         self, indices: Sequence[int], requests: Sequence[RenderRequest] = (), who: Sequence[str] = ()
     ) -> np.ndarray:
-        """Raw scores of `requests`, rendered in one go with what the base lacks of pairs `indices`: a call of
-        its own for a few pictures would leave all workers but one idle.
+        """Raw scores of `requests`, rendered together with the base's missing pictures of pairs `indices`: a
+        separate call for a few pictures would leave all workers but one idle.
         """
         missing = [i for i in dict.fromkeys(indices) if i not in self._base]
         base = [self.request(pair, None) for i in missing for pair in self.source.base_samples(i)]
@@ -186,22 +186,20 @@ class Objective:
         )
 
     def use_base(self, record: BaseRecord) -> None:
-        """Takes the scale of the rewards, and the base's scores, from a record: measured just now, or
-        replayed.
-        """
+        """Takes the rewards' spreads and the base's scores from a record, a new or a replayed one."""
         self._scale = record
         for i, rows in enumerate(record.base_scores):
             self._base[i] = np.array(rows, dtype=np.float64)
 
     def use_generation(self, record: GenerationRecord) -> None:
-        """Takes the base's scores of a replayed generation, so that its pairs need no second rendering."""
+        """Takes the base's scores of a replayed generation: its pairs are not rendered again."""
         for i, rows in zip(record.bucket, record.base_scores, strict=True):
             self._base[i] = np.array(rows, dtype=np.float64)
         if not self.config.pool:
             self.forget_base()
 
     def forget_base(self) -> None:
-        """Drops scores that will not be asked for again: without a pool no pair comes twice."""
+        """Drops scores that are not needed again: without a pool no pair comes twice."""
         self._base = {i: rows for i, rows in self._base.items() if i < SPREAD_PAIRS}
 
     def _weights(self) -> np.ndarray:
@@ -229,7 +227,7 @@ class Objective:
     # ---- a generation
 
     def evaluate(self, vectors: np.ndarray, indices: Sequence[int]) -> BucketScores:
-        """Judges all candidates, (λ, n), on the same pairs. With a race, the worse half leaves after `race`
+        """Scores all candidates, (λ, n), on the same pairs. In a race the worse half drops out after `race`
         pairs.
         """
         before = self.images

@@ -22,36 +22,38 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def search_prompts(path: Path | None, held_out: Path | None, backbone: str) -> dict[str, tuple[str, ...]]:
-    """Prompts to search, validate and judge on, disjoint, as the fields of SearchConfig.
+def has_prompts(backbone: str) -> bool:
+    """Whether this backbone has prompts of its own."""
+    return str(backbone).rstrip("/").endswith("tabletop")
 
-    Of a file, every fifth prompt is held out (unless there is a file for that) and every eighth of the rest
-    validates. Raises SearchError where there are too few.
+
+def search_prompts(backbone: str) -> dict[str, tuple[str, ...]]:
+    """The embedded world's prompts to search, validate and judge on, disjoint, as the fields of SearchConfig.
+
+    Raises SearchError for a backbone without prompts of its own.
     """
-    if path is None:
-        search = _own(backbone, "search", POOL_PROMPTS + VALIDATION_PROMPTS)
-        judged = read_prompts(held_out) if held_out else _own(backbone, "held-out", 256)
-        return {
-            "prompts": tuple(search[:POOL_PROMPTS]),
-            "validation_prompts": tuple(search[POOL_PROMPTS:]),
-            "held_out_prompts": tuple(judged),
-        }
-    try:
-        return split_prompts(read_prompts(path), read_prompts(held_out) if held_out else None)
-    except SearchError as error:
-        raise SearchError(f"{path}: {error}, or --held-out FILE") from error
+    search = _own(backbone, "search", POOL_PROMPTS + VALIDATION_PROMPTS)
+    return {
+        "prompts": tuple(search[:POOL_PROMPTS]),
+        "validation_prompts": tuple(search[POOL_PROMPTS:]),
+        "held_out_prompts": tuple(_own(backbone, "held-out", 256)),
+    }
 
 
 def split_prompts(prompts: list[str], judged: list[str] | None = None) -> dict[str, tuple[str, ...]]:
-    """Different prompts to search, validate and judge on (`judged`: of their own), as `search_prompts` gives
-    them. Raises SearchError where there are too few."""
+    """Different prompts to search, validate and judge on, as `search_prompts` gives them.
+
+    Every fifth prompt is held out, unless there are others to judge on (`judged`), and every eighth of the
+    rest validates. Raises SearchError where there are too few.
+    """
+    given = len(prompts)
     if judged is None:
         judged = prompts[4::5]
         prompts = [prompt for i, prompt in enumerate(prompts) if i % 5 != 4]
     validation = prompts[3::8]
     search = [prompt for i, prompt in enumerate(prompts) if i % 8 != 3]
     if not validation or not judged:
-        raise SearchError("too few prompts to hold some out: give at least 10")
+        raise SearchError(f"prompts: expected at least 10, because some are held out, got {given}")
     return {
         "prompts": tuple(search),
         "validation_prompts": tuple(validation),
@@ -60,17 +62,17 @@ def split_prompts(prompts: list[str], judged: list[str] | None = None) -> dict[s
 
 
 def held_out_prompts(path: Path | None, backbone: str, count: int) -> list[str]:
-    """Prompts to judge on: of a file, or the embedded world's held-out ones."""
+    """Prompts to judge on: those of a file, or the embedded world's held-out ones."""
     return read_prompts(path) if path else _own(backbone, "held-out", count)
 
 
 def sweep_prompts(path: Path | None, backbone: str, count: int) -> list[str]:
-    """Prompts to look for causes on: of a file, or the embedded world's search ones."""
+    """Prompts to measure a sweep on: those of a file, or the embedded world's search ones."""
     return read_prompts(path) if path else _own(backbone, "search", count)
 
 
 def _own(backbone: str, which: str, count: int) -> list[str]:
-    if not str(backbone).rstrip("/").endswith("tabletop"):
+    if not has_prompts(backbone):
         raise SearchError(f"give --prompts FILE with prompts that suit {backbone}, one a line")
     from calibri.tabletop.prompts import prompt_set
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Literal
+import json
+import re
+from array import array
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
@@ -145,9 +148,47 @@ def record_from(data: dict) -> Record:
         raise JournalError(f"not a record of a search: {sentence(error)}") from error
 
 
-def pack(array: np.ndarray) -> str:
+class Generation(NamedTuple):
+    """A GenerationRecord without its candidates and pairs, which are most of it: what a long search takes in
+    memory. `mean`, `spread`: (n,) float64; `point`: (n,) or empty."""
+
+    generation: int
+    images: int
+    seconds: float
+    best: float
+    bucket_mean: Interval
+    sigma: float
+    axis_ratio: float
+    mean_rate: float
+    mean: array[float]
+    spread: array[float]
+    point: array[float]
+
+
+_HEAD = re.compile(rb'\{"kind":"generation","generation":(\d+),"images":(\d+),"seconds":([-+.\deE]+),')
+_REST = b'"bucket_mean":'  # from here to its end a line holds what is kept of a generation
+
+
+def read_generation(body: bytes) -> Generation:
+    """A generation from the JSON text of its record. Raises JournalError for another record."""
+    head, rest = _HEAD.match(body), body.rfind(_REST)
+    if head is not None and rest >= 0:
+        data = json.loads(b"{" + body[rest:])  # the candidates before it are not parsed
+        data |= {"generation": int(head[1]), "images": int(head[2]), "seconds": float(head[3])}
+    else:
+        record = record_from(json.loads(body))
+        if not isinstance(record, GenerationRecord):
+            raise JournalError(f"expected a generation, got {record.kind}")
+        data = record.model_dump()
+    data["bucket_mean"] = Interval(**data["bucket_mean"])
+    for name in ("mean", "spread", "point"):
+        data[name] = array("d", data.get(name, ()))
+    return Generation(**{name: data[name] for name in Generation._fields})
+
+
+def pack(rows: np.ndarray) -> str:
     """(rows, n) float64 → base64 of its little-endian bytes."""
-    return base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode()
+    return base64.b64encode(np.ascontiguousarray(rows, dtype="<f8").tobytes()).decode()
 
 
 def unpack(text: str, rows: int) -> np.ndarray:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError
 from calibri.files import write_whole
 from calibri.interval import paired_interval
@@ -23,6 +22,7 @@ from calibri.search.journal import TAIL, RunFolder
 from calibri.search.judgement import Shipment, judge, ship
 from calibri.search.objective import Objective
 from calibri.search.pairs import PairSource
+from calibri.search.progress import SearchProgress
 from calibri.search.provenance import moved_revisions, now, versions
 from calibri.search.records import (
     BaseRecord,
@@ -35,11 +35,10 @@ from calibri.search.records import (
     pack,
 )
 from calibri.search.space import SearchSpace
-from calibri.search.stopping import kept_point, next_validation, paper_converged, validation_converged
+from calibri.search.stopping import next_validation, paper_converged, validation_converged
 from calibri.search.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
-    from calibri.backbones.layouts import Layout
     from calibri.backbones.loading import Backbone
     from calibri.rewards.base import Reward
 
@@ -67,7 +66,7 @@ def run_search(
     `stop`: asked between batches; yes ends the search, which still judges and keeps what it has. `abandon`:
     asked between batches of the judgement; yes skips it. `turn`: context manager held while a batch
     renders. `progress(done, total)`: images of the generation under way. `scorer`: renders and scores
-    elsewhere. `clock`: seconds; one that stands still while a caller pauses keeps pauses out of the record.
+    elsewhere. `clock`: seconds; stop it during a pause to keep pauses out of the record.
 
     The last record is a ResultRecord. Raises SearchError, JournalError, and what renderer and rewards
     raise; the run can be resumed after any of them.
@@ -101,7 +100,8 @@ class _Search:
         self.objective = objective
         self.backbone = backbone.spec.name
         self.fingerprint = backbone.fingerprint
-        self.budget = budget or _last_budget(run.records) or DEFAULT_BUDGET
+        self.budget = budget or DEFAULT_BUDGET
+        self._given = budget is not None
         self.stop = stop or (lambda: False)
         self.abandon = abandon
         self.objective.stop = self.stop
@@ -111,13 +111,15 @@ class _Search:
         settings = self.space.settings(self.config)
         self._start, self._steps = settings.start, settings.steps
         self.strategy: Strategy = make_strategy(self.config.optimizer, settings)
-        self.base: BaseRecord | None = None
-        self.generations: list[GenerationRecord] = []
-        self.validations: list[ValidationRecord] = []
-        self.images = 0
+        self.progress = SearchProgress(self.config)
         self._seconds_before = 0.0
         self._clock = clock
         self._began = clock()
+
+    @property
+    def images(self) -> int:
+        """Rendered by this run so far."""
+        return self.progress.images
 
     @property
     def seconds(self) -> float:
@@ -127,25 +129,24 @@ class _Search:
     # ---- the session
 
     def records(self) -> Iterator[Record]:
-        earlier = list(self.run.records)
-        self._check_fingerprint(earlier)
-        self._replay(earlier)
-        if (last := self._already_over(earlier)) is not None:
+        self._replay(list(self.run.records))
+        if (last := self._already_over()) is not None:
             yield last
             return
-        moved = moved_revisions([r for r in earlier if isinstance(r, SessionRecord)], self.revisions)
+        sessions = [record for record in self.run.records if isinstance(record, SessionRecord)]
+        moved = moved_revisions(sessions, self.revisions)
         yield self._keep(self._session())
         if moved:
             yield self._keep(EventRecord(time=now(), text=moved))
         if self.run.repaired:
             text = f"A torn last line of {self.run.repaired} bytes was cut off the journal."
             yield self._keep(EventRecord(time=now(), text=text))
-        if self.generations:
+        if self.progress.generations:
             yield self._keep(
                 EventRecord(time=now(), text=f"Resumed after generation {self.strategy.generation}.")
             )
         try:
-            if self.base is None:
+            if self.progress.base is None:
                 yield self._keep(self._measure_base())
             while (reason := self._reason_to_stop()) is None:
                 if self._validation_due():
@@ -164,31 +165,20 @@ class _Search:
 
     def _take(self, record: Record) -> None:
         """Updates what this session knows from a record, new or replayed."""
+        self.progress.take(record)
         match record:
             case BaseRecord():
-                self.base = record
                 self.objective.use_base(record)
             case GenerationRecord():
-                self.generations.append(record)
                 self.objective.use_generation(record)
-            case ValidationRecord():
-                self.validations.append(record)
-        if isinstance(record, BaseRecord | GenerationRecord | ValidationRecord):
-            self.images = record.images
-
-    def _check_fingerprint(self, earlier: list[Record]) -> None:
-        known = next((r.fingerprint for r in earlier if isinstance(r, SessionRecord) and r.fingerprint), None)
-        if known is not None and known != self.fingerprint:
-            raise JournalError(
-                f"this run was made with another backbone (fingerprint {known[:12]}…, "
-                f"now {self.fingerprint[:12]}…); its scores would not compare"
-            )
 
     def _replay(self, earlier: list[Record]) -> None:
         """Brings the optimiser to where the journal ends: the same seed and scores give the same
-        candidates.
+        candidates. Raises JournalError where they would not.
         """
         for record in earlier:
+            if isinstance(record, SessionRecord):
+                self._check_fingerprint(record.fingerprint)
             if isinstance(record, GenerationRecord):
                 asked = self.strategy.ask()
                 stored = record.candidate_array()
@@ -199,14 +189,22 @@ class _Search:
                     )
                 self.strategy.tell(record.scores)
             self._take(record)
-            if isinstance(record, BaseRecord | GenerationRecord | ValidationRecord | ResultRecord):
-                self._seconds_before = max(self._seconds_before, record.seconds)
+        if not self._given:
+            self.budget = self.progress.budget or DEFAULT_BUDGET
+        self._seconds_before = self.progress.seconds
         self._began = self._clock()
 
-    def _already_over(self, earlier: list[Record]) -> ResultRecord | None:
-        """The result that stands, if this budget allows nothing more."""
-        last = earlier[-1] if earlier else None
-        if not isinstance(last, ResultRecord) or last.verdict == "not judged":
+    def _check_fingerprint(self, known: str) -> None:
+        if known and known != self.fingerprint:
+            raise JournalError(
+                f"this run was made with another backbone (fingerprint {known[:12]}…, "
+                f"now {self.fingerprint[:12]}…); its scores would not compare"
+            )
+
+    def _already_over(self) -> ResultRecord | None:
+        """The last result, if this budget allows nothing more."""
+        last = self.progress.result
+        if last is None or not self.progress.over or last.verdict == "not judged":
             return None
         reason = self.budget.reason_to_stop(
             images=self.images, seconds=self.seconds, generations=self.strategy.generation
@@ -262,14 +260,15 @@ class _Search:
         )
         if self.config.point == "tail":
             return record
-        point = point_reached([*self.generations, record], self.config.tail, self._start, self._steps)
+        point = point_reached([*self.run.generations(), record], self.config.tail, self._start, self._steps)
         return record.model_copy(update={"point": point.tolist()})
 
     def _validation_due(self) -> bool:
         config = self.config
         if not config.validation_pairs or not config.validation_prompts:
             return False
-        last = self.validations[-1].images if self.validations else 0
+        done = self.progress.validations
+        last = done[-1].images if done else 0
         due = next_validation(
             last, config.validation_pairs, config.validation_spacing, config.validation_share
         )
@@ -277,10 +276,10 @@ class _Search:
 
     def _validate(self) -> ValidationRecord:
         pairs = self.source.pairs(self.config.validation_pairs, "validation")
-        objective = self.objective
+        objective, done = self.objective, self.progress.validations
         before = objective.images
-        if self.validations:
-            base = np.array(self.validations[0].base_scores)
+        if done:
+            base = np.array(done[0].base_scores)
         else:
             base = objective.scores(
                 [objective.request(pair, None) for pair in pairs], ["the base"] * len(pairs)
@@ -298,7 +297,7 @@ class _Search:
             objective=paired_interval(gain),
             rewards={name: paired_interval(raw[:, r] - base[:, r]) for r, name in enumerate(objective.names)},
             objectives=gain.tolist(),
-            base_scores=[] if self.validations else base.tolist(),
+            base_scores=[] if done else base.tolist(),
             spent=spent,
         )
 
@@ -311,17 +310,17 @@ class _Search:
         if limit is not None:
             return limit
         if self.config.convergence == "validation" and self._fresh_validation():
-            assert self.base is not None
-            return validation_converged(self.validations, self.base.total_spread)
-        if self.config.convergence == "paper" and (reason := paper_converged(self.generations)):
+            assert self.progress.base is not None
+            return validation_converged(self.progress.validations, self.progress.base.total_spread)
+        if self.config.convergence == "paper" and (reason := paper_converged(self.progress.generations)):
             return reason
         return self.strategy.reason_to_stop()
 
     def _fresh_validation(self) -> bool:
         """Whether the last validation is of this generation, and no session has ended on it."""
-        now = self.strategy.generation
-        over = any(isinstance(r, ResultRecord) and r.generation == now for r in self.run.records)
-        return bool(self.validations) and self.validations[-1].generation == now and not over
+        now, done, result = self.strategy.generation, self.progress.validations, self.progress.result
+        over = result is not None and result.generation == now
+        return bool(done) and done[-1].generation == now and not over
 
     # ---- the end
 
@@ -329,9 +328,7 @@ class _Search:
         """What would be shipped now, (n,): the tail average of the means or the fitted point, or the start
         before the first generation.
         """
-        if not self.generations:
-            return self.strategy.mean
-        return kept_point(self.generations, self.config.tail)
+        return self.progress.point() if self.progress.generations else self.strategy.mean
 
     def _shipment(self, reason: str) -> Shipment:
         return Shipment(
@@ -348,7 +345,7 @@ class _Search:
         )
 
     def _write_tail(self) -> None:
-        """Keeps the point as it stands, unjudged, so that there is one whatever happens next."""
+        """Saves the point reached, unjudged: it survives whatever happens next."""
         calibration = self._shipment("the search goes on").calibration("not judged", {})
         write_whole(self.run.folder / TAIL, calibration.to_json(), durable=True)
 
@@ -357,33 +354,9 @@ class _Search:
         shipment = self._shipment(reason)
         judgement = None
         self.objective.stop = self.abandon
-        if self.generations and self.config.held_out_pairs >= 2 and self.config.held_out_prompts:
+        if self.progress.generations and self.config.held_out_pairs >= 2 and self.config.held_out_prompts:
             try:
                 judgement = judge(self.objective, shipment.vector)
             except SearchStopped:
                 yield self._keep(EventRecord(time=now(), text="The final judgement was skipped."))
         yield self._keep(ship(shipment, judgement, self.run.folder, now()))
-
-
-def _last_budget(records: list[Record]) -> Budget | None:
-    for record in reversed(records):
-        if isinstance(record, SessionRecord):
-            return Budget(
-                images=record.images_limit, minutes=record.minutes_limit, generations=record.generations_limit
-            )
-    return None
-
-
-def calibration_of(config: SearchConfig, layout: Layout, vector: np.ndarray, title: str = "") -> Calibration:
-    """A searched vector as a calibration without provenance, for looking at a run that is under way.
-
-    Raises SearchError if the vector does not belong to this search.
-    """
-    space = SearchSpace.of(config, layout)
-    return Calibration(
-        title=title,
-        backbone=config.backbone,
-        granularity=config.granularity,
-        names=space.names,
-        members=space.decode(vector),
-    )

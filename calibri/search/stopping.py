@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calibri.search.records import GenerationRecord, ValidationRecord
+from calibri.search.records import Generation, GenerationRecord, ValidationRecord
 
 CHECKPOINTS = 3
 PAPER_WINDOW = 20
@@ -43,7 +43,9 @@ def validation_converged(validations: Sequence[ValidationRecord], total_spread: 
     )
 
 
-def paper_converged(generations: Sequence[GenerationRecord], window: int = PAPER_WINDOW) -> str | None:
+def paper_converged(
+    generations: Sequence[GenerationRecord | Generation], window: int = PAPER_WINDOW
+) -> str | None:
     """Our reading of the rule in the paper's supplement: sigma has settled and the bucket mean has stopped
     improving.
 
@@ -63,13 +65,13 @@ def paper_converged(generations: Sequence[GenerationRecord], window: int = PAPER
     )
 
 
-def kept_point(generations: Sequence[GenerationRecord], share: float) -> np.ndarray:
+def kept_point(generations: Sequence[GenerationRecord | Generation], share: float) -> np.ndarray:
     """What a search keeps after these generations, (n,): what the last one says, else the tail average."""
     point = generations[-1].point
     return np.array(point, dtype=np.float64) if point else tail_average(generations, share)
 
 
-def tail_average(generations: Sequence[GenerationRecord], share: float) -> np.ndarray:
+def tail_average(generations: Sequence[GenerationRecord | Generation], share: float) -> np.ndarray:
     """Average of the means over the last `share` of the images, each mean weighted by its generation's
     images. (n,)
 

@@ -1,9 +1,9 @@
 """Who calls: the organisers' sign-in of a public studio, and the visitor's cookie that its limits count by.
 
-A studio with accounts and without `--demo` asks everybody to sign in: that is Gradio's own. A public one lets
-everybody in, so that its organisers need a door of their own: `/signin`, a page, and `/login`, the same for
-gradio_client (`Client(url, auth=(name, password))`). Both set one signed, http-only cookie. The key lives as
-long as the process: after a restart one signs in again.
+A studio with accounts and without `--demo` uses Gradio's own sign-in, which asks everybody. A public studio
+lets everybody in, so its organisers sign in at `/signin` (a page) or `/login` (for gradio_client:
+`Client(url, auth=(name, password))`). Both set one signed, http-only cookie. The signing key is not stored:
+after a restart organisers sign in again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import html
 import json
 import secrets
 import threading
@@ -21,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Template
+from markupsafe import Markup
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -33,13 +34,13 @@ from studio.settings import Settings
 VISITOR, SESSION = "calibri-visitor", "calibri-session"
 SESSION_SECONDS = 12 * 3600
 VISITOR_SECONDS = 30 * 24 * 3600
-TRIES_A_MINUTE = 30  # to sign in, of everybody together
+TRIES_A_MINUTE = 30  # to sign in, by everybody together
 LONGEST_FORM = 4096  # bytes
-COUNTED = ("/config", "/queue/join")  # besides pages: what programs ask first, and what open pages ask
+COUNTED = ("/config", "/queue/join")  # besides pages: what programs ask for first, and what open pages ask
 
 
 class Signin:
-    """Signs and reads the two cookies. Pure but for its random key; safe to call from any thread."""
+    """Signs and reads the two cookies. Safe to call from any thread."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._accounts = settings.accounts
@@ -62,12 +63,12 @@ class Signin:
         return str(name) if end > self._clock() else None
 
     def visitor(self, cookies: Mapping[str, str]) -> str:
-        """The key that this visitor's limits are counted by; STRANGER without a cookie of this studio."""
+        """The key by which this visitor's limits are counted; STRANGER without a cookie of this studio."""
         word, _, mark = cookies.get(VISITOR, "").partition(".")
         return word if self._signed("visitor", word, mark) else STRANGER
 
     def caller(self) -> str | None:
-        """The same for the event that this thread works on; None outside of any."""
+        """The same key for the event that this thread handles; None outside of an event."""
         from gradio.context import LocalContext  # seconds
 
         request = LocalContext.request.get(None)
@@ -81,14 +82,13 @@ class Signin:
         return f"{word}.{self._mark('visitor', word)}"
 
     def try_password(self, name: str, password: str) -> str | None:
-        """The value of the session's cookie, or None for a wrong pair. Raises TimeoutError after too many
-        tries, so that nobody can guess for long."""
+        """The session's cookie, or None for a wrong pair. Raises TimeoutError after too many tries."""
         with self._lock:
             if self._tries.missing(1, self._clock()):
                 raise TimeoutError
             self._tries.take(1)
         good = False
-        for known, right in self._accounts:  # all of them, so that the time says nothing
+        for known, right in self._accounts:  # compare all, so that the time reveals nothing
             good |= _same(name, known) & _same(password, right)
         if not good:
             return None
@@ -112,27 +112,27 @@ def _same(given: str, right: str) -> bool:
 
 
 def routes(signin: Signin) -> list[Route]:
-    """For FastAPI's `routes=`: they come before Gradio's, whose own /login does nothing without `auth`."""
+    """For FastAPI's `routes=`: they come before Gradio's, whose /login does nothing without `auth`."""
 
     async def show(request: Request) -> Response:
         return _page(signin, signin.organiser(request.cookies))
 
     async def enter(request: Request) -> Response:
-        said, cookie = await _attempt(signin, request)
+        message, cookie = await _attempt(signin, request)
         if not cookie:
-            return _page(signin, None, said, 403)
-        return _with(RedirectResponse("./", 303), request, SESSION, cookie, SESSION_SECONDS)
+            return _page(signin, None, message, 403)
+        return _set_cookie(RedirectResponse("./", 303), request, SESSION, cookie, SESSION_SECONDS)
 
     async def login(request: Request) -> Response:
-        said, cookie = await _attempt(signin, request)
+        message, cookie = await _attempt(signin, request)
         if not cookie:
-            return JSONResponse({"detail": said}, 401)
-        return _with(JSONResponse({"success": True}), request, SESSION, cookie, SESSION_SECONDS)
+            return JSONResponse({"detail": message}, 401)
+        return _set_cookie(JSONResponse({"success": True}), request, SESSION, cookie, SESSION_SECONDS)
 
     async def leave(request: Request) -> Response:
         if _from_elsewhere(request):
             return _page(signin, signin.organiser(request.cookies), "Sign out on this page.", 403)
-        return _with(RedirectResponse("./", 303), request, SESSION, "", 0)
+        return _set_cookie(RedirectResponse("./", 303), request, SESSION, "", 0)
 
     return [
         Route("/signin", show, methods=["GET"]),
@@ -143,7 +143,7 @@ def routes(signin: Signin) -> list[Route]:
 
 
 async def _attempt(signin: Signin, request: Request) -> tuple[str, str | None]:
-    """(what to say, cookie or None) for a sent form."""
+    """(message, cookie or None) for a sent form."""
     if _from_elsewhere(request):
         return "Another site sent this form. Sign in here.", None
     length = request.headers.get("content-length", "")
@@ -169,8 +169,8 @@ def _is_secure(scope: Scope) -> bool:
     return scope.get("scheme") == "https" or sent.split(b",")[0].strip() == b"https"
 
 
-def _with(response: Response, request: Request, name: str, value: str, seconds: int) -> Response:
-    """A session grants rights: no other site may make the browser send it."""
+def _set_cookie(response: Response, request: Request, name: str, value: str, seconds: int) -> Response:
+    """Set a cookie that no other site can make the browser send."""
     response.set_cookie(
         name,
         value,
@@ -184,36 +184,16 @@ def _with(response: Response, request: Request, name: str, value: str, seconds: 
     return response
 
 
-def _page(signin: Signin, name: str | None, said: str = "", status: int = 200) -> Response:
-    style = Path(__file__).with_name("signin.css").read_text(encoding="utf-8")
-    if name:
-        body = (
-            f"<p>You are signed in as <b>{html.escape(name)}</b>.</p><form method='post' action='signout'>"
-            "<button>Sign out</button></form>"
-        )
-    elif signin.has_accounts:
-        body = (
-            "<form method='post' action='signin'><label>Name<input name='username' autocomplete='username' "
-            "required autofocus></label><label>Password<input name='password' type='password' "
-            "autocomplete='current-password' required></label><button>Sign in</button></form>"
-        )
-    else:
-        body = "<p>This studio has no organisers: it was started without accounts (<code>--auth</code>).</p>"
-    told = f"<p class='said' role='alert'>{html.escape(said)}</p>" if said else ""
-    return HTMLResponse(
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Sign in · Calibri Studio</title>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<meta name='robots' content='noindex'><style>{style}</style><main>"
-        "<h1>Organisers of this studio</h1><p class='quiet'>Everybody may compare and vote. Searching, "
-        "saving, studies and another backbone are for those who sign in here.</p>"
-        f"{told}{body}<p><a href='./'>Back to the studio</a></p></main></html>",
-        status_code=status,
-        headers={"cache-control": "no-store", "x-frame-options": "DENY"},
-    )
+def _page(signin: Signin, name: str | None, message: str = "", status: int = 200) -> Response:
+    here = Path(__file__)
+    template = Template(here.with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
+    style = Markup(here.with_suffix(".css").read_text(encoding="utf-8"))
+    page = template.render(name=name, message=message, has_accounts=signin.has_accounts, style=style)
+    return HTMLResponse(page, status, headers={"cache-control": "no-store", "x-frame-options": "DENY"})
 
 
 class VisitorCookie:
-    """ASGI: gives whoever opens a page without a valid cookie a new one. Raters' pages stay without any."""
+    """ASGI: sets a visitor's cookie where there is none. Raters' pages get none."""
 
     def __init__(self, app: ASGIApp, signin: Signin) -> None:
         self._app, self._signin = app, signin
@@ -234,7 +214,7 @@ class VisitorCookie:
         await self._app(scope, receive, with_cookie)
 
     def _new(self, scope: Scope) -> bytes:
-        # It grants nothing, and is also wanted where the studio is shown inside another site's page.
+        # It grants no rights, and also works where the studio is shown inside another site's page.
         shared = "; SameSite=None; Secure; Partitioned" if _is_secure(scope) else "; SameSite=Lax"
         return (
             f"{VISITOR}={self._signin.new_visitor()}; Path={scope.get('root_path') or '/'}; "

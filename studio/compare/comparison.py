@@ -3,62 +3,43 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from calibri.errors import RenderError
-from studio.compare.form import Order, read_size
+from studio.compare.form import Form, ask_for, read_order
 from studio.core import Core
-from studio.rendering.arms import Choice, arm_of
-from studio.rendering.asks import Ask
+from studio.rendering.arms import resolve_arms
 from studio.rendering.places import SharedPlace
-from studio.rendering.shots import Comparison, shoot_all
+from studio.rendering.shots import Calls, Comparison, shoot_all
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
 
 
-def compare(
-    core: Core,
-    visitor: object,
-    order: Order,
-    *,
-    on_step: Callable[..., None] | None = None,
-    on_wait: Callable[[int, str], None] | None = None,
-) -> Comparison:
+def compare(core: Core, visitor: object, form: Form, **calls: Unpack[Calls]) -> Comparison:
     """Render every arm on every prompt and seed in one go, and put them first in the visitor's history.
 
-    Raises RenderError for what cannot be asked, HostError where the model cannot serve, RenderCancelled when
-    stopped.
+    An older render of this visitor is called off. Raises FormError for what cannot be asked, HostError where
+    the model cannot serve, RenderCancelled when stopped.
     """
-    if order.problems:
-        raise RenderError(" ".join(order.problems.values()))
+    demo, loaded = core.settings.demo, core.host.backbone
+    order = read_order(form, loaded, demo)
     found = core.visitors.of(visitor)
-    cancelled = found.begin("compare")
-    backbone = core.host.wait_ready(cancel=cancelled, on_wait=on_wait)
-    for ask in order.asks[:1]:  # the form may have been checked before the backbone was there
-        _, wrong = read_size(core, ask.width, ask.height)
-        if wrong:
-            raise RenderError(" ".join(wrong.values()))
-    arms = [arm_of(core, found, choice) for choice in order.choices]
-    wanted = [(arm, _own(ask, choice)) for ask in order.asks for arm, choice in zip(arms, order.choices)]
-    counted = Steps(on_step, [a.steps for arm, a in wanted if not arm.missing], core.host.batch_size)
-    shots = shoot_all(core, wanted, on_step=counted, cancel=cancelled, on_wait=on_wait)
+    calls["cancel"] = found.begin("compare")
+    backbone = core.host.wait_ready(cancel=calls["cancel"], on_wait=calls.get("on_wait"))
+    if loaded is not backbone:  # the size was checked against another one or none
+        order = read_order(form, backbone, demo)
+    arms = resolve_arms(core, order.arms, found)
+    asks = order.asks
+    wanted = [(arm, ask_for(ask, choice)) for ask in asks for arm, choice in zip(arms, order.arms)]
+    shots = shoot_all(core, wanted, **calls)
     rows = [shots[i : i + len(arms)] for i in range(0, len(shots), len(arms))]
-    made = Comparison(order.asks[0], rows[0], rows[1:], choices=order.choices, made_on=_made_on(backbone))
+    made = Comparison(asks[0], rows[0], rows[1:], choices=order.arms, made_on=_describe(backbone))
     found.place(SharedPlace).history.appendleft(made)
     return made
 
 
-def _own(ask: Ask, choice: Choice) -> Ask:
-    """The ask with what this arm has of its own."""
-    steps = ask.steps if choice.steps is None else int(choice.steps)
-    guidance = ask.guidance if choice.guidance is None else float(choice.guidance)
-    return replace(ask, steps=steps, guidance=guidance)
-
-
-def _made_on(backbone: Backbone) -> dict[str, Any]:
+def _describe(backbone: Backbone) -> dict[str, Any]:
     """The backbone as a PNG's settings name it."""
     from importlib import metadata
 
@@ -70,34 +51,31 @@ def _made_on(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-class Steps:
-    """Counts sampling steps over all batches of one press of Render: the host counts each batch anew.
-
-    `steps`: those of each picture. `batch_size`: pictures in a batch; halved by a shortage of memory, so the
-    total is an estimate that never runs backwards.
-    """
-
-    def __init__(self, on_step: Callable[..., None] | None, steps: Sequence[int], batch_size: int) -> None:
-        ordered = sorted(steps)
-        batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-        self.total = sum(sum(set(batch)) for batch in batches)
-        self._on_step, self._before, self._last, self._of = on_step, 0, 0, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        if done <= self._last:  # a new batch
-            self._before += self._of
-        self._last, self._of = done, total
-        if self._on_step is not None:
-            now = self._before + done
-            self._on_step(now, max(self.total, now))
-
-
-def history_of(core: Core, visitor: object) -> deque[Comparison]:
+def get_history(core: Core, visitor: object) -> deque[Comparison]:
     """The visitor's comparisons, the newest first."""
-    return core.visitors.of(visitor).place(SharedPlace).history
+    return core.visitors.place(visitor, SharedPlace).history
 
 
-def find(core: Core, visitor: object, key: object) -> Comparison | None:
+def find_comparison(core: Core, visitor: object, key: object) -> Comparison | None:
     """The comparison of this id in the visitor's history."""
-    history = history_of(core, visitor)
-    return next((c for c in history if c.id == key), None)
+    return next((made for made in get_history(core, visitor) if made.id == key), None)
+
+
+def find_shown(
+    core: Core, first: Comparison | None, visitor: object, shown: Any
+) -> tuple[Comparison | None, int]:
+    """The comparison that a page shows and its row; `first` where it is not known (any more).
+
+    `shown`: [id, row], as the page sent it.
+    """
+    key, row = shown if isinstance(shown, list | tuple) and len(shown) == 2 else ("", 0)
+    made = find_comparison(core, visitor, key) or first
+    return made, row if made and isinstance(row, int) and 0 <= row < len(made.rows) else 0
+
+
+def need_shown(core: Core, first: Comparison | None, visitor: object, shown: Any) -> tuple[Comparison, int]:
+    """The same. Raises RenderError where there is no picture."""
+    made, row = find_shown(core, first, visitor, shown)
+    if made is None or not made.shots:
+        raise RenderError("There is no picture here. Render first.")
+    return made, row

@@ -1,23 +1,17 @@
-"""The form of the page Compare: what was typed, checked, as an order. No Gradio."""
+"""The form of the page Compare: from what was typed to an order. No Gradio."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
-from calibri.errors import RenderError
-from studio.core import Core
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from calibri.errors import RenderError, sentences
 from studio.rendering.arms import NOTHING, Choice
-from studio.rendering.asks import (
-    LARGEST_SEED,
-    LONGEST_PROMPT,
-    MOST_STEPS,
-    Ask,
-    is_whole,
-    one_line,
-    problems_of,
-)
+from studio.rendering.asks import LARGEST_SEED, Ask, Guidance, Prompt, Seed, Steps, is_whole, one_line
 from studio.rendering.shots import Comparison
 
 if TYPE_CHECKING:
@@ -26,9 +20,18 @@ if TYPE_CHECKING:
 ARMS = 3
 MOST_ROWS = 16  # prompts × seeds of one press of Render
 MOST_ROWS_DEMO = 4
+LONGEST_RANGE = 1000  # seeds in one range such as 10-12
 USUAL = (Choice("base"), Choice("calibrated"), Choice("ensemble"))
 FEW, MANY = 8, 30  # the steps of the preset below
 AGAINST = (Choice("base", MANY), Choice("calibrated", FEW), Choice("base", FEW))
+
+
+class FormError(RenderError):
+    """A form that cannot be rendered. `problems`: field → sentence; a field of an arm ends in its number."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__(" ".join(problems.values()))
+        self.problems = dict(problems)
 
 
 @dataclass(frozen=True)
@@ -47,100 +50,119 @@ class Form:
     arms: tuple[Choice, ...] = USUAL
 
 
-@dataclass(frozen=True)
-class Order:
-    """A checked form: one ask for every prompt and seed, and the arms."""
-
-    asks: tuple[Ask, ...]
-    choices: tuple[Choice, ...]
-    problems: dict[str, str] = field(default_factory=dict)
-
-
-def seeds_in(text: object) -> list[int]:
-    """`4, 7, 10-12` → [4, 7, 10, 11, 12]. Raises RenderError for anything else."""
+def read_seeds(text: object) -> tuple[int, ...]:
+    """`4, 7, 10-12` → (4, 7, 10, 11, 12). Raises ValueError for anything else."""
     found: list[int] = []
     for part in filter(None, re.split(r"[,;\s]+", str(text or "").strip())):
         match = re.fullmatch(r"(\d{1,10})(?:[-–](\d{1,10}))?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if last < first or last > LARGEST_SEED or last - first > 999:
-            raise RenderError(f"Seeds are written like 4, 7, 10-12; came {part[:40]!r}.")
+        if not first <= last <= LARGEST_SEED or last - first >= LONGEST_RANGE:
+            raise ValueError(f"expected seeds written like 4, 7, 10-12, got {part[:40]!r}")
         found += range(first, last + 1)
-    return found
+    return tuple(found)
 
 
-def prompts_in(*texts: object) -> list[str]:
+def read_prompts(*texts: object) -> tuple[str, ...]:
     """One prompt for each line that is not empty, without doubles."""
     lines = [one_line(line) for text in texts for line in str(text or "").splitlines()]
-    return list(dict.fromkeys(filter(None, lines)))
+    return tuple(dict.fromkeys(filter(None, lines)))
 
 
-def size_limits(backbone: Backbone, demo: bool = False) -> tuple[int, int, int]:
-    """(step, smallest, largest) of width and height in pixels: what the backbone's grid allows, up to twice
-    the size it is used at."""
+@dataclass(frozen=True)
+class SizeLimits:
+    """What a width and a height may be, in pixels: multiples of `step` from `least` to `most`."""
+
+    name: str
+    step: int
+    least: int
+    most: int
+
+
+def limit_size(backbone: Backbone, demo: bool = False) -> SizeLimits:
+    """What the backbone's grid allows, up to twice the size it is used at; in a demo not beyond that size."""
     step, usual = backbone.adapter.size_step, max(backbone.spec.height, backbone.spec.width)
     most = usual if demo else 2 * usual
-    return step, max(step, usual // 4 // step * step), most // step * step
+    return SizeLimits(backbone.spec.name, step, max(step, usual // 4 // step * step), most // step * step)
 
 
-def rows_allowed(core: Core) -> int:
-    return MOST_ROWS_DEMO if core.settings.demo else MOST_ROWS
+class Order(BaseModel):
+    """A checked form. Validation takes the SizeLimits of the loaded backbone as its context."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-def checked(core: Core, form: Form) -> Order:
-    """The form as an order. `problems`: field → sentence for what cannot be rendered; then it asks for
-    nothing."""
-    problems = problems_of(form.prompt, form.seed, form.steps, form.guidance)
-    prompts = prompts_in(form.prompt, form.prompts)
-    long = next((p for p in prompts if len(p) > LONGEST_PROMPT), None)
-    if long is not None and "prompt" not in problems:
-        problems["prompts"] = f"“{long[:40]}…” has {len(long)} characters; {LONGEST_PROMPT} are the most."
-    more: list[int] = []
-    try:
-        more = seeds_in(form.seeds)
-    except RenderError as error:
-        problems["seeds"] = str(error)
-    size, wrong = read_size(core, form.width, form.height)
-    problems |= wrong
-    for number, choice in enumerate(form.arms, 1):
-        if choice.steps is not None and not is_whole(choice.steps, 1, MOST_STEPS):
-            problems[f"steps-{number}"] = f"Steps of arm {number} are a whole number from 1 to {MOST_STEPS}."
-        strength = choice.guidance
-        if strength is not None and not (isinstance(strength, int | float) and 1 <= strength <= 20):
-            problems[f"guidance-{number}"] = f"Guidance of arm {number} is a number from 1 (none) to 20."
-    if all(choice.what == NOTHING for choice in form.arms):
-        problems["arms"] = "Choose at least one arm."
-    if problems:
-        return Order((), form.arms, problems)
-    seeds = list(dict.fromkeys([int(form.seed), *more]))
-    count, most = len(prompts) * len(seeds), rows_allowed(core)
-    if count > most:
-        where = "prompts" if len(prompts) > len(seeds) else "seeds"
-        words = f"{len(prompts)} prompts × {len(seeds)} seeds are {count} rows; {most} are the most at once."
-        return Order((), form.arms, {where: words})
-    first = Ask.checked(prompts[0], seeds[0], form.steps, form.guidance)
-    asks = [replace(first, prompt=p, seed=s, width=size[0], height=size[1]) for p in prompts for s in seeds]
-    return Order(tuple(asks), form.arms)
+    prompt: Prompt
+    seed: Seed
+    steps: Steps
+    prompts: Annotated[tuple[Prompt, ...], BeforeValidator(lambda text: read_prompts(text))]
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(read_seeds)]
+    guidance: Guidance
+    width: int | None
+    height: int | None
+    arms: tuple[Choice, ...]
 
-
-def read_size(
-    core: Core, width: object, height: object
-) -> tuple[tuple[int | None, int | None], dict[str, str]]:
-    """The checked size, and a sentence for each side that does not fit the loaded backbone."""
-    backbone, found, wrong = core.host.backbone, [], {}
-    for name, value in (("width", width), ("height", height)):
+    @field_validator("width", "height", mode="before")
+    @classmethod
+    def _fit(cls, value: object, info: ValidationInfo) -> int | None:
         if value in (None, "", 0):
-            found.append(None)
-            continue
-        step, least, most = size_limits(backbone, core.settings.demo) if backbone else (8, 8, 4096)
-        fits = is_whole(value, least, most) and int(value) % step == 0  # type: ignore[call-overload]
-        if not fits:
-            name_of = backbone.spec.name if backbone else "the backbone"
-            wrong[name] = (
-                f"The {name} for {name_of} is a multiple of {step} from {least} to {most} pixels, or empty "
-                f"for its own; came {value}."
+            return None
+        limits = info.context or SizeLimits("a backbone", 1, 1, 2**16)
+        if not is_whole(value, limits.least, limits.most) or value % limits.step:
+            raise ValueError(
+                f"expected a multiple of {limits.step} from {limits.least} to {limits.most} pixels, or "
+                f"nothing for the size of {limits.name}, got {value!r}"
             )
-        found.append(int(value) if fits else None)  # type: ignore[call-overload]
-    return (found[0], found[1]), wrong
+        return int(value)
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _check_choices(cls, arms: tuple[Choice, ...]) -> list[dict[str, object]]:
+        if all(choice.what == NOTHING for choice in arms):
+            raise ValueError("expected at least one arm, got none")
+        return [vars(choice) for choice in arms]  # pydantic takes a made Choice as it is
+
+    @property
+    def asks(self) -> list[Ask]:
+        """One for each prompt and seed."""
+        prompts = dict.fromkeys([self.prompt, *self.prompts])
+        seeds = dict.fromkeys([self.seed, *self.seeds])
+        return [
+            Ask(prompt, seed, self.steps, self.guidance, self.width, self.height)
+            for prompt in prompts
+            for seed in seeds
+        ]
+
+
+def check_form(form: Form, limits: SizeLimits | None = None) -> Order:
+    """The form as an order. Raises FormError with a sentence for each field that does not fit."""
+    try:
+        return Order.model_validate(vars(form), context=limits)
+    except ValidationError as error:
+        raise FormError({_mark(where): words for where, words in sentences(error).items()}) from None
+
+
+def read_order(form: Form, backbone: Backbone | None, demo: bool = False) -> Order:
+    """The form as an order that this backbone (None: any) and this studio can render. Raises FormError."""
+    order = check_form(form, limit_size(backbone, demo) if backbone is not None else None)
+    asks, most = order.asks, MOST_ROWS_DEMO if demo else MOST_ROWS
+    if len(asks) > most:
+        prompts, seeds = len({ask.prompt for ask in asks}), len({ask.seed for ask in asks})
+        words = f"expected at most {most} rows at once, got {prompts} prompts × {seeds} seeds = {len(asks)}"
+        field = "prompts" if prompts > seeds else "seeds"
+        raise FormError({field: f"{field}: {words}"})
+    return order
+
+
+def _mark(where: str) -> str:
+    """The field of the page that a complaint is about: `arms.0.steps` → `steps-1`."""
+    name, *rest = where.split(".")
+    return f"{rest[1]}-{int(rest[0]) + 1}" if name == "arms" and len(rest) > 1 else name
+
+
+def ask_for(ask: Ask, choice: Choice) -> Ask:
+    """The ask with what this arm has of its own."""
+    steps = ask.steps if choice.steps is None else choice.steps
+    guidance = ask.guidance if choice.guidance is None else choice.guidance
+    return replace(ask, steps=steps, guidance=guidance)
 
 
 def form_of(comparison: Comparison) -> Form:
@@ -149,15 +171,19 @@ def form_of(comparison: Comparison) -> Form:
     asks = [row[0].ask for row in comparison.rows if row]
     prompts = list(dict.fromkeys(a.prompt for a in asks))[1:]
     seeds = list(dict.fromkeys(a.seed for a in asks))[1:]
-    arms = (*(comparison.choices or USUAL), *[Choice(NOTHING)] * ARMS)[:ARMS]
     return Form(
         ask.prompt,
         ask.seed,
         ask.steps,
-        "\n".join(prompts),
-        ", ".join(map(str, seeds)),
-        ask.guidance,
-        ask.width,
-        ask.height,
-        arms,
+        prompts="\n".join(prompts),
+        seeds=", ".join(map(str, seeds)),
+        guidance=ask.guidance,
+        width=ask.width,
+        height=ask.height,
+        arms=fill_arms(comparison.choices or USUAL),
     )
+
+
+def fill_arms(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """As many choices as the page has arms."""
+    return (*choices, *[Choice(NOTHING)] * ARMS)[:ARMS]

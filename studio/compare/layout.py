@@ -3,102 +3,135 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from studio.compare import view
 from studio.compare.form import AGAINST, ARMS
-from studio.compare.view import COLUMNS, MAPPED, SLIDER
+from studio.compare.view import MAPPED, SLIDER
 from studio.core import Core
 from studio.rendering import first_visit
-from studio.rendering.arms import offered
-from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
-from studio.rendering.shots import Comparison
-from studio.ui.elements import picture
+from studio.rendering.arms import KINDS, WORDS, list_choices
+from studio.rendering.asks import MOST_STEPS, STRONGEST_GUIDANCE, Ask
+from studio.rendering.shots import Comparison, Shot
+from studio.rendering.view import AskFields, lay_out_ask
+from studio.ui.elements import aside, enlarge, picture
 from studio.ui.events import visitor_state
 
 USUAL_WORDS = "Base, calibrated and ensemble"
 AGAINST_WORDS = f"Base at {AGAINST[0].steps} against calibrated at {AGAINST[1].steps}"
+KEPT_WORDS = (
+    "Pictures you render are kept here while the studio runs. Choose one to see its arms again and to set "
+    "the form as it was."
+)
+SMALL: dict[str, Any] = {"size": "sm", "scale": 0}
+WHOLE: dict[str, Any] = {"precision": 0, "minimum": 0}
+GALLERY: dict[str, Any] = {"object_fit": "contain", "format": "png", "buttons": []}
+GALLERY |= {"allow_preview": False, "fit_columns": False}
 
 
-@dataclass(frozen=True)
-class Page:
-    """What the handlers speak to. `arms`: for each column what, steps and guidance of its own. `now`: the
-    comparison on the page and which of its rows. `file`: what a download is taken from."""
+class Presets(NamedTuple):
+    """What sets the arms or the whole form at once."""
 
-    visitor: gr.BrowserState
-    now: gr.State
-    file: gr.File
-    lead: gr.HTML
-    prompt: gr.Textbox
-    seed: gr.Number
-    roll: gr.Button
-    steps: gr.Slider
-    run: gr.Button
-    stop: gr.Button
-    remark: gr.HTML
     usual: gr.Button
     against: gr.Button
     from_png: gr.UploadButton
-    images: list[gr.Image]
-    captions: list[gr.HTML]
-    arms: list[list[Any]]
-    gets: list[gr.Button]
-    sends: list[gr.Button]
-    try_prompt: gr.Button
-    grid: gr.Gallery
-    table: gr.HTML
+
+
+class Column(NamedTuple):
+    """One arm: what it is, steps of its own, its picture, and where that can go."""
+
+    what: gr.Dropdown
+    steps: gr.Number
+    image: gr.Image
+    words: gr.HTML
+    get: gr.Button
+    send: gr.Button
+
+
+class Overlay(NamedTuple):
+    """Two pictures over one another: how, which, and what is seen."""
+
     look: gr.Radio
     left: gr.Dropdown
     right: gr.Dropdown
     slider: gr.ImageSlider
     mapped: gr.Image
     legend: gr.HTML
+
+
+@dataclass(frozen=True)
+class More:
+    """Settings that few need. `own_guidance`: one for each arm."""
+
     prompts: gr.Textbox
     seeds: gr.Textbox
     count: gr.HTML
     guidance: gr.Slider
+    own_guidance: list[gr.Number]
     width: gr.Number
     height: gr.Number
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the handlers speak to. `first`: the comparison that the page opens with. `now`: the id of the
+    comparison on the page, and which of its rows. `file`: what a download is taken from."""
+
+    first: Comparison | None
+    start: Ask
+    visitor: gr.BrowserState
+    now: gr.State
+    file: gr.File
+    lead: gr.HTML
+    ask: AskFields
+    stop: gr.Button
+    remark: gr.HTML
+    presets: Presets
+    columns: list[Column]
+    try_prompt: gr.Button
+    grid: gr.Gallery
+    table: gr.HTML
+    over: Overlay
+    more: More
     get_all: gr.Button
     to_study: gr.Button
     history: gr.Gallery
 
     @property
-    def pictures(self) -> list[Any]:
-        """Image and caption of each column."""
-        return [part for both in zip(self.images, self.captions) for part in both]
-
-    @property
-    def typed(self) -> list[Any]:
-        """What is asked of all arms, in the order of Form."""
-        first = [self.prompt, self.seed, self.steps, self.prompts, self.seeds, self.guidance]
-        return [*first, self.width, self.height]
+    def images(self) -> list[Any]:
+        return [column.image for column in self.columns]
 
     @property
     def choosing(self) -> list[Any]:
-        """What is asked of each arm."""
-        return [component for column in self.arms for component in column]
+        """What is asked of each arm: what, steps, guidance."""
+        pairs = zip(self.columns, self.more.own_guidance)
+        return [part for column, guidance in pairs for part in (column.what, column.steps, guidance)]
 
     @property
     def fields(self) -> list[Any]:
-        return [*self.typed, *self.choosing]
+        """The form, in the order of Form."""
+        ask, more = self.ask, self.more
+        first = [ask.prompt, ask.seed, ask.steps, more.prompts, more.seeds, more.guidance]
+        return [*first, more.width, more.height, *self.choosing]
 
     @property
     def looking(self) -> list[Any]:
         """Which two pictures lie over one another, and how."""
-        return [self.look, self.left, self.right]
+        return [self.over.look, self.over.left, self.over.right]
 
     @property
     def laid(self) -> list[Any]:
         """The two pictures over one another."""
-        return [self.slider, self.mapped, self.legend, self.left, self.right]
+        over = self.over
+        return [over.slider, over.mapped, over.legend, over.left, over.right]
 
     @property
     def painted(self) -> list[Any]:
         """One comparison, but for the two pictures over one another."""
-        return [*self.pictures, *self.sends, self.grid, self.table, self.now]
+        pictures = [part for column in self.columns for part in (column.image, column.words)]
+        return [*pictures, *(column.send for column in self.columns), self.grid, self.table, self.now]
 
     @property
     def viewed(self) -> list[Any]:
@@ -106,262 +139,144 @@ class Page:
         return [*self.painted, *self.laid]
 
 
-def lay_out(core: Core, first: Comparison | None, start: Ask) -> Page:
-    """Put everything into the current Blocks. `first`: what the page opens with."""
-    visitor = visitor_state()
-    now = gr.State(["", 0])  # the comparison on the page, and which of its rows
-    file = gr.File(visible="hidden")
-
-    lead = gr.HTML(view.lead_html(first), elem_id="lead")
+def lay_out(core: Core) -> Page:
+    """Put everything into the current Blocks."""
+    first = first_visit.open_first(core.assets)
+    start = first.ask if first else Ask(first_visit.list_examples()[0], 3, 8)
+    row = first.shots if first else []
+    visitor, now, file = visitor_state(), gr.State(["", 0]), gr.File(visible="hidden")
+    lead = gr.HTML(view.write_lead(first), elem_id="lead")
     with gr.Row(equal_height=True, elem_id="ask"):
-        prompt = gr.Textbox(
-            start.prompt, label="Prompt", lines=1, max_lines=3, scale=6, min_width=280, elem_id="prompt"
-        )
-        seed = gr.Number(
-            start.seed,
-            label="Seed",
-            precision=0,
-            minimum=0,
-            maximum=LARGEST_SEED,
-            min_width=90,
-            elem_id="seed",
-        )
-        roll = gr.Button("Roll dice", scale=0, min_width=80, elem_id="dice")
-        steps = gr.Slider(
-            1, MOST_STEPS, start.steps, step=1, label="Steps", scale=2, min_width=170, elem_id="steps"
-        )
-        run = gr.Button(
-            "Render",
-            variant="primary",
-            scale=0,
-            min_width=110,
-            elem_id="render",
-            elem_classes="primary-action",
-        )
+        ask = lay_out_ask(start)
         stop = gr.Button("Stop", scale=0, min_width=70, elem_id="stop")
     remark = gr.HTML("", elem_id="remark")
-    with gr.Row(elem_id="presets"):
-        usual = gr.Button(USUAL_WORDS, size="sm", scale=0, min_width=210, elem_id="preset-usual")
-        against = gr.Button(AGAINST_WORDS, size="sm", scale=0, min_width=270, elem_id="preset-against")
-        from_png = gr.UploadButton(
-            "Open settings from PNG",
-            file_types=[".png"],
-            size="sm",
-            scale=0,
-            min_width=190,
-            elem_id="open-png",
-        )
-
-    images, captions, arms, gets, sends = [], [], [], [], []
-    first_shown = view.columns(first.shots if first else [])
-    kinds = offered(core, core.visitors.of(None))
-    with gr.Row(elem_id="pictures"):
-        for column, (kind, title) in enumerate(COLUMNS):
-            with gr.Column(min_width=300):
-                with gr.Row(elem_classes="arm-row"):
-                    what = gr.Dropdown(
-                        kinds,
-                        value=kind,
-                        label=f"Arm {column + 1}",
-                        container=False,
-                        scale=3,
-                        min_width=150,
-                        elem_id=f"arm-{column + 1}",
-                    )
-                    own_steps = gr.Number(
-                        None,
-                        label=f"Steps of arm {column + 1}",
-                        placeholder="steps",
-                        container=False,
-                        precision=0,
-                        minimum=0,
-                        maximum=MOST_STEPS,
-                        scale=1,
-                        min_width=76,
-                        elem_id=f"steps-{column + 1}",
-                    )
-                image, _, _, words = first_shown[column]
-                images.append(picture(kind, value=image, elem_id=f"picture-{kind}", label=title))
-                captions.append(gr.HTML(words, elem_id=f"caption-{kind}"))
-                with gr.Row(elem_classes="take-row"):
-                    gets.append(gr.Button("Download PNG", size="sm", elem_id=f"get-{column + 1}"))
-                    sends.append(
-                        gr.Button(
-                            "Send to scales",
-                            size="sm",
-                            interactive=image is not None and kind != "base",
-                            elem_id=f"send-{column + 1}",
-                        )
-                    )
-            arms.append([what, own_steps])
-
+    presets = _lay_out_presets()
+    columns = _lay_out_columns(row, list_choices(core, core.visitors.of(None)))
     with gr.Row(equal_height=True, elem_classes="go-on"):
         try_prompt = gr.Button("Try a prompt of your own", elem_id="go-prompt")
         gr.Button("Move a slider", link="scales", elem_id="go-scales")
         gr.Button("Vote for the better picture", link="quick", elem_id="go-vote")
-    with gr.Row(elem_id="many"):
-        with gr.Column(min_width=320, scale=2):
-            grid = gr.Gallery(
-                label="Every prompt and seed; choose one to see it large",
-                columns=ARMS,
-                object_fit="contain",
-                format="png",
-                height=460,
-                allow_preview=False,
-                fit_columns=False,
-                visible=False,
-                buttons=[],
-                elem_id="grid",
-            )
-        with gr.Column(min_width=320, scale=3):
-            table = gr.HTML("", elem_id="means")
-
-    gr.Examples(
-        [[e] for e in first_visit.examples()], inputs=[prompt], label="Prompts to try", examples_per_page=12
-    )
-    over = view.laid_plain(first.shots if first else [])
+    grid, table = _lay_out_grid()
+    examples = [[prompt] for prompt in first_visit.list_examples()]
+    gr.Examples(examples, inputs=[ask.prompt], label="Prompts to try", examples_per_page=12)
     with gr.Row():
         with gr.Column(min_width=320):
-            with gr.Row(elem_id="look-row"):
-                look = gr.Radio(
-                    [("Slider", SLIDER), ("Difference map", MAPPED)],
-                    value=SLIDER,
-                    label="Two pictures",
-                    show_label=False,
-                    container=False,
-                    scale=0,
-                    min_width=250,
-                    elem_id="look",
-                )
-                left = gr.Dropdown(
-                    over.names, value="0", label="Left", container=False, min_width=110, elem_id="left"
-                )
-                right = gr.Dropdown(
-                    over.names, value="1", label="Right", container=False, min_width=110, elem_id="right"
-                )
-            slider = gr.ImageSlider(
-                over.pair,
-                label="Drag to compare",
-                format="png",
-                type="pil",
-                interactive=False,
-                height=400,
-                max_height=400,
-                buttons=["fullscreen"],
-                elem_id="slider",
-                elem_classes="stage",
-            )
-            mapped = gr.Image(
-                label="Difference map",
-                format="png",
-                type="pil",
-                interactive=False,
-                height=400,
-                buttons=["fullscreen"],
-                visible=False,
-                elem_id="difference",
-                elem_classes="stage",
-            )
-            legend = gr.HTML(over.words, elem_id="legend")
+            over = _lay_out_overlay(row)
         with gr.Column(min_width=320):
-            with gr.Accordion("Several prompts and seeds", open=False, elem_id="several"):
-                prompts = gr.Textbox(
-                    "", label="More prompts, one a line", lines=3, max_lines=8, elem_id="prompts"
-                )
-                seeds = gr.Textbox(
-                    "", label="More seeds", placeholder="4, 7, 10-12", max_lines=1, elem_id="seeds"
-                )
-                count = gr.HTML("", elem_id="count")
-            with gr.Accordion("More settings", open=False, elem_id="more"):
-                guidance = gr.Slider(
-                    1,
-                    20,
-                    1,
-                    step=0.1,
-                    label="Guidance",
-                    info="1 is none; an ensemble has its own in its weights",
-                    elem_id="guidance",
-                )
-                with gr.Row():
-                    for number, parts_of_arm in enumerate(arms, 1):
-                        parts_of_arm.append(
-                            gr.Number(
-                                None,
-                                label=f"Of arm {number}",
-                                placeholder="as above",
-                                minimum=0,
-                                maximum=20,
-                                min_width=80,
-                                elem_id=f"guidance-{number}",
-                            )
-                        )
-                with gr.Row():
-                    width, height = (
-                        gr.Number(
-                            None,
-                            label=f"{name.capitalize()} in pixels",
-                            placeholder="the backbone's own",
-                            precision=0,
-                            minimum=0,
-                            min_width=120,
-                            elem_id=name,
-                        )
-                        for name in ("width", "height")
-                    )
+            more = _lay_out_more()
             with gr.Row():
                 get_all = gr.Button("Download all as ZIP", size="sm", min_width=150, elem_id="get-all")
                 to_study = gr.Button("Send to vote study", size="sm", min_width=150, elem_id="to-study")
-            history = gr.Gallery(
-                label="This session",
-                columns=5,
-                height=250,
-                object_fit="contain",
-                format="png",
-                allow_preview=False,
-                fit_columns=False,
-                buttons=[],
-                elem_id="history",
-            )
-            gr.HTML(
-                "<div class='aside'>Pictures you render are kept here while the studio runs. "
-                "Choose one to see its arms again, and to set everything as it was.</div>"
-            )
+            history = gr.Gallery(label="This session", columns=5, height=250, elem_id="history", **GALLERY)
+            gr.HTML(aside(KEPT_WORDS))
     return Page(
-        visitor=visitor,
-        now=now,
-        file=file,
-        lead=lead,
-        prompt=prompt,
-        seed=seed,
-        roll=roll,
-        steps=steps,
-        run=run,
-        stop=stop,
-        remark=remark,
-        usual=usual,
-        against=against,
-        from_png=from_png,
-        images=images,
-        captions=captions,
-        arms=arms,
-        gets=gets,
-        sends=sends,
-        try_prompt=try_prompt,
-        grid=grid,
-        table=table,
-        look=look,
-        left=left,
-        right=right,
-        slider=slider,
-        mapped=mapped,
-        legend=legend,
-        prompts=prompts,
-        seeds=seeds,
-        count=count,
-        guidance=guidance,
-        width=width,
-        height=height,
-        get_all=get_all,
-        to_study=to_study,
-        history=history,
+        first,
+        start,
+        visitor,
+        now,
+        file,
+        lead,
+        ask,
+        stop,
+        remark,
+        presets,
+        columns,
+        try_prompt,
+        grid,
+        table,
+        over,
+        more,
+        get_all,
+        to_study,
+        history,
     )
+
+
+def _lay_out_presets() -> Presets:
+    with gr.Row(elem_id="presets"):
+        return Presets(
+            gr.Button(USUAL_WORDS, min_width=210, elem_id="preset-usual", **SMALL),
+            gr.Button(AGAINST_WORDS, min_width=270, elem_id="preset-against", **SMALL),
+            gr.UploadButton(
+                "Open settings from PNG", file_types=[".png"], min_width=190, elem_id="open-png", **SMALL
+            ),
+        )
+
+
+def _lay_out_columns(row: list[Shot], choices: list[tuple[str, str]]) -> list[Column]:
+    columns = []
+    words = view.write_row(row)
+    own_steps: dict[str, Any] = {"placeholder": "steps", "maximum": MOST_STEPS, **WHOLE}
+    own_steps |= {"container": False, "scale": 1, "min_width": 76}
+    with gr.Row(elem_id="pictures"):
+        for place, kind in enumerate(KINDS):
+            image = row[place].image if row else None
+            number = place + 1
+            arm: dict[str, Any] = {"label": f"Arm {number}", "container": False, "scale": 3, "min_width": 150}
+            with gr.Column(min_width=300):
+                with gr.Row(elem_classes="arm-row"):
+                    what = gr.Dropdown(choices, value=kind, elem_id=f"arm-{number}", **arm)
+                    steps = gr.Number(label=f"Steps of arm {number}", elem_id=f"steps-{number}", **own_steps)
+                large = enlarge(image) if image else None
+                shown = picture(kind, value=large, elem_id=f"picture-{kind}", label=WORDS[kind])
+                caption = gr.HTML(words[place], elem_id=f"caption-{kind}")
+                with gr.Row(elem_classes="take-row"):
+                    get = gr.Button("Download PNG", size="sm", elem_id=f"get-{number}")
+                    able = image is not None and kind != "base"
+                    send = gr.Button("Send to scales", size="sm", interactive=able, elem_id=f"send-{number}")
+            columns.append(Column(what, steps, shown, caption, get, send))
+    return columns
+
+
+def _lay_out_grid() -> tuple[gr.Gallery, gr.HTML]:
+    with gr.Row(elem_id="many"):
+        with gr.Column(min_width=320, scale=2):
+            label = "Every prompt and seed; choose one to see it large"
+            grid = gr.Gallery(label=label, columns=ARMS, height=460, visible=False, elem_id="grid", **GALLERY)
+        with gr.Column(min_width=320, scale=3):
+            return grid, gr.HTML("", elem_id="means")
+
+
+def _lay_out_overlay(row: list[Shot]) -> Overlay:
+    pair, words = view.open_overlay(row)
+    names = view.list_names(row)
+    with gr.Row(elem_id="look-row"):
+        ways = [("Slider", SLIDER), ("Difference map", MAPPED)]
+        bare: dict[str, Any] = {"show_label": False, "container": False}
+        look = gr.Radio(
+            ways, value=SLIDER, label="Two pictures", scale=0, min_width=250, elem_id="look", **bare
+        )
+        left = gr.Dropdown(names, value="0", label="Left", container=False, min_width=110, elem_id="left")
+        right = gr.Dropdown(names, value="1", label="Right", container=False, min_width=110, elem_id="right")
+    shared: dict[str, Any] = {
+        "format": "png",
+        "type": "pil",
+        "interactive": False,
+        "height": 400,
+        "buttons": ["fullscreen"],
+        "elem_classes": "stage",
+    }
+    slider = gr.ImageSlider(pair, label="Drag to compare", max_height=400, elem_id="slider", **shared)
+    mapped = gr.Image(label="Difference map", visible=False, elem_id="difference", **shared)
+    return Overlay(look, left, right, slider, mapped, gr.HTML(words, elem_id="legend"))
+
+
+def _lay_out_more() -> More:
+    with gr.Accordion("Several prompts and seeds", open=False, elem_id="several"):
+        prompts = gr.Textbox("", label="More prompts, one a line", lines=3, max_lines=8, elem_id="prompts")
+        seeds = gr.Textbox("", label="More seeds", placeholder="4, 7, 10-12", max_lines=1, elem_id="seeds")
+        count = gr.HTML("", elem_id="count")
+    with gr.Accordion("More settings", open=False, elem_id="more"):
+        info, most = "1 is none; an ensemble has its own in its weights", STRONGEST_GUIDANCE
+        guidance = gr.Slider(1, most, 1, step=0.1, label="Guidance", info=info, elem_id="guidance")
+        own: dict[str, Any] = {"placeholder": "as above", "minimum": 0, "maximum": most, "min_width": 80}
+        with gr.Row():
+            own_guidance = [
+                gr.Number(label=f"Of arm {number}", elem_id=f"guidance-{number}", **own)
+                for number in range(1, ARMS + 1)
+            ]
+        size: dict[str, Any] = {"placeholder": "the backbone's own", "min_width": 120, **WHOLE}
+        with gr.Row():
+            width = gr.Number(label="Width in pixels", elem_id="width", **size)
+            height = gr.Number(label="Height in pixels", elem_id="height", **size)
+    return More(prompts, seeds, count, guidance, own_guidance, width, height)

@@ -1,4 +1,4 @@
-"""What can be said of pictures that were compared: how two differ, and means over many. No Gradio."""
+"""What is measured on compared pictures: how two differ, and means over many. No Gradio."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import RenderError
-from studio.rendering.shots import Comparison, Shot, name_of
+from studio.rendering.shots import Comparison, Shot
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,7 +18,7 @@ BRIGHTEST = 128  # levels of 255: where the map ends
 NOTICED = 16
 
 
-def difference(a: Image, b: Image) -> tuple[Image, str]:
+def measure_difference(a: Image, b: Image) -> tuple[Image, str]:
     """The absolute difference of two pictures of one size, as a picture and in words.
 
     Each pixel stands for the largest of its three colour differences. Raises RenderError for two sizes.
@@ -27,7 +27,7 @@ def difference(a: Image, b: Image) -> tuple[Image, str]:
     from PIL import Image as pil
 
     if a.size != b.size:
-        raise RenderError(f"Only pictures of one size can be compared, these are {a.size} and {b.size}.")
+        raise RenderError(f"Expected two pictures of one size, got {a.size} and {b.size}.")
     one, two = (np.asarray(image.convert("RGB"), dtype=np.int16) for image in (a, b))
     levels = np.abs(one - two).max(axis=2)
     at = np.clip(levels / BRIGHTEST, 0, 1)
@@ -43,18 +43,20 @@ def difference(a: Image, b: Image) -> tuple[Image, str]:
     return pil.fromarray(colours.round().astype(np.uint8)), words
 
 
-def reference(row: Sequence[Shot]) -> Shot | None:
+def find_reference(row: Sequence[Shot]) -> Shot | None:
     """The shot that rewards are compared with: the first base that was rendered."""
     return next((s for s in row if s.arm.kind == "base" and s.image is not None), None)
 
 
-def means(comparison: Comparison) -> list[dict[str, Any]]:
-    """One row for each arm over all prompts and seeds: name, kind, steps, nfe, seconds, n, and for each
-    reward its mean and the Interval of its paired difference from base (None below two pairs)."""
+def compute_means(comparison: Comparison) -> list[dict[str, Any]]:
+    """One row for each arm over all prompts and seeds: name, kind, steps, nfe, seconds, n, rewards.
+
+    `rewards`: for each its mean and the Interval of its paired difference from base, None below two pairs.
+    """
     from calibri.interval import paired_interval
 
     rows: list[dict[str, Any]] = []
-    references = [reference(row) for row in comparison.rows]
+    references = [find_reference(row) for row in comparison.rows]
     for column, first in enumerate(comparison.shots):
         shots = [row[column] for row in comparison.rows]
         made = [s for s in shots if s.image is not None]
@@ -71,7 +73,7 @@ def means(comparison: Comparison) -> list[dict[str, Any]]:
             rewards[reward] = (mean, paired_interval(pairs) if len(pairs) > 1 else None)
         rows.append(
             {
-                "name": name_of(first),
+                "name": first.arm.name,
                 "kind": first.arm.kind,
                 "steps": first.ask.steps,
                 "nfe": made[0].nfe,

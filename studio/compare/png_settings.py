@@ -7,28 +7,27 @@ import json
 import re
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from calibri.errors import CalibriError, RenderError
 from calibri.words import slug
-from studio.compare.form import ARMS, USUAL, Form
+from studio.compare.form import ARMS, USUAL, Form, check_form, fill_arms
 from studio.core import Core
-from studio.rendering.arms import NOTHING, Choice
-from studio.rendering.asks import Ask
+from studio.rendering.arms import KINDS, NOTHING, Choice
 from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, Shot, guidance_of
 from studio.visitors import Visitor
 
-if TYPE_CHECKING:
-    from calibri.calibration.artifact import Calibration
-
 _PATH = re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/)")
 
 
-def png_settings(comparison: Comparison, shot: Shot) -> dict[str, Any]:
-    """All that is needed to render this picture again, with the arms that it was compared with. Names files
-    without their folders. Raises CalibriError where there is no picture."""
+def describe_picture(comparison: Comparison, shot: Shot) -> dict[str, Any]:
+    """All that is needed to render this picture again, and the arms that it was compared with.
+
+    Names files without their folders. Raises CalibriError where there is no picture.
+    """
     if shot.image is None:
         raise CalibriError("There is no picture to save.")
     arms = [
@@ -74,23 +73,24 @@ def _without_paths(value: Any) -> Any:
     return value
 
 
-def file_name(shot: Shot) -> str:
+def name_file(shot: Shot) -> str:
     """`a-red-cube-seed3-calibrated-8.png`."""
     return f"{slug(shot.ask.prompt, 'picture', 48)}-seed{shot.ask.seed}-{shot.arm.kind}-{shot.ask.steps}.png"
 
 
-def png_of(comparison: Comparison, shot: Shot) -> bytes:
+def make_png(comparison: Comparison, shot: Shot) -> bytes:
     """One picture as it was rendered, as a PNG file with its settings."""
     from calibri.sampling.png import save_png
 
-    settings = png_settings(comparison, shot)
+    settings = describe_picture(comparison, shot)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
-        save_png(shot.image, path, settings)  # type: ignore[arg-type]
+        assert shot.image is not None  # describe_picture says so
+        save_png(shot.image, path, settings)
         return path.read_bytes()
 
 
-def zip_of(comparison: Comparison) -> bytes:
+def make_zip(comparison: Comparison) -> bytes:
     """All pictures of a comparison as PNG files in one ZIP."""
     packed, names = io.BytesIO(), set()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
@@ -98,18 +98,18 @@ def zip_of(comparison: Comparison) -> bytes:
             for number, shot in enumerate(row, 1):
                 if shot.image is None:
                     continue
-                name = file_name(shot)
+                name = name_file(shot)
                 if name in names:
                     name = f"{name.removesuffix('.png')}-arm{number}.png"
                 names.add(name)
-                archive.writestr(name, png_of(comparison, shot))
+                archive.writestr(name, make_png(comparison, shot))
     if not names:
         raise CalibriError("There is no picture to save.")
     return packed.getvalue()
 
 
-def settings_from(core: Core, visitor: Visitor, path: str | Path) -> tuple[Form, str]:
-    """The form that a PNG file asks for, and a remark (empty: nothing to say).
+def read_form(core: Core, visitor: Visitor, path: Path) -> tuple[Form, str]:
+    """The form that a PNG file asks for, and a note (empty: nothing to say).
 
     Calibrations that the studio does not have are kept with the visitor, to be chosen as arms. Raises
     RenderError for a file without settings, with damaged ones, or from another backbone.
@@ -118,68 +118,62 @@ def settings_from(core: Core, visitor: Visitor, path: str | Path) -> tuple[Form,
 
     from calibri.sampling.png import read_settings
 
-    path = Path(path)
     try:
         settings = read_settings(path)
     except RenderError as error:  # its words start with the path of the upload
         raise RenderError(str(error).replace(str(path), path.name)) from None
     except Image.DecompressionBombError:
-        raise RenderError(f"{path.name}: the picture is too large to be read.") from None
-    known, made_on = core.host.backbone, settings.get("backbone")
-    if known is not None and made_on is not None and made_on != known.spec.name:
+        raise RenderError(f"{path.name}: the picture is too large to be read") from None
+    loaded, made_on = core.host.backbone, settings.get("backbone")
+    if loaded is not None and made_on not in (None, loaded.spec.name):
         raise RenderError(
-            f"{path.name} was made on {str(made_on)[:80]!r}; {known.spec.name} is loaded here. "
-            "Load that backbone first."
+            f"{path.name}: expected a picture of {loaded.spec.name}, which is loaded, got one that was made "
+            f"on {str(made_on)[:80]!r}. Load that backbone first."
         )
-    ask = Ask.checked(
-        settings.get("prompt"), settings.get("seed"), settings.get("steps"), settings.get("guidance") or 1.0
-    )
-    size = []
-    for name in ("width", "height"):
-        value = settings.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise RenderError(f"{path.name}: its settings are damaged ({name}).")
-        own = known is not None and value == getattr(known.spec, name)
-        size.append(None if own else value)
-    arms = _arms_from(core, visitor, settings, path.name)
-    form = Form(ask.prompt, ask.seed, ask.steps, "", "", 1.0, size[0], size[1], arms)
-    print_of = settings.get("backbone_fingerprint")
-    if known is not None and print_of is not None and print_of != known.fingerprint:
-        return form, f"It was made on another version of {known.spec.name}: expect another picture."
+    names = ("prompt", "seed", "steps", "width", "height")
+    values: dict[str, Any] = {name: settings.get(name) for name in names}
+    for name in names[-2:]:
+        if loaded is not None and values[name] == getattr(loaded.spec, name):
+            values[name] = None  # the page leaves the backbone's own size empty
+    try:
+        form = Form(**values, arms=_read_arms(core, visitor, settings))
+        order = check_form(form)
+    except RenderError as error:
+        raise RenderError(f"{path.name}: its settings are damaged. {error}") from None
+    form = replace(form, prompt=order.prompt, seed=order.seed, steps=order.steps, arms=order.arms)
+    made_by = settings.get("backbone_fingerprint")
+    if loaded is not None and made_by not in (None, loaded.fingerprint):
+        return form, f"It was made on another version of {loaded.spec.name}: expect another picture."
     return form, ""
 
 
-def _arms_from(core: Core, visitor: Visitor, settings: dict[str, Any], name: str) -> tuple[Choice, ...]:
-    """The arms that the settings name; for a file of the command line base and its own calibration."""
+def _read_arms(core: Core, visitor: Visitor, settings: dict[str, Any]) -> tuple[Choice, ...]:
+    """The arms that the settings name, unchecked; for a file of the command line base and its own."""
     own = {key: settings.get(key) for key in ("steps", "guidance", "calibration")}
     listed = settings.get("arms") or [{**own, "calibration": None}, *([own] if own["calibration"] else [])]
     if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-        raise RenderError(f"{name}: its settings are damaged (arms).")
+        raise RenderError(f"arms: expected a list of arms, got {str(listed)[:40]!r}")
     choices = []
     for each in listed[:ARMS]:
-        checked = Ask.checked("-", 0, each.get("steps"), each.get("guidance") or 1.0)
-        what, kind = each.get("chosen"), each.get("kind", "base")
+        what, kind = each.get("chosen"), each.get("kind")
         if each.get("calibration") is not None:
-            what = _choice_for(core, visitor, each["calibration"], name)
+            what = _find_choice(core, visitor, each["calibration"])
         elif what != NOTHING:
-            what = kind if kind in ("base", "calibrated", "ensemble") else "base"
-        alike = checked.steps == settings.get("steps")
-        choices.append(Choice(what, None if alike else checked.steps, _unless_none(checked.guidance)))
-    return (*choices, *[Choice(NOTHING)] * ARMS)[:ARMS]
+            what = kind if kind in KINDS else "base"
+        steps, guidance = each.get("steps"), each.get("guidance")
+        alike = steps == settings.get("steps")
+        choices.append(Choice(what, None if alike else steps, None if guidance in (None, 0, 1) else guidance))
+    return fill_arms(tuple(choices))
 
 
-def _unless_none(guidance: float) -> float | None:
-    return None if guidance == 1.0 else guidance
-
-
-def _choice_for(core: Core, visitor: Visitor, content: Any, name: str) -> str:
+def _find_choice(core: Core, visitor: Visitor, content: Any) -> str:
     """The id of the saved calibration with this content, or of a new one that is kept with the visitor."""
     from calibri.calibration.artifact import Calibration
 
     try:
-        found: Calibration = Calibration.from_json(json.dumps(content))
+        found = Calibration.from_json(json.dumps(content))
     except CalibriError as error:
-        raise RenderError(f"{name}: its calibration is damaged ({error}).") from None
+        raise RenderError(f"calibration: {error}") from None
     for entry in core.calibrations.entries():
         if entry.calibration.hash == found.hash:
             return entry.id

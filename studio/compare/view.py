@@ -1,226 +1,236 @@
-"""What the page Compare shows: values and HTML for its components, from comparisons. Pure but for Gradio's
-updates."""
+"""What the page Compare shows: from comparisons to values, HTML and updates of its components."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
-from calibri.words import duration, three_digits
-from studio.compare.comparison import history_of
-from studio.compare.measures import BRIGHTEST, MAP, difference, means, reference
+from calibri.words import count
+from studio.compare.comparison import get_history
+from studio.compare.form import Form, read_prompts, read_seeds
+from studio.compare.measures import BRIGHTEST, MAP, compute_means, find_reference, measure_difference
 from studio.core import Core
-from studio.rendering.shots import Comparison, Shot, facts, name_of
-from studio.ui.elements import caption, enlarged, said
-from studio.ui.picture_files import served
+from studio.rendering.arms import KINDS, NOTHING, WORDS, Choice
+from studio.rendering.shots import Comparison, Shot
+from studio.rendering.view import write_captions
+from studio.ui.elements import aside, caption, enlarge, serve_enlarged, show_remark
+from studio.ui.picture_files import serve
+from studio.ui.templates import fill_template
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SENTENCE = (
-    "One model, one prompt, the same noise. Nothing was trained: only a few dozen numbers that multiply "
-    "what the model's layers add are different."
+    "One model, one prompt, the same noise. Nothing was trained. Only a few dozen numbers differ: they "
+    "multiply what the model's layers add."
 )
 MISSING_VISIT = "Type a prompt and press Render: three pictures will appear here."
-COLUMNS = (("base", "Base"), ("calibrated", "Calibrated"), ("ensemble", "Ensemble"))
 SLIDER, MAPPED = "Slider", "Difference"
 ONE_ALONE = "Two pictures of one size are compared here. Render two arms first."
 
 
-def caption_of(shot: Shot, base: Shot | None) -> str:
-    """The HTML under one picture."""
-    if shot.image is None:
-        return caption(shot.arm.kind, name_of(shot), [], note=shot.arm.missing)
-    return caption(shot.arm.kind, name_of(shot), facts(shot), shot.rewards, base.rewards if base else None)
+# the form
 
 
-def columns(row: Sequence[Shot]) -> list[tuple[Any, str, str, str]]:
-    """(image or None, name, kind, caption) for each of the three columns."""
-    if not row:
-        return [(None, title, kind, caption(kind, title, [])) for kind, title in COLUMNS]
-    base = reference(row)
-    return [
-        (
-            enlarged(shot.image) if shot.image is not None else None,
-            name_of(shot),
-            shot.arm.kind,
-            caption_of(shot, base),
-        )
-        for shot in row
-    ]
+def list_values(form: Form) -> list[Any]:
+    """The components' values for a form: `Page.fields`."""
+    first = [form.prompt, form.seed, form.steps, form.prompts, form.seeds, form.guidance]
+    return [*first, form.width, form.height, *list_choice_values(form.arms)]
 
 
-def shown(row: Sequence[Shot]) -> list[Any]:
-    """Updates of [image, caption] for each of the three columns."""
-    updates: list[Any] = []
-    for image, name, kind, words in columns(row):
-        label = name.partition(":")[0]
-        updates += [
-            gr.Image(served(image), label=label, elem_classes=["stage", f"arm-{kind}"], alt_text=name),
-            words,
-        ]
-    return updates
+def list_choice_values(arms: Sequence[Choice]) -> list[Any]:
+    """The same for the arms alone."""
+    return [value for arm in arms for value in (arm.what, arm.steps, arm.guidance)]
 
 
-def sendable(row: Sequence[Shot]) -> list[Any]:
-    """Updates of the three buttons that send a picture's scales to the desk: the base has none."""
-    able = [shot.image is not None and shot.arm.kind != "base" for shot in row] or [False] * len(COLUMNS)
-    return [gr.Button(interactive=each) for each in able]
+def read_values(values: Sequence[Any]) -> Form:
+    """The form from the values of `Page.fields`. An arm has nothing of its own where its field is empty."""
+    typed, arms = values[:8], values[8:]
+    triples = zip(arms[::3], arms[1::3], arms[2::3])
+    choices = [Choice(what or NOTHING, steps or None, guidance or None) for what, steps, guidance in triples]
+    return replace(Form(*typed), arms=tuple(choices))
 
 
-def sides(row: Sequence[Shot], left: object, right: object) -> tuple[int, int] | None:
-    """Which two arms are laid over one another: those that were chosen, or the first two that have a
-    picture. None where there are no two."""
-    pictured = [i for i, shot in enumerate(row) if shot.image is not None]
-    if len(pictured) < 2:
-        return None
-    a, b = (int(v) if str(v).isdecimal() and int(str(v)) in pictured else None for v in (left, right))
-    if a is None:
-        a = next(i for i in pictured if i != b)
-    if b is None:
-        b = next(i for i in pictured if i != a)
-    return a, b
+def write_count(prompt: str, more: str, seeds: str, *arms: str) -> str:
+    """How many pictures the next Render makes, as HTML; nothing for one row; why seeds cannot be read."""
+    try:
+        rows = 1 + len(set(read_seeds(seeds)))
+    except ValueError as error:
+        return aside(f"Seeds: {error}.")
+    prompts, chosen = len(read_prompts(prompt, more)) or 1, sum(what != NOTHING for what in arms)
+    if prompts * rows < 2:
+        return ""
+    total = count(prompts * rows * chosen, "picture")
+    return aside(f"{count(prompts, 'prompt')} × {count(rows, 'seed')} × {count(chosen, 'arm')} = {total}")
 
 
-def legend_html(words: str) -> str:
-    """What a difference map shows, in words and as a strip of its colours."""
-    stops = ", ".join(f"rgb{colour}" for colour in MAP)
+def write_problems(problems: dict[str, str]) -> str:
+    """What cannot be rendered, as HTML that a screen reader says at once."""
+    words = Markup("<br>").join(f"{text[:1].upper()}{text[1:]}." for text in problems.values())
+    return str(Markup("<div class='hint wrong-words' role='alert'>{}</div>").format(words))
+
+
+def write_lead(comparison: Comparison | None) -> str:
+    """The sentence above the pictures: what one sees, and why they differ."""
+    words = MISSING_VISIT if comparison is None else SENTENCE
+    return str(Markup("<div class='lead'>{}</div>").format(words))
+
+
+# one row of pictures
+
+
+def write_row(row: Sequence[Shot]) -> list[str]:
+    """The HTML under each of the three columns."""
     return (
-        "<div class='legend'><div class='legend-strip' role='img' aria-label='from black, equal, over purple "
-        f"and orange to pale yellow' style='background:linear-gradient(90deg, {stops})'></div>"
-        f"<div class='legend-ends'><span>the same</span><span>{BRIGHTEST} levels of 255 apart, or more</span>"
-        "</div><div>Absolute difference, pixel by pixel: the largest of red, green and blue. "
-        f"{html.escape(words)}</div></div>"
+        write_captions(row, find_reference(row))
+        if row
+        else [caption(kind, WORDS[kind], []) for kind in KINDS]
     )
 
 
-def laid_over(row: Sequence[Shot], look: object, left: object, right: object) -> list[Any]:
-    """Values of: image slider, difference map, words below, left, right."""
-    chosen, names, mapped = sides(row, left, right), names_of(row), look == MAPPED
-    images = [row[i].image for i in chosen] if chosen else []
-    if not chosen or images[0].size != images[1].size:
-        ends = [gr.Dropdown(names, value=str(i)) for i in chosen or (0, len(names) - 1)] if names else []
-        ends = ends or [gr.skip()] * 2
-        empty = [gr.ImageSlider(None, visible=not mapped), gr.Image(None, visible=mapped)]
-        return [*empty, said(ONE_ALONE), *ends]
-    ends = [gr.Dropdown(names, value=str(i)) for i in chosen]
-    if mapped:
-        picture, words = difference(*images)
-        drawn = gr.Image(served(enlarged(picture)), visible=True, alt_text=f"Difference map. {words}")
-        return [gr.ImageSlider(visible=False), drawn, legend_html(words), *ends]
-    pair = gr.ImageSlider(tuple(served(enlarged(image)) for image in images), visible=True)
-    return [pair, gr.Image(visible=False), slider_words(row, chosen), *ends]
+def show_row(row: Sequence[Shot]) -> list[Any]:
+    """Updates of [image, caption] for each of the three columns."""
+    shown = [(serve_enlarged(shot.image), shot.arm.name, shot.arm.kind) for shot in row]
+    updates: list[Any] = []
+    for (image, name, kind), words in zip(shown or [(None, WORDS[k], k) for k in KINDS], write_row(row)):
+        label = name.partition(":")[0]
+        updates += [gr.Image(image, label=label, elem_classes=["stage", f"arm-{kind}"], alt_text=name), words]
+    return updates
 
 
-@dataclass(frozen=True)
-class Over:
-    """What the page opens with, before anything was chosen: the slider's pair, names of the arms, words."""
-
-    pair: tuple[Any, Any] | None
-    names: list[tuple[str, str]]
-    words: str
+def allow_sending(row: Sequence[Shot]) -> list[Any]:
+    """Updates of the three buttons that send a picture's scales to the desk: the base has none."""
+    able = [shot.image is not None and shot.arm.kind != "base" for shot in row] or [False] * len(KINDS)
+    return [gr.Button(interactive=each) for each in able]
 
 
-def names_of(row: Sequence[Shot]) -> list[tuple[str, str]]:
-    """(words, place) of each arm, for choosing two of them."""
-    return [(f"{i + 1}: {name_of(s)}", str(i)) for i, s in enumerate(row)]
+def show_comparison(made: Comparison | None, row: int) -> list[Any]:
+    """One row of a comparison and its grid: values of `Page.painted`."""
+    if made is None:
+        return [*show_row([]), *allow_sending([]), gr.Gallery(visible=False), "", ["", 0]]
+    rows = made.rows
+    tiles = list_tiles(rows)
+    return [
+        *show_row(rows[row]),
+        *allow_sending(rows[row]),
+        gr.Gallery(tiles, columns=count_columns(made), visible=bool(tiles)),
+        write_means(made),
+        [made.id, row],
+    ]
 
 
-def laid_plain(row: Sequence[Shot]) -> Over:
-    """What the page opens with, as plain values."""
-    chosen = sides(row, "0", "1")
-    names = names_of(row) or [(f"{i + 1}: {title}", str(i)) for i, (_, title) in enumerate(COLUMNS)]
-    if chosen is None or row[chosen[0]].image.size != row[chosen[1]].image.size:
-        return Over(None, names, said(ONE_ALONE))
-    a, b = (enlarged(row[i].image) for i in chosen)
-    return Over((a, b), names, slider_words(row, chosen))
+# many rows
 
 
-def slider_words(row: Sequence[Shot], chosen: tuple[int, int]) -> str:
-    one, two = (html.escape(name_of(row[i])) for i in chosen)
-    return f"<div class='aside'>Left of the handle: {one}. Right of it: {two}.</div>"
-
-
-def tiles(comparison: Comparison) -> list[tuple[Any, str]]:
+def list_tiles(rows: Sequence[Sequence[Shot]]) -> list[tuple[Any, str]]:
     """The grid: every picture in order of prompt and seed, then arm. Empty for a single row."""
-    if len(comparison.rows) < 2:
+    if len(rows) < 2:
         return []
     return [
-        (served(shot.image), f"{name_of(shot)} · seed {shot.ask.seed} · {shot.ask.prompt}")
-        for row in comparison.rows
+        (serve(shot.image), f"{shot.arm.name} · seed {shot.ask.seed} · {shot.ask.prompt}")
+        for row in rows
         for shot in row
         if shot.image is not None
     ]
 
 
-def width_of(comparison: Comparison) -> int:
+def count_columns(comparison: Comparison) -> int:
     """Pictures in one row of the grid."""
     return max(1, sum(shot.image is not None for shot in comparison.shots))
 
 
-def means_html(comparison: Comparison) -> str:
-    """The table of means over the grid; nothing for a single row."""
-    if len(comparison.rows) < 2:
+def write_means(comparison: Comparison) -> str:
+    """The table of means over the grid, as HTML; nothing for a single row."""
+    if not comparison.more:
         return ""
-    rows = means(comparison)
+    rows = compute_means(comparison)
     rewards = list(rows[0]["rewards"]) if rows else []
-    head = "".join(
-        f"<th scope='col'>{html.escape(w)}</th>" for w in ("Arm", "Steps", "NFE", "Time", *rewards)
-    )
-    body = ""
-    for row in rows:
-        cells = f"<th scope='row' class='arm arm-{row['kind']}'>{html.escape(row['name'])}</th>"
-        cells += f"<td>{row['steps']}</td><td>{row['nfe']}</td><td>{duration(row['seconds'])}</td>"
-        for name in rewards:
-            mean, interval = row["rewards"].get(name, (float("nan"), None))
-            more = ""
-            if interval is not None:
-                # A paired interval that holds 0 says that the two are not told apart.
-                told = "" if interval.verdict != "not told apart" else " class='sub'"
-                distance, _, ends = interval.text(2).replace("-", "−").partition(" ")
-                more = f"<div{told}>{distance}<br>{ends}</div>"
-            cells += f"<td>{three_digits(mean)}{more}</td>"
-        body += f"<tr>{cells}</tr>"
-    count = len(comparison.rows)
-    return (
-        f"<div class='means'><div class='aside'>Means over {count} rows (prompt and seed). Below each mean: "
-        "its distance from base with the 95 % interval, paired by row; grey where it holds 0 and the two are "
-        f"not told apart.</div><div class='scroll'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div></div>"
+    count_of_rows = 1 + len(comparison.more)
+    return fill_template(
+        "compare/means.html", rows=rows, rewards=rewards, count=count_of_rows, nan=float("nan")
     )
 
 
-def thumbnails(core: Core, visitor: object) -> list[tuple[Any, str]]:
+def list_thumbnails(core: Core, visitor: object) -> list[tuple[Any, str]]:
     """One picture for each comparison of the session: the calibrated one where there is one."""
     made = []
-    for comparison in history_of(core, visitor):
+    for comparison in list(get_history(core, visitor)):
         pictured = [s for s in comparison.shots if s.image is not None]
         best = next((s for s in pictured if s.arm.kind == "calibrated"), pictured[0] if pictured else None)
         if best is None:
             continue
-        ask, count = comparison.ask, len(comparison.rows)
-        rest = f" and {count - 1} more" if count > 1 else ""
-        made.append((served(best.image), f"{ask.prompt} · seed {ask.seed}{rest} · {ask.steps} steps"))
+        ask, more = comparison.ask, len(comparison.more)
+        rest = f" and {more} more" if more else ""
+        made.append((serve(best.image), f"{ask.prompt} · seed {ask.seed}{rest} · {ask.steps} steps"))
     return made
 
 
-def lead_html(comparison: Comparison | None) -> str:
-    """The sentence over the pictures: what one sees, and why they differ."""
-    return f"<div class='lead'>{MISSING_VISIT if comparison is None else SENTENCE}</div>"
+# two pictures over one another
 
 
-def problem_html(problems: dict[str, str]) -> str:
-    """What cannot be rendered, in words that a screen reader says at once."""
-    words = "<br>".join(html.escape(text) for text in problems.values())
-    return f"<div class='hint wrong-words' role='alert'>{words}</div>" if problems else ""
+class Pair(NamedTuple):
+    """Two arms of a row, by their places, and their pictures."""
+
+    left: int
+    right: int
+    images: tuple[Image, Image]
 
 
-def count_words(prompts: int, seeds: int, arms: int) -> str:
-    """How many pictures the next press of Render makes; nothing for a single row."""
-    if prompts * seeds < 2:
-        return ""
-    said_prompts = f"{prompts} prompt{'s' * (prompts > 1)}"
-    said_seeds = f"{seeds} seed{'s' * (seeds > 1)}"
-    total = prompts * seeds * arms
-    return f"<div class='aside'>{said_prompts} × {said_seeds} × {arms} arms = {total} pictures</div>"
+def choose_pair(row: Sequence[Shot], left: object, right: object) -> Pair | None:
+    """The two chosen arms, or the first two that have a picture. None where there are no two."""
+    pictures = {i: shot.image for i, shot in enumerate(row) if shot.image is not None}
+    if len(pictures) < 2:
+        return None
+    known = {str(i): i for i in pictures}
+    a, b = known.get(str(left)), known.get(str(right))
+    if a is None:
+        a = next(i for i in pictures if i != b)
+    if b is None:
+        b = next(i for i in pictures if i != a)
+    return Pair(a, b, (pictures[a], pictures[b]))
+
+
+def list_names(row: Sequence[Shot]) -> list[tuple[str, str]]:
+    """(words, place) of each arm, for choosing two of them."""
+    names = [shot.arm.name for shot in row] or [WORDS[kind] for kind in KINDS]
+    return [(f"{i + 1}: {name}", str(i)) for i, name in enumerate(names)]
+
+
+def lay_over(row: Sequence[Shot], look: object, left: object, right: object) -> list[Any]:
+    """Values of: image slider, difference map, words below, left, right."""
+    pair, mapped = choose_pair(row, left, right), look == MAPPED
+    places = (pair.left, pair.right) if pair else (0, len(row) - 1)
+    ends = [gr.Dropdown(list_names(row), value=str(i)) for i in places] if row else [gr.skip()] * 2
+    if pair is None or pair.images[0].size != pair.images[1].size:
+        empty = [gr.ImageSlider(None, visible=not mapped), gr.Image(None, visible=mapped)]
+        return [*empty, show_remark(ONE_ALONE), *ends]
+    if mapped:
+        picture, words = measure_difference(*pair.images)
+        drawn = gr.Image(serve_enlarged(picture), visible=True, alt_text=f"Difference map. {words}")
+        return [gr.ImageSlider(visible=False), drawn, write_legend(words), *ends]
+    one, two = map(serve_enlarged, pair.images)
+    slider = gr.ImageSlider((one, two), visible=True)
+    return [slider, gr.Image(visible=False), write_sides(row, pair), *ends]
+
+
+def open_overlay(row: Sequence[Shot]) -> tuple[tuple[Image, Image] | None, str]:
+    """The slider's pair and the words below as the page opens, before anything was chosen."""
+    pair = choose_pair(row, "0", "1")
+    if pair is None or pair.images[0].size != pair.images[1].size:
+        return None, show_remark(ONE_ALONE)
+    return (enlarge(pair.images[0]), enlarge(pair.images[1])), write_sides(row, pair)
+
+
+def write_sides(row: Sequence[Shot], pair: Pair) -> str:
+    """Which arm lies on which side of the slider's handle, as HTML."""
+    return aside(f"Left of the handle: {row[pair.left].arm.name}. Right of it: {row[pair.right].arm.name}.")
+
+
+def write_legend(words: str) -> str:
+    """What a difference map shows, in words and as a strip of its colours."""
+    stops = ", ".join(f"rgb{colour}" for colour in MAP)
+    return fill_template("compare/legend.html", stops=stops, brightest=BRIGHTEST, words=words)

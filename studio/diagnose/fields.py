@@ -13,7 +13,7 @@ from studio.diagnose.form import SHOWN, VALUES
 from studio.diagnose.view import list_views
 from studio.machine.rewards import JUDGES, REWARDS, known_rewards
 from studio.rendering.asks import MOST_STEPS
-from studio.ui.elements import chart, empty, picture, said
+from studio.ui.elements import chart, empty, picture, primary_button, show_remark
 
 NO_CELL = "Click on a cell of the heat map, or choose one in the list: its pictures appear here."
 NO_COST = "The cost appears here as soon as the backbone is loaded."
@@ -102,14 +102,8 @@ def lay_out_settings() -> SettingsFields:
         pairs = _slider("pairs", 2, 128, 16, label="Prompts", info="for each cell", scale=2, min_width=190)
         steps = _slider("steps", 1, MOST_STEPS, 8, label="Steps", info="as you will use it", scale=2)
     with gr.Accordion("More settings", open=False), gr.Row():
-        values = gr.Textbox(
-            VALUES,
-            label="Values of the one scale",
-            info="0 bypasses",
-            max_lines=1,
-            min_width=240,
-            elem_id="sweep-values",
-        )
+        one: dict[str, Any] = {"label": "Values of the one scale", "info": "0 bypasses"}
+        values = gr.Textbox(VALUES, max_lines=1, min_width=240, elem_id="sweep-values", **one)
         guidance = _slider("guidance", 1, 10, 1, step=0.1, label="Guidance", info="1 is none")
         prompts = gr.Textbox(
             label="Your own prompts, one a line",
@@ -129,41 +123,22 @@ def _slider(name: str, low: float, high: float, value: float, **options: Any) ->
 
 def lay_out_sweep() -> SweepFields:
     with gr.Row(equal_height=True):
-        cost = gr.HTML(said(NO_COST), elem_id="sweep-cost", min_width=300)
-        start = gr.Button(
-            "Start sweep",
-            variant="primary",
-            scale=0,
-            min_width=150,
-            elem_id="sweep-start",
-            elem_classes="primary-action",
-        )
+        cost = gr.HTML(show_remark(NO_COST), elem_id="sweep-cost", min_width=300)
+        start = primary_button("Start sweep", "sweep-start", scale=0, min_width=150)
         stop = gr.Button("Stop", scale=0, min_width=80, interactive=False, elem_id="sweep-stop")
         resume = gr.Button("Resume", scale=0, min_width=110, interactive=False, elem_id="sweep-resume")
     wide: dict[str, Any] = {"scale": 3, "min_width": 300}
     with gr.Row(equal_height=True):
         which = gr.Dropdown([], label="Sweep", elem_id="sweep-which", **wide)
-        view = gr.Radio(
-            list_views(None), value=OBJECTIVE, label="Difference in", elem_id="sweep-view", **wide
-        )
+        views = list_views(None)
+        view = gr.Radio(views, value=OBJECTIVE, label="Difference in", elem_id="sweep-view", **wide)
     words = gr.HTML(empty(NO_SWEEP), elem_id="sweep-words")
     heat = chart(elem_id="heat", height=290)
     with gr.Row(equal_height=True):
-        cell = gr.Dropdown(
-            [],
-            label="Cell, the best first",
-            info="or click on the heat map",
-            scale=4,
-            min_width=300,
-            elem_id="sweep-cell",
-        )
-        best = gr.Button(
-            "Use the best of each block as start",
-            scale=2,
-            min_width=260,
-            interactive=False,
-            elem_id="sweep-best",
-        )
+        about: dict[str, Any] = {"label": "Cell, the best first", "info": "or click on the heat map"}
+        cell = gr.Dropdown([], scale=4, min_width=300, elem_id="sweep-cell", **about)
+        best_words = "Use the best of each block as start"
+        best = gr.Button(best_words, scale=2, min_width=260, interactive=False, elem_id="sweep-best")
     return SweepFields(cost, start, stop, resume, which, view, words, heat, cell, best)
 
 

@@ -16,8 +16,8 @@ from studio.diagnose.sweeps import Sweeps
 from studio.machine.host import ModelHost
 from studio.rendering.arms import Arm
 from studio.rendering.asks import Ask
-from studio.rendering.shots import Shot, kept_shots
-from studio.scales.edits import opened
+from studio.rendering.shots import Shot, shoot_cached
+from studio.scales.edits import open_calibration
 
 SHOWN = 3  # prompts of a cell whose pictures are shown
 VALUES = ", ".join(f"{value:g}" for value in sweep_settings.VALUES)
@@ -89,7 +89,7 @@ def render_cell(core: Core, visitor: object, sweep: Sweep, key: object, **calls:
     for pair in sweep.settings.draw_pairs()[:SHOWN]:
         ask = Ask(pair.prompt, pair.seed, sweep.settings.steps, sweep.settings.guidance or 1.0)
         wanted += [(Arm("base", "Base"), ask), (arm, ask)]
-    return kept_shots(core, wanted, cancel=cancelled, **calls)
+    return shoot_cached(core, wanted, cancel=cancelled, **calls)
 
 
 def open_best(core: Core, sweeps: Sweeps, visitor: object, sweep_id: object) -> Calibration:
@@ -98,6 +98,6 @@ def open_best(core: Core, sweeps: Sweeps, visitor: object, sweep_id: object) -> 
     found = sweeps.get(sweep_id)
     backbone = core.host.wait_ready()
     check_fits(found.note, backbone)
-    start = sweeps.find_start(found.id, backbone.layout(found.settings.granularity))
-    opened(core, visitor, start)
+    start = sweeps.start_of(found.id, backbone.layout(found.settings.granularity))
+    open_calibration(core, visitor, start)
     return start

@@ -35,7 +35,7 @@ from studio.diagnose.view import (
     list_views,
 )
 from studio.rendering.shots import Shot, facts
-from studio.ui.elements import caption, empty, lead, offers, said, serve_enlarged
+from studio.ui.elements import caption, empty, lead, offers, serve_enlarged, show_remark
 from studio.ui.errors import guard, leave_cancelled
 from studio.ui.events import (
     DIRECT,
@@ -109,14 +109,14 @@ class Handlers:
     def tell_cost(self, *asked: Any) -> str:
         """What the sweep that the form describes would take, or what is wrong with it."""
         if self.core.host.backbone is None:
-            return said(NO_COST)
+            return show_remark(NO_COST)
         try:
             settings = form.read_settings(self.core.host, *asked)
             if not self.core.settings.demo:
                 form.measure_speed(self.core.host, self.sweeps, settings)
-            return said(describe_cost(self.sweeps, self.core.host.wait_ready(), settings))
+            return show_remark(describe_cost(self.sweeps, self.core.host.wait_ready(), settings))
         except CalibriError as error:
-            return said(str(error))
+            return show_remark(str(error))
 
     def tick(self, sweep_id: object) -> list[str]:
         """Three short texts; a part of the page is drawn again when its text changes."""
@@ -174,7 +174,7 @@ class Handlers:
             yield [empty(NO_CELL), *show_places(0), *show_pictures([])]
             return
         sweep = self.sweeps.get(sweep_id)
-        about = said(describe_key(self.sweeps, sweep, key))
+        about = show_remark(describe_key(self.sweeps, sweep, key))
         head = [about, *show_places(min(form.SHOWN, sweep.settings.pairs))]
         yield [*head, *show_pictures([])]
         yield from leave_cancelled(

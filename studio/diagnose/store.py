@@ -1,7 +1,5 @@
-"""Sweeps on disk: what one measures, how far it is, and its folder of two files.
-
-`sweep.jsonl` is the file of `calibri diagnose`; `studio.json` is what the studio knows of it besides.
-"""
+"""Sweeps on disk. Each has a folder with two files: `sweep.jsonl`, which `calibri diagnose` writes too, and
+`studio.json`, what the studio adds."""
 
 from __future__ import annotations
 

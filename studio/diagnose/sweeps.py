@@ -1,8 +1,4 @@
-"""Sweeps in the background: one scale at a time at several values, and what each does to the rewards.
-
-A sweep lives in a folder of its own: `sweep.jsonl`, the file of `calibri diagnose`, and `studio.json`, what
-the studio knows of it besides. It outlives pages and visitors, and goes on after a restart.
-"""
+"""Sweeps in the background: they outlive pages and visitors, and can be resumed after a restart."""
 
 from __future__ import annotations
 
@@ -17,22 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, sweep, sweep_header
+from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, run_sweep, sweep_header
 from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, RenderCancelled, SearchError
 from calibri.rewards.scoring import LocalScorer, SearchStopped
 from calibri.search.provenance import now
-from studio.diagnose.store import (
-    ALIVE,
-    CELLS,
-    State,
-    Sweep,
-    SweepNote,
-    check_fits,
-    read_folder,
-    write_note,
-)
+from studio.diagnose.store import ALIVE, CELLS, State, Sweep, SweepNote, check_fits, read_folder, write_note
 from studio.machine.background import Background
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
@@ -101,7 +88,7 @@ class Sweeps:
         path = self.path(sweep_id)
         return read_sweep(path) if path.exists() else []
 
-    def find_start(self, sweep_id: str, layout: Layout) -> Calibration:
+    def start_of(self, sweep_id: str, layout: Layout) -> Calibration:
         """The best value of each scale together, to start from. Raises SearchError where nothing is better
         than the base with its whole interval.
         """
@@ -110,7 +97,7 @@ class Sweeps:
         if set(made.members[0].scales) == {1.0}:
             raise SearchError(
                 "No cell of this sweep is better than the base with its whole interval, so the best start is "
-                "the base itself. More prompts narrow the intervals."
+                "the base itself. More prompts give narrower intervals."
             )
         return made
 
@@ -144,7 +131,7 @@ class Sweeps:
         with self._lock:
             found = self.get(sweep_id)
             if found.state in ALIVE:
-                raise SearchError("This sweep is under way already.")
+                raise SearchError("This sweep is running already.")
             if found.state == "done":
                 raise SearchError("This sweep is done: there is nothing left to measure.")
             self._enqueue(found.id)
@@ -154,7 +141,7 @@ class Sweeps:
         with self._lock:
             found = self.get(sweep_id)
             if found.state not in ALIVE:
-                raise SearchError("This sweep does not run.")
+                raise SearchError("This sweep is not running.")
             self._stops[found.id].set()
             if found.id in self._line:
                 self._line.remove(found.id)
@@ -200,7 +187,7 @@ class Sweeps:
                 log.error("%s: %s", sweep_id, error)
 
     def _work(self) -> None:
-        with self._host.reserved("a sweep"):
+        with self._host.reserve("a sweep"):
             while True:
                 with self._lock:
                     if not self._line:
@@ -233,19 +220,15 @@ class Sweeps:
         settings, note = found.settings, found.note
         backbone = self._host.wait_ready(cancel=stop)
         check_fits(note, backbone)
-        device = backbone.device.type
+        device = str(backbone.device)
         rewards = {term.name: self.load(term.name, device) for term in settings.rewards}
         size = self._host.batch_size
-        scorer = LocalScorer(
-            Renderer(backbone, size),
-            rewards,
-            size,
-            turn=lambda: self._host.hold(Priority.SEARCH, "a sweep", cancel=stop),
-        )
+        turn = partial(self._host.hold, Priority.SEARCH, "a sweep", cancel=stop)
+        scorer = LocalScorer(Renderer(backbone, size), rewards, size, turn)
         if scorer.judges:
             raise SearchError(
-                f"{sorted(scorer.judges)[0]} is a judge: once something is chosen by it, it measures nothing "
-                "any more. Choose another reward."
+                f"Expected rewards, got the judge {sorted(scorer.judges)[0]}. What was chosen by a judge can "
+                "no longer be measured by it."
             )
         pairs = settings.draw_pairs()
         header = sweep_header(
@@ -258,23 +241,10 @@ class Sweeps:
             self._set(found.id, images=images, images_total=total, seconds_left=(total - images) * each)
 
         with SweepFile(self.folder / found.id / CELLS, header) as file:
-            done = list(file.cells)
-            self._set(found.id, done=len(done))
-            for cell in sweep(
-                backbone.layout(settings.granularity),
-                pairs,
-                scorer,
-                settings.rewards,
-                steps=settings.steps,
-                values=settings.values,
-                guidance=settings.guidance,
-                done=done,
-                stop=stop,
-                progress=progress,
-            ):
-                file.append(cell)
+            self._set(found.id, done=len(file.cells))
+            layout = backbone.layout(settings.granularity)
+            for _ in run_sweep(file, settings, layout, pairs, scorer, stop=stop, progress=progress):
                 self._set(found.id, done=len(file.cells))
-        now_known = self.get(found.id)
-        if now_known.images:
-            seconds = (time.monotonic() - began) / now_known.images
-            self.pace.note(note.backbone, settings.nfe, seconds)
+        images = self.get(found.id).images
+        if images:
+            self.pace.note(note.backbone, settings.nfe, (time.monotonic() - began) / images)

@@ -12,7 +12,7 @@ from studio.core import Core
 from studio.library.thumbnails import PROMPT, SEED
 from studio.rendering.arms import Arm, ArmKind
 from studio.rendering.asks import Ask
-from studio.rendering.shots import Shot, kept_shots, shoot
+from studio.rendering.shots import Shot, shoot, shoot_cached
 
 BASE = "base"  # the choice that means: the base
 MOST_FILES = 50  # in one import
@@ -56,13 +56,13 @@ def render_pair(
 
     Calls this visitor's earlier render off. Raises ArtifactError where one of the two is gone.
     """
-    ask = Ask.checked(prompt, seed, steps)
+    ask = Ask.read(prompt, seed, steps)
     cancelled = core.visitors.of(visitor).begin("library")
     other = None if beside in (BASE, None, "") else get_entry(core, beside)
     arms = [make_arm(core, get_entry(core, selected)), make_arm(core, other)]
     usual = core.host.wait_ready(cancel=cancelled).spec.steps
     if (ask.prompt, ask.seed, ask.steps) == (PROMPT, SEED, usual):
-        return kept_shots(core, [(arm, ask) for arm in arms], cancel=cancelled, **calls)
+        return shoot_cached(core, [(arm, ask) for arm in arms], cancel=cancelled, **calls)
     return shoot(core, arms, ask, cancel=cancelled, **calls)
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 from studio.library.form import BASE
 from studio.library.thumbnails import PROMPT, SEED
 from studio.rendering.asks import LARGEST_SEED, MOST_STEPS
-from studio.ui.elements import caption, chart, empty, lead, picture, read_beside
+from studio.ui.elements import caption, chart, empty, lead, picture, primary_button, read_beside
 
 LEAD = "The calibrations of this studio. Choose one to see what it does, beside the base or another one."
 NONE_CHOSEN = "Choose a calibration above: its pictures and scales appear here."
@@ -115,14 +115,7 @@ def lay_out_pair() -> Pair:
             SEED, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=90, elem_id="seed"
         )
         steps = gr.Slider(1, MOST_STEPS, 8, step=1, label="Steps", scale=2, min_width=150, elem_id="steps")
-        run = gr.Button(
-            "Render",
-            variant="primary",
-            scale=0,
-            min_width=100,
-            elem_id="render",
-            elem_classes="primary-action",
-        )
+        run = primary_button("Render", "render", scale=0, min_width=100)
     seen: list[Any] = []
     with gr.Row():
         for side, arm, label in (("left", "calibrated", "The chosen one"), ("right", "base", "Beside it")):

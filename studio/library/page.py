@@ -10,7 +10,7 @@ import gradio as gr
 from calibri.errors import ArtifactError
 from studio.calibrations import export_file
 from studio.compare.comparison import compare
-from studio.compare.form import Form, checked
+from studio.compare.form import Form
 from studio.core import Core
 from studio.library.form import BASE, find_entry, get_entry, import_files, render_pair
 from studio.library.layout import (
@@ -27,9 +27,9 @@ from studio.library.thumbnails import Thumbnails
 from studio.library.view import draw_cards, draw_details, draw_vectors, write_time
 from studio.rendering.arms import NOTHING, WORDS, Choice
 from studio.rendering.shots import Shot, facts
-from studio.scales.edits import opened
+from studio.scales.edits import open_calibration
 from studio.scales.view import SAVE_SCRIPT
-from studio.ui.elements import caption, empty, offers, said, serve_enlarged
+from studio.ui.elements import caption, empty, offers, serve_enlarged, show_remark
 from studio.ui.errors import guard, leave_cancelled
 from studio.ui.events import (
     DIRECT,
@@ -71,7 +71,7 @@ class Handlers:
     def tick(self) -> str:
         """Begin missing thumbnails. Returns a text that changes whenever the shelf looks different."""
         if self.thumbnails is not None:
-            self.thumbnails.want()
+            self.thumbnails.render_missing()
         pictures = self.thumbnails.revision if self.thumbnails is not None else 0
         host = self.core.host.status
         return f"{self.core.calibrations.revision}:{pictures}:{host.phase}:{host.backbone}"
@@ -101,10 +101,10 @@ class Handlers:
         entry, other = find_entry(self.core, selected), find_entry(self.core, beside)
         if entry is None:
             gone = f"There is no saved calibration {selected!r} (any more)." if selected else ""
-            return ["", said(gone) or empty(NONE_CHOSEN), None, ""]
+            return ["", show_remark(gone) or empty(NONE_CHOSEN), None, ""]
         second = other.calibration if other is not None else None
         figure, remark = draw_vectors(entry.calibration, second, self.core.host.backbone)
-        return [entry.title, draw_details(entry), figure, said(remark)]
+        return [entry.title, draw_details(entry), figure, show_remark(remark)]
 
     @guard
     def choose_card(self, event: gr.EventData) -> str:
@@ -141,7 +141,7 @@ class Handlers:
         text = f"Undo: bring “{title}” back" if undo else "Undo"
         button = gr.Button(text, visible=bool(undo))
         shown = [*self.draw(entry_id, other), *self.describe(entry_id, other)]
-        return [entry_id, said(words), button, undo, *shown]
+        return [entry_id, show_remark(words), button, undo, *shown]
 
     @guard
     def rename(self, entry_id: str, other: str, name: str, request: gr.Request) -> list[Any]:
@@ -187,7 +187,7 @@ class Handlers:
     @guard
     def open_in_scales(self, visitor_id: object, entry_id: str) -> str:
         entry = get_entry(self.core, entry_id)
-        opened(self.core, visitor_id, entry.calibration)
+        open_calibration(self.core, visitor_id, entry.calibration)
         return entry.id
 
     @guard
@@ -201,8 +201,8 @@ class Handlers:
         progress: gr.Progress = gr.Progress(),
     ) -> str:
         arms = (Choice("base"), Choice(get_entry(self.core, entry_id).id), Choice(NOTHING))
-        order = checked(self.core, Form(prompt, seed, steps, arms=arms))
-        return compare(self.core, visitor_id, order, **tell_progress(progress)).id
+        form = Form(prompt, seed, steps, arms=arms)
+        return compare(self.core, visitor_id, form, **tell_progress(progress)).id
 
     def fill(self, _: object, now: str) -> list[Any]:
         """Steps as this backbone is used; its first calibration, unless one of it is chosen already."""

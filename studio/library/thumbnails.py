@@ -1,4 +1,4 @@
-"""A small picture of each saved calibration, on one fixed prompt, rendered once and after everybody else."""
+"""A small picture of each saved calibration on one fixed prompt, rendered once, after everybody else."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LARGEST = 192  # px
 class Thumbnails:
     """Small WebP pictures in `folder`, named by calibration and backbone. Safe to call from any thread.
 
-    The whole picture goes to `renders`. Where a backbone is not loaded, the last picture of a calibration of
-    it is shown.
+    The whole picture goes to `renders`. While a backbone is not loaded, its calibrations keep their last
+    pictures.
     """
 
     def __init__(
@@ -53,30 +53,25 @@ class Thumbnails:
     def find(self, calibration: Calibration) -> bytes | None:
         """The picture as WebP, or None while there is none."""
         fingerprint = self._fingerprint(calibration.backbone)
-        known = self._bytes.get((calibration.hash, fingerprint))
-        if known is not None:
-            return known
-        if fingerprint:
-            paths = [self._path(calibration, fingerprint)]
-        else:
-            paths = sorted(self.folder.glob(f"{calibration.hash}.*.webp"), key=lambda p: p.stat().st_mtime)
-        try:
-            found = paths[-1].read_bytes() if paths else None
-        except OSError:
-            found = None
-        if found is not None:
-            self._bytes[calibration.hash, fingerprint] = found
-        return found
+        key = calibration.hash, fingerprint
+        if key not in self._bytes:
+            path = self._path(calibration, fingerprint or "*")
+            paths = self.folder.glob(path.name)  # of several backbones the last one
+            try:
+                self._bytes[key] = max(paths, key=lambda found: found.stat().st_mtime).read_bytes()
+            except (OSError, ValueError):
+                return None
+        return self._bytes[key]
 
-    def why_not(self, calibration: Calibration) -> str:
+    def explain_missing(self, calibration: Calibration) -> str:
         """Why there is no picture, in a few words."""
         fingerprint = self._fingerprint(calibration.backbone)
         if not fingerprint:
             return f"{calibration.backbone or 'its backbone'} is not loaded"
         return self._failed.get((calibration.hash, fingerprint), "its picture is being rendered")
 
-    def want(self) -> None:
-        """Render what is missing for the loaded backbone, in the background, unless that is under way."""
+    def render_missing(self) -> None:
+        """Render what is missing for the loaded backbone in the background, unless that runs already."""
         if not self._background.busy and self._missing() is not None:
             self._background.start(self._work)
 
@@ -132,9 +127,9 @@ class Thumbnails:
         write_whole(self._path(calibration, backbone.fingerprint), out.getvalue())
 
     def wait(self, seconds: float = 60.0) -> None:
-        """Block until what is under way has ended."""
+        """Block until nothing is rendered, `seconds` at most."""
         self._background.wait(seconds)
 
     def close(self) -> None:
-        """Stop after the step under way."""
+        """Stop after the current step."""
         self._background.close()

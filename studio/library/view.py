@@ -78,7 +78,7 @@ def _card(entry: Entry, thumbnails: Thumbnails | None, pressed: bool) -> dict[st
         "kind": "ensemble" if made.is_ensemble else "calibrated",
         "pressed": pressed,
         "picture": base64.b64encode(small).decode() if small is not None else "",
-        "why_none": thumbnails.why_not(made)[:120] if thumbnails is not None else "no picture",
+        "why_none": thumbnails.explain_missing(made)[:120] if thumbnails is not None else "no picture",
         "lines": (describe_layout(made), describe_gains(made), describe_date(entry)),
     }
 

@@ -1,4 +1,4 @@
-"""One thread at a time for work that no page waits for, ended before the studio closes."""
+"""Work that no page waits for: one thread at a time, which ends before the studio closes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 60.0  # seconds that `close` waits for the work under way
+PATIENCE = 60.0  # seconds that `close` waits for running work
 
 Work = Callable[[], None]
 
@@ -16,8 +16,8 @@ Work = Callable[[], None]
 class Background:
     """Runs one piece of work after another in a thread that exists while there is work.
 
-    Work that takes long asks `closed` between its steps. An error that it lets through is logged, and the
-    next piece runs all the same. Safe to call from any thread.
+    Long work asks `closed` between its steps. An error of a piece is logged, and the next piece runs all the
+    same. Safe to call from any thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,7 +29,7 @@ class Background:
 
     @property
     def closed(self) -> bool:
-        """Whether the studio closes: work under way should end, and none begins."""
+        """Whether the studio closes: running work should end, and none begins."""
         return self._closed
 
     @property
@@ -37,7 +37,7 @@ class Background:
         return self._thread is not None
 
     def start(self, work: Work) -> bool:
-        """Begin this work unless other work is under way. Returns whether it was begun."""
+        """Begin this work unless other work runs. Returns whether it began."""
         with self._lock:
             if self._closed or self._thread is not None:
                 return False
@@ -45,8 +45,8 @@ class Background:
             return True
 
     def ensure(self, work: Work) -> None:
-        """Begin this work, after the one under way if there is one. Of several that wait the last one is
-        done: each should look for all that there is to do.
+        """Begin this work, after the running one if there is one. Of several that wait only the last one is
+        done, so each should look for everything that there is to do.
         """
         with self._lock:
             if self._closed:
@@ -73,14 +73,14 @@ class Background:
                     self._thread = None
 
     def wait(self, seconds: float = PATIENCE) -> bool:
-        """Block until there is no work under way, `seconds` at most. Returns whether there is none."""
+        """Block until no work runs, `seconds` at most. Returns whether none does."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(seconds)
         return thread is None or not thread.is_alive()
 
     def close(self) -> None:
-        """Begin no more work and wait for the one under way."""
+        """Begin no more work and wait for the running one."""
         with self._lock:
             self._closed = True
         self.wait()

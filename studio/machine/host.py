@@ -1,4 +1,4 @@
-"""ModelHost: the one loaded backbone, and the order in which people and searches may use it."""
+"""ModelHost: the one loaded backbone, shared by people and searches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from calibri.errors import CalibriError, RenderCancelled
 from calibri.memory import is_out_of_memory
 from calibri.words import shown_name, without_paths
+from studio.machine.background import Background
 from studio.machine.queue import Cancel, HostError, OnWait, Priority, PriorityLock
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ SWITCHED = "Another backbone was loaded meanwhile. Try again."
 
 @dataclass(frozen=True)
 class HostStatus:
-    """What the machine is doing now. `revision` grows with every change, so that pages redraw only then."""
+    """What the machine does now. `revision` grows with every change: pages redraw only then."""
 
     phase: Phase = "empty"
     backbone: str = ""
@@ -47,7 +49,7 @@ class HostStatus:
 
 
 class Memory:
-    """How much memory the studio uses, in words that stay while little changes: pages redraw with them."""
+    """How much memory the studio uses, in words that change with large changes only: pages redraw then."""
 
     STEP = 0.06  # of what is shown
 
@@ -55,7 +57,7 @@ class Memory:
         self._shown, self._where = 0.0, ""
 
     def words(self) -> str:
-        """`2.1 GB`, of the GPU where one is used; empty where this machine does not tell."""
+        """`2.1 GB`, of the GPU where one is used; empty where it is not known."""
         used, where = memory_in_use()
         if where != self._where or abs(used - self._shown) > self.STEP * self._shown:
             self._shown, self._where = used, where
@@ -66,7 +68,7 @@ class Memory:
 
 
 def memory_in_use() -> tuple[float, str]:
-    """Bytes, and what of: CUDA's allocated ones where it is in use, else this process's resident ones."""
+    """Bytes in use, and where: allocated on the GPU if CUDA is in use, else resident in this process."""
     torch = sys.modules.get("torch")  # not imported for this: it takes seconds
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
         return float(torch.cuda.memory_allocated()), " on the GPU"
@@ -85,11 +87,21 @@ def _load_backbone(name: str, device: str, dtype: str) -> Backbone:
     return load_backbone(name, device=device, dtype=dtype)
 
 
+def _explain(error: Exception, name: str) -> str:
+    """Why a backbone could not be loaded."""
+    if isinstance(error, CalibriError):
+        return str(error)
+    log.error("loading %s failed", name, exc_info=error)
+    if is_out_of_memory(error):
+        return f"{name} does not fit into the memory of this device. Choose a smaller one or dtype bfloat16."
+    return f"{name} could not be loaded ({type(error).__name__}: {error})."
+
+
 class ModelHost:
     """One loaded backbone shared by all visitors and searches.
 
-    `loader(name, device, dtype) -> Backbone` is an argument so that tests pass a tiny one. Threads: every
-    public method may be called from any thread; only the holder of the lock touches the pipeline.
+    `loader(name, device, dtype) -> Backbone`: tests pass a tiny one. Every public method may be called from
+    any thread; only the holder of the lock uses the pipeline.
     """
 
     def __init__(
@@ -105,6 +117,7 @@ class ModelHost:
         self._lock = PriorityLock()
         self._state_lock = threading.Lock()
         self._ready = threading.Event()
+        self._background = Background("load-backbone")
         self._status = HostStatus()
         self._backbone: Backbone | None = None
         self._renderer: Any = None
@@ -136,18 +149,21 @@ class ModelHost:
 
     def _set(self, **changes: Any) -> None:
         with self._state_lock:
-            self._status = replace(self._status, revision=self._status.revision + 1, **changes)
+            self._change(**changes)
+
+    def _change(self, **changes: Any) -> None:
+        self._status = replace(self._status, revision=self._status.revision + 1, **changes)
 
     @property
     def known(self) -> dict[str, str]:
-        """Name for people → what `load` was given, of all that was tried so far: it may be a local path."""
+        """Shown name → what `load` was given (it may be a local path), for everything tried so far."""
         with self._state_lock:
             return dict(self._known)
 
     # loading
 
     def load(self, name: str, *, wait: bool = False) -> None:
-        """Load a backbone in the background; the one loaded before is dropped first.
+        """Load a backbone in the background; the loaded one is dropped first.
 
         Raises HostError while a search or another load uses the model.
         """
@@ -160,61 +176,38 @@ class ModelHost:
                 raise HostError(f"{self._status.backbone} is still loading. Wait until it is ready.")
             self._ready.clear()
             self._known[shown_name(name)] = name
-            self._status = replace(
-                self._status,
-                phase="loading",
-                backbone=shown_name(name),
-                detail="",
-                started=time.monotonic(),
-                revision=self._status.revision + 1,
-            )
-        thread = threading.Thread(target=self._load, args=(name,), name="load-backbone", daemon=True)
-        thread.start()
+            self._change(phase="loading", backbone=shown_name(name), detail="", started=time.monotonic())
+        self._background.ensure(partial(self._load, name))
         if wait:
             self.wait_ready()
 
     def _load(self, name: str) -> None:
         if self._lock.holder:
-            self._set(detail="waiting for the pictures under way")
+            self._set(detail="waiting for the current pictures")
         with self._lock.hold(Priority.INTERACTIVE, f"loading {shown_name(name)}"):
-            self._set(detail="dropping the one before" if self._backbone is not None else "")
+            self._set(detail="dropping the last one" if self._backbone is not None else "")
             self._drop()
+            self._set(detail="reading its weights")
             try:
-                from calibri.sampling.renderer import Renderer
-
-                self._set(detail="reading its weights")
-                backbone = self._loader(name, self._device, self._dtype)
-                self._renderer = Renderer(backbone, batch_size=self._batch_size)
-                self._backbone = backbone
-                device = str(getattr(getattr(backbone, "pipeline", None), "device", self._device))
-                with self._state_lock:
-                    self._known[backbone.spec.name] = name
-                self._set(
-                    loads=self._status.loads + 1,
-                    phase="ready",
-                    backbone=backbone.spec.name,
-                    detail="",
-                    device=device,
-                    started=time.monotonic(),
-                )
-            except CalibriError as error:
-                self._set(phase="failed", detail=without_paths(str(error)), started=time.monotonic())
+                self._open(name)
             except Exception as error:
-                log.exception("loading %s failed", shown_name(name))
-                if is_out_of_memory(error):
-                    detail = (
-                        f"{shown_name(name)} does not fit into the memory of this device. "
-                        "Choose a smaller one or dtype bfloat16."
-                    )
-                else:
-                    detail = without_paths(
-                        f"{shown_name(name)} could not be loaded ({type(error).__name__}: {error})."
-                    )
-                self._set(phase="failed", detail=detail, started=time.monotonic())
+                words = without_paths(_explain(error, shown_name(name)))
+                self._set(phase="failed", detail=words, started=time.monotonic())
             finally:
                 if self._backbone is None:
                     self._free()  # what a load that failed had already taken
                 self._ready.set()
+
+    def _open(self, name: str) -> None:
+        from calibri.sampling.renderer import Renderer  # torch
+
+        backbone = self._loader(name, self._device, self._dtype)
+        self._renderer = Renderer(backbone, batch_size=self._batch_size)
+        self._backbone, spec = backbone, backbone.spec
+        facts = {"backbone": spec.name, "device": str(backbone.pipeline.device), "detail": ""}
+        with self._state_lock:
+            self._known[spec.name] = name
+            self._change(phase="ready", loads=self._status.loads + 1, started=time.monotonic(), **facts)
 
     def _drop(self) -> None:
         if self._backbone is not None:
@@ -230,8 +223,7 @@ class ModelHost:
             torch.cuda.empty_cache()
 
     def wait_ready(self, *, cancel: Cancel | None = None, on_wait: OnWait | None = None) -> Backbone:
-        """Block until a backbone is loaded, and return it. Raises HostError with the reason where it is
-        not."""
+        """Block until a backbone is loaded, and return it. Raises HostError where loading failed."""
         if self._status.phase == "loading" and on_wait is not None:
             on_wait(1, f"loading {self._status.backbone}")
         while not self._ready.wait(0.05):
@@ -246,8 +238,8 @@ class ModelHost:
     # using it
 
     @contextmanager
-    def reserved(self, by: str) -> Iterator[None]:
-        """While a long job (`by`, in words) lives, the backbone cannot be switched under it."""
+    def reserve(self, by: str) -> Iterator[None]:
+        """Keep the backbone while a long job (`by`, in words) runs: nobody can switch it meanwhile."""
         with self._state_lock:
             self._reservations.append(by)
         try:
@@ -258,19 +250,13 @@ class ModelHost:
 
     @contextmanager
     def hold(
-        self,
-        priority: Priority,
-        label: str,
-        *,
-        cancel: Cancel | None = None,
-        on_wait: OnWait | None = None,
+        self, priority: Priority, label: str, *, cancel: Cancel | None = None, on_wait: OnWait | None = None
     ) -> Iterator[Backbone]:
-        """The backbone for one batch of work. A long job takes it anew for each batch, so that people get
-        in."""
+        """The backbone for one batch of work. A long job takes it anew for each batch, to let people in."""
         self.wait_ready(cancel=cancel, on_wait=on_wait)
         with self._lock.hold(priority, label, cancel=cancel, on_wait=on_wait):
             if self._backbone is None:
-                raise HostError("The backbone was unloaded meanwhile. Try again.")
+                raise HostError(SWITCHED)
             yield self._backbone
 
     def render(

@@ -1,4 +1,4 @@
-"""The order in which people and searches may use the backbone, and what is said when they cannot."""
+"""The order in which people and searches use the backbone, and the errors for when they cannot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Cancel = Callable[[], bool]
 
 
 class HostError(CalibriError):
-    """The backbone cannot do what was asked now; the text says why and what to change."""
+    """The backbone cannot do now what was asked. The text says why, and what to change."""
 
 
 class Priority(IntEnum):
@@ -28,7 +28,7 @@ class Priority(IntEnum):
 
 
 class PriorityLock:
-    """A lock handed to the waiter with the smallest priority, first come first served within one priority."""
+    """A lock for the waiter with the smallest priority; within one priority, first come, first served."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()

@@ -1,4 +1,4 @@
-"""Pictures that were rendered before, by what they follow from: a PNG each, with its NFE and seconds."""
+"""Pictures that were rendered before: a PNG file for each, with its NFE and seconds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Kept:
 
 
 class RenderCache:
-    """Files in `folder`, made at the first write. Whoever puts pictures in sees that they stay few."""
+    """Files in `folder`, which the first write makes. Nothing is ever removed: the caller keeps them few."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,7 +42,7 @@ class RenderCache:
         calibration: Calibration | None = None,
         guidance: float = 1.0,
     ) -> str:
-        """What these pixels follow from, as a hash. `fingerprint`: of the backbone."""
+        """A hash of everything that decides the pixels. `fingerprint`: of the backbone."""
         made_of = [fingerprint, prompt, seed, steps, calibration.hash if calibration else "", float(guidance)]
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
@@ -50,7 +50,7 @@ class RenderCache:
         return self.folder / key[:2] / f"{key}.png"
 
     def get(self, key: str) -> Kept | None:
-        """The picture, or None where it is not kept or its file is damaged."""
+        """The picture, or None where there is none or its file is damaged."""
         from PIL import Image, UnidentifiedImageError
 
         try:

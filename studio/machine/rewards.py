@@ -43,6 +43,13 @@ class SharedReward:
         with self._lock:
             return self._reward.score(images, prompts)
 
+    def close(self) -> None:
+        """As Reward.close, once nobody scores with it."""
+        from calibri.rewards.base import close_reward
+
+        with self._lock:
+            close_reward(self._reward)
+
 
 class RewardModels:
     """The rewards of people's pictures, searches and sweeps, each loaded once on each device.

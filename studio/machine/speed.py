@@ -1,4 +1,4 @@
-"""How fast this machine renders: measured by the searches themselves, or once on a batch of pictures."""
+"""How fast this machine renders: measured by searches and sweeps, or once on a batch of pictures."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Pace:
             self.revision += 1
 
     def seconds(self, backbone: str, nfe: int) -> float | None:
-        """Seconds a picture: as measured at this NFE, else in proportion to the nearest one; None before any
-        measurement.
+        """Seconds a picture: as measured at this NFE, else in proportion to the nearest one. None before the
+        first measurement.
         """
         with self._lock:
             known = self._known.get(backbone)
@@ -50,8 +50,8 @@ class Pace:
             return known[nearest] * nfe / nearest
 
     def measure(self, prompt: str, rewards: Loaders, steps: int) -> None:
-        """Render and score one batch in the background, between other people's work. Does nothing while
-        another measurement is under way, or where the speed is known.
+        """Render and score one batch in the background, when nobody else needs the model. Does nothing while
+        another measurement runs, or where the speed is known.
         """
         backbone = self._host.backbone
         if backbone is None or self._known.get(backbone.spec.name) or backbone.spec.name in self._failed:

@@ -1,9 +1,7 @@
-"""Quick votes: one person at the studio votes blind on what they have just had rendered.
+"""Quick votes: one person at the studio votes blind on pictures that they have just rendered.
 
-They go into a study of their own for each backbone, which is always open, so that a single user gets a win
-rate with an interval in minutes. Its arms and pairs are made as they come.
-
-
+They go into a study of their own for each backbone, which is always open, so a single user gets a win rate
+with an interval in minutes. Its arms and pairs are made as they come.
 """
 
 from __future__ import annotations
@@ -11,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from calibri.errors import StudyError
@@ -21,7 +21,7 @@ from studio.studies.protocol import QUICK
 from studio.studies.results.analysis import Analysis
 from studio.studies.storage.study_store import ArmKind, Study, StudyArm, StudyPair, now
 from studio.studies.studies import Studies
-from studio.studies.voting.ballots import Who
+from studio.studies.voting.identity import Who
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contender:
-    """One arm with its picture. All contenders of one vote share prompt, seed and size. `width`, `height`:
-    as they were asked for, None for the backbone's own.
+    """One arm with its picture. All contenders of one vote share prompt, seed and size.
+
+    `width`, `height`: as they were asked for; None: the backbone's.
     """
 
     label: str
@@ -46,7 +47,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Offer:
-    """Two pictures to choose from. Which is which is known to the server alone until the vote."""
+    """Two pictures to choose from. Only the server knows which is which until the vote."""
 
     study: str
     token: str
@@ -56,20 +57,20 @@ class Offer:
 
 @dataclass(frozen=True)
 class Reveal:
-    """After the vote: who stood where."""
+    """After the vote: which arm was on which side."""
 
     left: str
     right: str
     winner: str
 
 
-def quick_study(studies: Studies, backbone: str) -> Study:
-    """The study of quick votes on this backbone, opened: made at the first vote, opened again where it was
-    closed; a new one where the last was archived.
+def open_quick_study(studies: Studies, backbone: str) -> Study:
+    """The open study of quick votes on this backbone: made at first use and where the last one was archived,
+    and opened again where it was closed.
     """
-    found = _current(studies, backbone)
+    found = _find_current(studies, backbone)
     if found is None:
-        number = 1 + len(_mine(studies, backbone))
+        number = 1 + len(_find_all(studies, backbone))
         name = f"Quick votes on {backbone}" + (f" ({number})" if number > 1 else "")
         found = Study(
             f"quick-{slug(backbone, 'study')}-{number}", name, QUICK, secrets.randbelow(2**31), "draft", now()
@@ -78,27 +79,28 @@ def quick_study(studies: Studies, backbone: str) -> Study:
     return found if found.status == "open" else studies.set_status(found.id, "open")
 
 
-def _mine(studies: Studies, backbone: str) -> list[Study]:
+def _find_all(studies: Studies, backbone: str) -> list[Study]:
+    # Ids of earlier versions may have several hyphens before the number.
     ours = re.compile(rf"quick-{re.escape(slug(backbone, 'study'))}-+\d+")
     return [s for s in studies.store.all() if ours.fullmatch(s.id)]
 
 
-def _current(studies: Studies, backbone: str) -> Study | None:
-    return next((s for s in _mine(studies, backbone) if s.status != "archived"), None)
+def _find_current(studies: Studies, backbone: str) -> Study | None:
+    return next((s for s in _find_all(studies, backbone) if s.status != "archived"), None)
 
 
 def offer(
     studies: Studies, visitor: str, backbone: str, prompt: str, seed: int, contenders: Sequence[Contender]
 ) -> Offer:
-    """Choose two of the contenders (those that met least often), place them and issue the showing.
+    """Choose two of the contenders (those that met least often), toss their sides and issue the showing.
 
-    Raises StudyError for fewer than two contenders, or pictures of different sizes.
+    Raises StudyError for fewer than two contenders, for one arm twice and for pictures of different sizes.
     """
     if len(contenders) < 2:
         raise StudyError("A vote needs two pictures. Choose a second arm that can be rendered.")
     if len({c.image.size for c in contenders}) > 1:
         raise StudyError("The pictures have different sizes, which would tell them apart.")
-    study = quick_study(studies, backbone)
+    study = open_quick_study(studies, backbone)
     arms = [_arm(study.id, backbone, c) for c in contenders]
     if len({arm.id for arm in arms}) < len(arms):
         raise StudyError("Two of the arms are the same. Choose different ones.")
@@ -124,7 +126,7 @@ def offer(
 
 
 def vote(studies: Studies, visitor: str, study: str, token: str, side: str) -> Reveal:
-    """Cast it and say what stood where. Raises Refused as every vote does."""
+    """Cast the vote and reveal the arms. Raises Refused as `Voting.cast` does."""
     studies.voting.cast(study, Who("local", visitor), token, {QUICK.questions[0].id: side})
     [(x, y, left_is_x, winner)] = studies.db.read(
         "SELECT x.label, y.label, a.left_is_x, v.winner FROM votes v JOIN assignments a USING (token) "
@@ -132,18 +134,19 @@ def vote(studies: Studies, visitor: str, study: str, token: str, side: str) -> R
         "WHERE v.token = ?",
         [token],
     )
-    return Reveal(x if left_is_x else y, y if left_is_x else x, {"x": x, "y": y}.get(winner, winner))
+    left, right = (x, y) if left_is_x else (y, x)
+    return Reveal(left, right, x if winner == "x" else y if winner == "y" else winner)
 
 
-def standing(studies: Studies, backbone: str) -> Analysis | None:
-    """The results of all quick votes on this backbone so far; None before the first."""
-    found = _current(studies, backbone)
+def analyse_votes(studies: Studies, backbone: str) -> Analysis | None:
+    """The results of all quick votes on this backbone; None before the first."""
+    found = _find_current(studies, backbone)
     return studies.analysis(found.id) if found is not None else None
 
 
 def _label(c: Contender) -> str:
-    """Readable, and different for different calibrations of one title. What a search writes behind the first
-    comma of a title is left out.
+    """A readable label that differs for different calibrations with one title. Searches write their rewards
+    behind the first comma of a title: they are left out.
     """
     name = c.label.partition(",")[0][:40].strip() or c.kind
     mark = f" #{c.calibration_hash[:4]}" if c.calibration_hash else ""
@@ -151,37 +154,25 @@ def _label(c: Contender) -> str:
 
 
 def _arm(study: str, backbone: str, c: Contender) -> StudyArm:
-    """An arm is known by what it renders, so that the same calibration at other steps is another arm."""
+    """An arm is known by what it renders: the same calibration with other steps is another arm."""
+    fields = {key: value for key, value in vars(c).items() if key != "image"}
+    place = ("base", "calibrated", "ensemble").index(c.kind)
     made = StudyArm(
-        id="",
-        study=study,
-        label=_label(c),
-        kind=c.kind,
-        backbone=backbone,
-        steps=c.steps,
-        guidance=c.guidance,
-        width=c.width,
-        height=c.height,
-        calibration=c.calibration,
-        calibration_hash=c.calibration_hash,
+        **{**fields, "id": "", "study": study, "backbone": backbone, "place": place, "label": _label(c)}
     )
     known = hashlib.sha256(f"{c.kind}:{c.calibration_hash}:{made.settings}".encode()).hexdigest()[:16]
-    place = ("base", "calibrated", "ensemble").index(c.kind)
-    return StudyArm(**{**vars(made), "id": f"{study}:{known}", "place": place})
+    return replace(made, id=f"{study}:{known}")
 
 
 def _least_met(studies: Studies, study: str, arms: Sequence[StudyArm]) -> tuple[StudyArm, StudyArm]:
-    met = dict.fromkeys(((x.id, y.id) for i, x in enumerate(arms) for y in arms[i + 1 :]), 0)
     rows = studies.db.read(
         "SELECT p.arm_x, p.arm_y, count(*) FROM votes v JOIN pairs p ON p.id = v.pair "
         "WHERE p.study = ? GROUP BY 1, 2",
         [study],
     )
-    for a, b, count in rows:
-        for key in ((a, b), (b, a)):
-            if key in met:
-                met[key] += count
-    least = min(met.values())
-    by_id = {arm.id: arm for arm in arms}
-    x, y = secrets.choice([key for key, count in met.items() if count == least])
-    return by_id[x], by_id[y]
+    met: Counter[frozenset[str]] = Counter()
+    for x, y, votes in rows:
+        met[frozenset((x, y))] += votes
+    pairs = list(combinations(arms, 2))
+    least = min(met[frozenset((x.id, y.id))] for x, y in pairs)
+    return secrets.choice([(x, y) for x, y in pairs if met[frozenset((x.id, y.id))] == least])

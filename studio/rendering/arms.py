@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from studio.core import Core
+from studio.rendering.asks import Guidance, Steps
 from studio.rendering.places import SharedPlace, desk_calibration
 from studio.visitors import Visitor
 
@@ -14,69 +16,44 @@ if TYPE_CHECKING:
 
 ArmKind = Literal["base", "calibrated", "ensemble"]
 KINDS: tuple[ArmKind, ...] = ("base", "calibrated", "ensemble")
-WORDS = {"base": "Base", "calibrated": "Calibrated", "ensemble": "Ensemble"}
+WORDS: dict[ArmKind, str] = {"base": "Base", "calibrated": "Calibrated", "ensemble": "Ensemble"}
 DESK = "desk"  # the choice that means: the scales on this visitor's desk
 NOTHING = ""  # the choice that means: no such arm
+NO_ARM = "Nothing"  # the title of an arm that nobody chose
 EMPTY_DESK = "Your desk is empty. Move a slider on the page Scales first."
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An arm as a visitor chose it. `what`: a kind (then the studio's first of that kind), DESK, NOTHING, or
-    the id of a calibration. `steps` and `guidance` of its own; None: as for all arms."""
+    """An arm as a visitor chose it.
+
+    `what`: a kind (then the studio's first of that kind), DESK, NOTHING, or the id of a calibration. `steps`
+    and `guidance` of its own; None: as for all arms. `granularity`: of the studio's first; None: by layer
+    where there is one.
+    """
 
     what: str
-    steps: int | None = None
-    guidance: float | None = None
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    granularity: str | None = None
 
 
 @dataclass(frozen=True)
 class Arm:
     """One thing to compare. Without a calibration it is the base; `missing` says in words why there is
-    nothing to render."""
+    nothing to render. `name`: its title with the first part of the calibration's: `Calibrated: Bent`."""
 
     kind: ArmKind
     title: str
     calibration: Calibration | None = None
     missing: str = ""
+    name: str = field(init=False)
 
-
-def choices(core: Core, kind: ArmKind, granularity: str) -> list[tuple[str, str]]:
-    """(title, id) of the saved calibrations that can stand for this arm, the studio's own first."""
-    backbone = core.backbone_name
-    return [
-        (entry.title, entry.id)
-        for entry in core.calibrations.entries()
-        if entry.calibration.granularity == granularity
-        and entry.calibration.is_ensemble == (kind == "ensemble")
-        and entry.calibration.backbone == backbone
-    ]
-
-
-def arm(
-    core: Core, kind: ArmKind, granularity: str, choice: str | None = None, visitor: Visitor | None = None
-) -> Arm:
-    """The arm for a choice: an id of `choices`, DESK (the visitor's), or None for the first that there is."""
-    if kind == "base":
-        return Arm("base", WORDS["base"])
-    if choice == DESK:
-        desk = desk_calibration(visitor, core.backbone_name) if visitor is not None else None
-        if desk is None:
-            return Arm(kind, WORDS[kind], missing=EMPTY_DESK)
-        return Arm(kind, "Your desk", desk)
-    offered = choices(core, kind, granularity)
-    if choice is None or choice not in [entry_id for _, entry_id in offered]:
-        if not offered:
-            what = "ensemble" if kind == "ensemble" else "calibration"
-            return Arm(
-                kind,
-                WORDS[kind],
-                missing=f"No {what} of this backbone is saved at {granularity} granularity yet. "
-                "A search makes one; another granularity may have one.",
-            )
-        choice = offered[0][1]
-    entry = core.calibrations.get(choice)
-    return Arm(kind, WORDS[kind], entry.calibration)
+    def __post_init__(self) -> None:
+        short = short_title(self.calibration) if self.calibration is not None else ""
+        named = f"{WORDS[self.kind]}: {short}" if short and short != WORDS[self.kind] else ""
+        title = WORDS[self.kind] if self.title != NO_ARM else NO_ARM
+        object.__setattr__(self, "name", named or title)
 
 
 def short_title(calibration: Calibration) -> str:
@@ -84,9 +61,22 @@ def short_title(calibration: Calibration) -> str:
     return calibration.title.partition(",")[0].strip()[:48]
 
 
-def offered(core: Core, visitor: Visitor) -> list[tuple[str, str]]:
-    """(words, choice) of everything that can be an arm: the kinds, the visitor's desk, every saved
-    calibration of the loaded backbone, and those that came inside a PNG."""
+def kind_of(calibration: Calibration) -> ArmKind:
+    """What an arm with this calibration is."""
+    return "ensemble" if calibration.is_ensemble else "calibrated"
+
+
+def list_saved(core: Core, kind: ArmKind, granularity: str | None = None) -> list[tuple[str, str]]:
+    """(title, id) of the calibrations that can stand for this kind of arm, the studio's own first."""
+    return [
+        (entry.title, entry.id)
+        for entry in core.calibrations.entries(core.backbone_name)
+        if kind_of(entry.calibration) == kind and granularity in (None, entry.calibration.granularity)
+    ]
+
+
+def list_choices(core: Core, visitor: Visitor) -> list[tuple[str, str]]:
+    """(words, choice) of all that can be an arm: kinds, desk, saved calibrations, those from a PNG."""
     backbone = core.backbone_name
     saved = [
         (f"{entry.title} ({_sort(entry.calibration)})", entry.id)
@@ -97,8 +87,8 @@ def offered(core: Core, visitor: Visitor) -> list[tuple[str, str]]:
         for name, known in visitor.place(SharedPlace).borrowed.items()
         if known.backbone == backbone
     ]
-    kinds = [(WORDS[kind], kind) for kind in ("base", "calibrated", "ensemble")]
-    return [*kinds, ("Your desk", DESK), *saved, *came, ("Nothing", NOTHING)]
+    kinds = [(WORDS[kind], kind) for kind in KINDS]
+    return [*kinds, ("Your desk", DESK), *saved, *came, (NO_ARM, NOTHING)]
 
 
 def _sort(calibration: Calibration) -> str:
@@ -106,31 +96,40 @@ def _sort(calibration: Calibration) -> str:
     return f"{members}{calibration.granularity}"
 
 
-def arm_of(core: Core, visitor: Visitor, choice: Choice) -> Arm:
-    """The arm for a choice; one with `missing` where there is nothing to render."""
-    what, backbone = choice.what, core.backbone_name
-    if what == NOTHING:
-        return Arm("base", "Nothing", missing="Nothing is chosen here.")
-    if what == "base":
-        return Arm("base", WORDS["base"])
-    if what == DESK:
-        desk = desk_calibration(visitor, backbone)
-        if desk is None:
-            return Arm("calibrated", WORDS["calibrated"], missing=EMPTY_DESK)
-        return _found(desk)
-    if what in ("calibrated", "ensemble"):
-        several, kind = what == "ensemble", what
-        every = [entry.calibration for entry in core.calibrations.entries(backbone)]
-        fitting = [known for known in every if known.is_ensemble == several]
-        if fitting:  # by layer if there is one: what the first visit shows
-            return _found(next((known for known in fitting if known.granularity == "layer"), fitting[0]))
-        name = "ensemble" if several else "calibration"
-        words = f"No {name} of this backbone is saved yet. Run a search, or save one on the page Scales."
-        return Arm(kind, WORDS[kind], missing=words)  # type: ignore[arg-type]
-    borrowed = visitor.place(SharedPlace).borrowed.get(what)
-    return _found(borrowed or core.calibrations.get(what).calibration)
+def resolve_arms(core: Core, choices: Sequence[Choice], visitor: Visitor | None = None) -> list[Arm]:
+    """The arm for each choice; one with `missing` where there is nothing to render. Without a visitor there
+    is no desk. Raises ArtifactError for the id of no calibration."""
+    backbone = core.backbone_name
+    saved = [entry.calibration for entry in core.calibrations.entries(backbone)]
+    borrowed = visitor.place(SharedPlace).borrowed if visitor is not None else {}
+
+    def resolve(choice: Choice) -> Arm:
+        for kind in KINDS:
+            if choice.what == kind:
+                return _take_first(saved, kind, choice.granularity) if kind != "base" else Arm(kind, "Base")
+        if choice.what == NOTHING:
+            return Arm("base", NO_ARM, missing="Nothing is chosen here.")
+        if choice.what == DESK:
+            found = desk_calibration(visitor, backbone) if visitor is not None else None
+            if found is None:
+                return Arm("calibrated", WORDS["calibrated"], missing=EMPTY_DESK)
+        else:
+            found = borrowed.get(choice.what) or core.calibrations.get(choice.what).calibration
+        return Arm(kind_of(found), WORDS[kind_of(found)], found)
+
+    return [resolve(choice) for choice in choices]
 
 
-def _found(calibration: Calibration) -> Arm:
-    kind: ArmKind = "ensemble" if calibration.is_ensemble else "calibrated"
-    return Arm(kind, WORDS[kind], calibration)
+def _take_first(saved: Sequence[Calibration], kind: ArmKind, granularity: str | None) -> Arm:
+    """The studio's first calibration of this kind."""
+    fitting = [known for known in saved if kind_of(known) == kind]
+    if granularity is None:  # by layer if there is one: what the first visit shows
+        fitting.sort(key=lambda known: known.granularity != "layer")
+    else:
+        fitting = [known for known in fitting if known.granularity == granularity]
+    if fitting:
+        return Arm(kind, WORDS[kind], fitting[0])
+    what = "ensemble" if kind == "ensemble" else "calibration"
+    where = f" at {granularity} granularity" if granularity else ""
+    words = f"No {what} of this backbone is saved{where} yet. Run a search, or save one on the page Scales."
+    return Arm(kind, WORDS[kind], missing=words)

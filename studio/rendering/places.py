@@ -1,4 +1,4 @@
-"""What several pages know of one visitor: what was compared, and what one page sent to another."""
+"""What several pages keep of one visitor: what was compared, and what one page sent to another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_BORROWED = 12  # calibrations from PNG files
 
 
 class DeskPlace:
-    """Where a visitor's scales lie: what the room of the mixing desk keeps derives from it."""
+    """A visitor's mixing desk, as far as rooms below `scales` know it: ScalesPlace derives from this."""
 
     def desk_calibration(self, backbone: str) -> Calibration | None:
         """The scales on the desk with all their members; None while there are none."""
@@ -27,7 +27,7 @@ class DeskPlace:
 
 
 def desk_calibration(visitor: Visitor, backbone: str) -> Calibration | None:
-    """The scales on the visitor's desk; None where nothing was moved yet."""
+    """The scales on the visitor's desk; None before anything was moved."""
     place = visitor.find_place(DeskPlace)
     return place.desk_calibration(backbone) if place is not None else None
 
@@ -55,8 +55,8 @@ class StudyDraft:
 @dataclass
 class SharedPlace:
     """`history`: the newest comparison first. `borrowed`: choice → a calibration that came inside a PNG.
-    `ask`: of a picture that was sent to the page Scales; `draft`: what was sent to the page Studies. Both
-    stay until that page takes them.
+    `ask`: that of a picture sent to the page Scales; `draft`: what was sent to the page Studies. Both stay
+    until that page takes them.
     """
 
     history: deque[Comparison] = field(default_factory=lambda: deque(maxlen=MOST_COMPARISONS))

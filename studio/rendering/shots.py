@@ -6,23 +6,31 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from calibri.words import duration
+from calibri.words import count, duration
 from studio.core import Core
-from studio.machine.queue import Priority
 from studio.machine.render_cache import Kept, RenderCache
-from studio.rendering.arms import WORDS, Arm, Choice, short_title
+from studio.rendering.arms import Arm, Choice
 from studio.rendering.asks import Ask
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from calibri.calibration.artifact import Calibration
+    from calibri.backbones.loading import Backbone
 
 log = logging.getLogger(__name__)
 
 RENDERS = "renders"  # in the data folder
+
+
+class Calls(TypedDict, total=False):
+    """What a render calls meanwhile: `on_step(step, steps)` over all pictures; `cancel()`, which ends it with
+    RenderCancelled; `on_wait(ahead, holder)` while others have the model."""
+
+    on_step: Callable[..., None] | None
+    cancel: Callable[[], bool] | None
+    on_wait: Callable[[int, str], None] | None
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Comparison:
 
     `more`: for every further prompt and seed a shot for each arm, in the same order. `choices`: what each arm
     was chosen as, with steps and guidance of its own, so that a page can be set as it was. `made_on`: the
-    backbone and its versions, as `png_settings` wants them.
+    backbone and its versions, as `png_settings` wants them. `rows`: `shots`, then `more`.
     """
 
     ask: Ask
@@ -53,74 +61,65 @@ class Comparison:
     choices: tuple[Choice, ...] = ()
     made_on: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(8))
+    rows: list[list[Shot]] = field(init=False)
 
-    @property
-    def rows(self) -> list[list[Shot]]:
-        """One list of shots for every prompt and seed."""
-        return [self.shots, *self.more]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", [self.shots, *self.more])
 
 
 def shoot(
-    core: Core,
-    arms: Sequence[Arm],
-    ask: Ask,
-    *,
-    score: bool = True,
-    on_step: Callable[..., None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-    on_wait: Callable[[int, str], None] | None = None,
+    core: Core, arms: Sequence[Arm], ask: Ask, *, score: bool = True, **calls: Unpack[Calls]
 ) -> list[Shot]:
     """Render every arm on the same prompt, seed and noise, in one go, and score the pictures."""
-    return shoot_all(
-        core, [(a, ask) for a in arms], score=score, on_step=on_step, cancel=cancel, on_wait=on_wait
-    )
+    return shoot_all(core, [(arm, ask) for arm in arms], score=score, **calls)
 
 
 def shoot_all(
-    core: Core,
-    wanted: Sequence[tuple[Arm, Ask]],
-    *,
-    score: bool = True,
-    on_step: Callable[..., None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-    on_wait: Callable[[int, str], None] | None = None,
+    core: Core, wanted: Sequence[tuple[Arm, Ask]], *, score: bool = True, **calls: Unpack[Calls]
 ) -> list[Shot]:
     """Render every arm for its own ask in one call of the host, which fills its batches from all of them.
-    Shots in the order of `wanted`; those of a missing arm have no picture."""
+
+    Shots in the order of `wanted`; those of a missing arm have no picture.
+    """
     from calibri.sampling.renderer import RenderRequest  # torch
 
-    backbone = core.host.wait_ready(cancel=cancel, on_wait=on_wait)
-    # Pictures of equal steps stand together, so that the host's batches are full ones.
-    order = sorted((i for i, (a, _) in enumerate(wanted) if not a.missing), key=lambda i: wanted[i][1].steps)
+    backbone = core.host.wait_ready(cancel=calls.get("cancel"), on_wait=calls.get("on_wait"))
+    shots = [Shot(arm, ask) for arm, ask in wanted]
+    places = [i for i, (arm, _) in enumerate(wanted) if not arm.missing]
     requests = [
         RenderRequest.of(
-            ask.prompt,
-            ask.seed,
-            ask.steps,
-            calibration=a.calibration,
-            guidance=None if ask.guidance == 1.0 or _combines(a.calibration) else ask.guidance,
-            width=ask.width,
-            height=ask.height,
+            shots[i].ask.prompt,
+            shots[i].ask.seed,
+            shots[i].ask.steps,
+            calibration=shots[i].arm.calibration,
+            guidance=None if guidance_of(shots[i]) == 1.0 else shots[i].ask.guidance,
+            width=shots[i].ask.width,
+            height=shots[i].ask.height,
         )
-        for a, ask in (wanted[i] for i in order)
+        for i in places
     ]
-    label = "a picture" if len(order) == 1 else f"{len(order)} pictures"
-    calls: dict[str, Any] = {"on_step": on_step, "cancel": cancel, "on_wait": on_wait}
+    label = "a picture" if len(places) == 1 else count(len(places), "picture")
     with core.limits.admitted(requests, backbone.spec):
-        rendered = core.host.render(requests, priority=Priority.INTERACTIVE, label=label, **calls)
-    rows: list[dict[str, float]] = [{} for _ in rendered]
-    if score:
-        prompts = [wanted[i][1].prompt for i in order]
-        rows = core.rewards.score(backbone, [r.image for r in rendered], prompts)
-    shots = [Shot(a, ask) for a, ask in wanted]
-    for i, made, row in zip(order, rendered, rows):
-        shots[i] = Shot(*wanted[i], made.image, made.nfe, made.seconds, row)
-    return shots
+        rendered = core.host.render(requests, label=label, **calls)
+    for i, made in zip(places, rendered):
+        shots[i] = replace(shots[i], image=made.image, nfe=made.nfe, seconds=made.seconds)
+    return _score(core, backbone, shots) if score else shots
 
 
-def _combines(calibration: Calibration | None) -> bool:
-    """Guidance combines a positive with a negative member; an ensemble has that built in."""
-    return calibration is not None and calibration.is_ensemble
+def _score(core: Core, backbone: Backbone, shots: list[Shot]) -> list[Shot]:
+    """The same shots with the rewards of those that have a picture."""
+    images = [shot.image for shot in shots if shot.image is not None]
+    if not images:
+        return shots
+    prompts = [shot.ask.prompt for shot in shots if shot.image is not None]
+    rows = iter(core.rewards.score(backbone, images, prompts))
+    return [shot if shot.image is None else replace(shot, rewards=next(rows)) for shot in shots]
+
+
+def guidance_of(shot: Shot) -> float:
+    """The guidance of this picture: 1 for an ensemble, which has its own in the weights of its members."""
+    calibration = shot.arm.calibration
+    return 1.0 if calibration is not None and calibration.is_ensemble else shot.ask.guidance
 
 
 def facts(shot: Shot) -> list[str]:
@@ -131,69 +130,37 @@ def facts(shot: Shot) -> list[str]:
     return [f"{shot.ask.steps} steps", *guided, f"{shot.nfe} NFE", duration(shot.seconds)]
 
 
-def guidance_of(shot: Shot) -> float:
-    """The guidance that this picture was made with: an ensemble has its own in its weights."""
-    return 1.0 if _combines(shot.arm.calibration) else shot.ask.guidance
-
-
-def name_of(shot: Shot) -> str:
-    """An arm in words: `Base`, `Calibrated: Bent`."""
-    title = WORDS[shot.arm.kind] if shot.arm.title != "Nothing" else shot.arm.title
-    named = short_title(shot.arm.calibration) if shot.arm.calibration is not None else ""
-    return f"{title}: {named}" if named and named != title else title
-
-
-def cache_of(core: Core) -> RenderCache:
-    return RenderCache(core.settings.data / RENDERS)
-
-
-def kept_shots(
-    core: Core,
-    wanted: Sequence[tuple[Arm, Ask]],
-    *,
-    score: bool = True,
-    on_step: Callable[..., None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-    on_wait: Callable[[int, str], None] | None = None,
+def shoot_cached(
+    core: Core, wanted: Sequence[tuple[Arm, Ask]], *, score: bool = True, **calls: Unpack[Calls]
 ) -> list[Shot]:
-    """As shoot_all, in the order of `wanted`; what was rendered before is read, the rest rendered and kept.
+    """As shoot_all; what was rendered before is read, the rest rendered and kept.
 
     Only for what cannot grow without end: fixed prompts, cells of a sweep.
     """
-    backbone = core.host.wait_ready(cancel=cancel, on_wait=on_wait)
-    cache = cache_of(core)
-    keys = [
-        ""
-        if arm.missing
-        else RenderCache.key(
+    backbone = core.host.wait_ready(cancel=calls.get("cancel"), on_wait=calls.get("on_wait"))
+    cache = RenderCache(core.settings.data / RENDERS)
+
+    def key_of(arm: Arm, ask: Ask) -> str:
+        return RenderCache.key(
             backbone.fingerprint, ask.prompt, ask.seed, ask.steps, arm.calibration, ask.guidance
         )
-        for arm, ask in wanted
-    ]
-    found = {key: cache.get(key) if key else None for key in keys}
-    missing = {key: pair for key, pair in zip(keys, wanted) if key and found[key] is None}
+
+    pairs = {key_of(*pair): pair for pair in wanted if not pair[0].missing}
+    found = {key: cache.get(key) for key in pairs}
+    missing = [key for key, kept in found.items() if kept is None]
     if missing:
-        shots = shoot_all(
-            core, list(missing.values()), score=False, on_step=on_step, cancel=cancel, on_wait=on_wait
-        )
-        for key, shot in zip(missing, shots):
+        made = shoot_all(core, [pairs[key] for key in missing], score=False, **calls)
+        for key, shot in zip(missing, made):
             assert shot.image is not None
             found[key] = kept = Kept(shot.image, shot.nfe, shot.seconds)
             try:
                 cache.put(key, kept)
             except OSError as error:
                 log.warning("a picture could not be kept: %s", error.strerror)
-    made = []
-    for key, (arm, ask) in zip(keys, wanted):
-        kept_one = found[key]
-        if kept_one is None:
-            made.append(Shot(arm, ask))
-        else:
-            made.append(Shot(arm, ask, kept_one.image, kept_one.nfe, kept_one.seconds))
-    shown = [i for i, shot in enumerate(made) if shot.image is not None]
-    if score and shown:
-        images, prompts = [made[i].image for i in shown], [made[i].ask.prompt for i in shown]
-        rows = core.rewards.score(backbone, images, prompts)  # type: ignore[arg-type]
-        for i, row in zip(shown, rows):
-            made[i] = replace(made[i], rewards=row)
-    return made
+    shots = []
+    for arm, ask in wanted:
+        picture = None if arm.missing else found[key_of(arm, ask)]
+        shots.append(
+            Shot(arm, ask, picture.image, picture.nfe, picture.seconds) if picture else Shot(arm, ask)
+        )
+    return _score(core, backbone, shots) if score else shots

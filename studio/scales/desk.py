@@ -1,15 +1,15 @@
-"""The mixing desk without its screen: one or several vectors of scales, what can be done to them, and the
-way back. No Gradio."""
+"""The mixing desk without its page: vectors of scales, what changes them, undo and redo. No Gradio."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
-from calibri.calibration.scale_names import HIGHEST, LOWEST, group_of, layer_of, stream_of, words_for
+from calibri.calibration.scale_names import HIGHEST, LOWEST, parse_names
 from calibri.errors import LayoutError
 
 NEUTRAL = 1.0
@@ -21,25 +21,26 @@ Vector = tuple[float, ...]
 State = tuple[tuple[Member, ...], int]  # the members, and which of them is in hand
 
 
-def checked(values: Iterable[object], layout: Layout) -> Vector:
-    """Numbers that came from a page as a vector of this layout, or a LayoutError that names the first wrong
-    one."""
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a page sent a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_scales(values: Iterable[object], layout: Layout) -> Vector:
+    """Numbers that a page sent as a vector of this layout. Raises LayoutError with the first wrong one."""
     vector: list[float] = []
     for name, value in zip(layout.names, given := list(values)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise LayoutError(f"{name}: expected a number, came {value!r}.")
-        if not LOWEST <= value <= HIGHEST:
-            raise LayoutError(f"{name}: expected a scale from {LOWEST:g} to {HIGHEST:g}, came {value:g}.")
+        if not is_number(value) or not LOWEST <= value <= HIGHEST:
+            raise LayoutError(f"{name}: expected a scale from {LOWEST:g} to {HIGHEST:g}, got {value!r}.")
         vector.append(float(value))
     if len(given) != len(layout.names):
-        raise LayoutError(f"Expected {len(layout.names)} scales for this layout, came {len(given)}.")
+        raise LayoutError(f"Expected {len(layout.names)} scales for this layout, got {len(given)}.")
     return tuple(vector)
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A layout, its members with their vectors, the member in hand, and the states before and after. Every
-    change returns a new desk.
+    """A layout, its members, the one in hand, and the states before and after. A change makes a new desk.
 
     `at`: the place of the member whose vector the sliders show.
     """
@@ -83,7 +84,7 @@ class Desk:
 
     def set(self, values: Sequence[float]) -> Desk:
         """All scales at once. The same values again are no step of the history."""
-        return self._with(scales=checked(values, self.layout))
+        return self._with(scales=check_scales(values, self.layout))
 
     def reset(self) -> Desk:
         """Every scale back to 1."""
@@ -95,7 +96,7 @@ class Desk:
 
     def blend(self, other: Sequence[float], share: float) -> Desk:
         """`share` of `other` (0: this vector, 1: the other) with the rest of this vector."""
-        target = checked(other, self.layout)
+        target = check_scales(other, self.layout)
         return self.set([v + share * (o - v) for v, o in zip(self.values, target)])
 
     # members
@@ -103,40 +104,38 @@ class Desk:
     def choose(self, at: int) -> Desk:
         """Take another member in hand: no step of the history. Raises LayoutError where there is none."""
         if not 0 <= at < len(self.members):
-            raise LayoutError(f"The desk has {len(self.members)} members; there is no member {at + 1}.")
+            raise LayoutError(f"Expected one of {len(self.members)} members, got member {at + 1}.")
         return replace(self, at=at)
 
     def weigh(self, weight: object) -> Desk:
         """The output weight of the member in hand. Raises LayoutError for what is no weight."""
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise LayoutError(f"The weight of a member is a number, came {weight!r}.")
-        if abs(weight) > HEAVIEST:
-            raise LayoutError(f"A weight is from −{HEAVIEST:g} to {HEAVIEST:g}, came {weight:g}.")
+        if not is_number(weight) or abs(weight) > HEAVIEST:
+            raise LayoutError(f"Expected a weight from −{HEAVIEST:g} to {HEAVIEST:g}, got {weight!r}.")
         return self._with(weight=float(weight))
 
     def condition(self, condition: object) -> Desk:
         """What the member in hand sees: the prompt (`positive`) or the negative prompt (`negative`)."""
         if condition not in ("positive", "negative"):
-            raise LayoutError(f"A member is positive or negative, came {condition!r}.")
+            raise LayoutError(f"Expected a member that is positive or negative, got {condition!r}.")
         return self._with(condition=condition)
 
     def add(self, members: Sequence[Member]) -> Desk:
         """More members after those that are there; the first of them is in hand."""
         for member in members:
-            checked(member.scales, self.layout)
+            check_scales(member.scales, self.layout)
         return self._step((*self.members, *members), len(self.members))
 
     def remove(self) -> Desk:
         """The desk without the member in hand. Raises LayoutError for the last one."""
         if not self.is_ensemble:
-            raise LayoutError("The last member stays: a desk without scales has nothing to show.")
-        kept = self.members[: self.at] + self.members[self.at + 1 :]
-        return self._step(kept, min(self.at, len(kept) - 1))
+            raise LayoutError("The last member cannot be removed: the desk would have no scales.")
+        rest = self.members[: self.at] + self.members[self.at + 1 :]
+        return self._step(rest, min(self.at, len(rest) - 1))
 
     def hold(self, members: Sequence[Member]) -> Desk:
         """These members in place of those that are there. The first positive one is in hand."""
         for member in members:
-            checked(member.scales, self.layout)
+            check_scales(member.scales, self.layout)
         at = next((i for i, m in enumerate(members) if m.condition == "positive"), 0)
         return self._step(tuple(members), at)
 
@@ -146,13 +145,13 @@ class Desk:
 
     def _step(self, members: tuple[Member, ...], at: int) -> Desk:
         if not 1 <= len(members) <= MOST_MEMBERS:
-            raise LayoutError(f"A desk holds 1 to {MOST_MEMBERS} members, these are {len(members)}.")
+            raise LayoutError(f"Expected 1 to {MOST_MEMBERS} members, got {len(members)}.")
         if members == self.members:
             return replace(self, at=at)
         past = (*self.past, (self.members, self.at))[-HISTORY:]
         return replace(self, members=members, at=at, past=past, future=())
 
-    # the way back
+    # back and forth
 
     def undo(self) -> Desk:
         if not self.past:
@@ -166,32 +165,19 @@ class Desk:
         (members, at), now = self.future[0], (self.members, self.at)
         return replace(self, members=members, at=at, past=(*self.past, now), future=self.future[1:])
 
-    def carried_to(self, layout: Layout) -> Desk:
-        """These members at another granularity of the same backbone, as a step that starts a new history."""
+    def convert(self, layout: Layout) -> Desk:
+        """These members at another granularity of the same backbone; the history starts anew."""
         if layout == self.layout:
             return self
-        return Desk(layout, tuple(self._carried(m, layout) for m in self.members), self.at)
-
-    def _carried(self, member: Member, layout: Layout) -> Member:
-        vector = tuple(float(v) for v in self.layout.convert(member.scales, layout))
-        return member.model_copy(update={"scales": vector})
+        vectors = [tuple(map(float, self.layout.convert(m.scales, layout))) for m in self.members]
+        members = [m.model_copy(update={"scales": vector}) for m, vector in zip(self.members, vectors)]
+        return Desk(layout, tuple(members), self.at)
 
 
-def strips(layout: Layout) -> list[dict[str, str]]:
+def list_strips(layout: Layout) -> list[dict[str, str]]:
     """What the desk's script needs of each scale, in order of depth."""
-    short = {"attn": "attn", "attn2": "attn2", "mlp": "mlp", "fused": "all", "block": "all"}
     made = []
-    for name in layout.names:
-        layer, stream = layer_of(name), stream_of(name)
-        tag = short.get(layer, layer)
-        made.append(
-            {
-                "name": name,
-                "group": group_of(name),
-                "tag": tag if stream == "joint" else f"{stream} {tag}",
-                "layer": layer,
-                "stream": stream,
-                "words": words_for(name),
-            }
-        )
+    for scale in parse_names(layout.names):
+        tag = {"fused": "all", "block": "all"}.get(scale.layer, scale.layer)
+        made.append({**scale._asdict(), "tag": tag if scale.stream == "joint" else f"{scale.stream} {tag}"})
     return made

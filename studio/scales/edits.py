@@ -1,107 +1,125 @@
-"""What the page Scales does, without the page: a visitor's desk, its edits, its pictures and its files. No
-Gradio."""
+"""What the page Scales does, without the page: a visitor's desk, edits, pictures, files. No Gradio."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
-from calibri.backbones.layouts import Layout
+from calibri.backbones.layouts import Granularity
 from calibri.calibration.artifact import Calibration
 from calibri.calibration.vector_text import parse_vector
 from calibri.errors import ArtifactError, LayoutError
+from calibri.words import slug
 from studio.core import Core
-from studio.rendering.arms import Arm, ArmKind
+from studio.rendering.arms import Arm
 from studio.rendering.asks import Ask
-from studio.rendering.shots import Shot, shoot
-from studio.scales.desk import Desk, checked, strips
+from studio.rendering.shots import Calls, Shot, shoot
+from studio.scales.desk import NEUTRAL, Desk, Vector, check_scales, is_number, list_strips
 from studio.scales.place import BasePicture, Blend, ScalesPlace
 
 RANGE = (0.0, 2.0)
+BASE = "base"  # the choice that means: all scales 1
 
 
-def place_of(core: Core, visitor: object) -> ScalesPlace:
+def get_place(core: Core, visitor: object) -> ScalesPlace:
     """What this page keeps of the visitor with this id."""
-    return core.visitors.of(visitor).place(ScalesPlace)
+    return core.visitors.place(visitor, ScalesPlace)
 
 
-def desk_of(core: Core, place: ScalesPlace, granularity: str | None = None) -> Desk:
-    """The visitor's desk for the loaded backbone, at this granularity (values are carried over), made when
-    there is none."""
+def get_desk(core: Core, place: ScalesPlace, granularity: Granularity | None = None) -> Desk:
+    """The visitor's desk on the loaded backbone, a neutral one at first; converted to this granularity."""
     backbone = core.host.wait_ready()
     with place.editing:
         desk = place.desk
-        level = granularity or (desk.layout.granularity if desk else "layer")
-        layout = backbone.layout(level)
-        if desk is None or not _same_backbone(desk, backbone.layout(desk.layout.granularity)):
+        layout = backbone.layout(granularity or (desk.layout.granularity if desk else "layer"))
+        if desk is None or desk.layout.names != backbone.layout(desk.layout.granularity).names:
             desk = Desk.neutral(layout)
-        place.desk = desk.carried_to(layout)
+        place.desk = desk.convert(layout)
         return place.desk
-
-
-def _same_backbone(desk: Desk, layout: Layout) -> bool:
-    return desk.layout.names == layout.names
 
 
 def change(core: Core, visitor: object, edit: Callable[[Desk], Desk]) -> Desk:
-    """Apply one edit to the visitor's desk and keep the result. An error of the edit leaves it as it was."""
-    place = place_of(core, visitor)
+    """Apply one edit to the visitor's desk. An error of the edit leaves the desk as it was."""
+    place = get_place(core, visitor)
     core.host.wait_ready()
     with place.editing:
-        place.desk = edit(desk_of(core, place))
+        place.desk = edit(get_desk(core, place))
         return place.desk
 
 
-def from_text(core: Core, visitor: object, text: str) -> Desk:
-    """The vector as a visitor typed it. Raises LayoutError with the line that does not fit."""
+def set_text(core: Core, visitor: object, text: str) -> Desk:
+    """Set the vector that a visitor typed. Raises LayoutError with the line that does not fit."""
     return change(core, visitor, lambda desk: desk.set(parse_vector(text, desk.layout)))
 
 
-def opened(core: Core, visitor: object, calibration: Calibration) -> tuple[Desk, str]:
-    """Put a calibration with all its members on the desk, at its own granularity. Returns the desk and a
-    remark (empty: nothing to say)."""
-    place = place_of(core, visitor)
+def set_granularity(core: Core, visitor: object, granularity: Granularity) -> Desk:
+    """Convert the desk to another granularity."""
+    return get_desk(core, get_place(core, visitor), granularity)
+
+
+def open_calibration(core: Core, visitor: object, calibration: Calibration) -> tuple[Desk, str]:
+    """Put a calibration with all its members on the desk. Returns the desk and a remark."""
+    place = get_place(core, visitor)
     backbone = core.host.wait_ready()
     fitting = calibration.on_layout(backbone.layout(calibration.granularity))
     with place.editing:
-        place.desk = desk_of(core, place, calibration.granularity).hold(fitting.members)
+        place.desk = get_desk(core, place, calibration.granularity).hold(fitting.members)
     title = calibration.title or "a calibration"
     members = f", {len(calibration.members)} members" if calibration.is_ensemble else ""
     return place.desk, f"opened “{title}”{members}"
 
 
-def added(core: Core, visitor: object, calibration: Calibration | None = None) -> Desk:
-    """More members on the desk: those of a calibration, or one that starts as the member in hand."""
-
-    def more(desk: Desk) -> Desk:
-        return desk.add(calibration.on_layout(desk.layout).members if calibration else (desk.member,))
-
-    return change(core, visitor, more)
+def open_saved(core: Core, visitor: object, entry_id: str | None) -> tuple[Desk, str]:
+    """A saved calibration with all its members in place of the desk's."""
+    return open_calibration(core, visitor, _find_saved(core, entry_id))
 
 
-def of_member(core: Core, visitor: object, at: object, edit: Callable[[Desk], Desk]) -> Desk:
+def add_saved(core: Core, visitor: object, entry_id: str | None) -> tuple[Desk, str]:
+    """The members of a saved calibration beside those of the desk."""
+    found = _find_saved(core, entry_id)
+    made = change(core, visitor, lambda desk: desk.add(found.on_layout(desk.layout).members))
+    return made, f"added “{found.title}”"
+
+
+def _find_saved(core: Core, entry_id: str | None) -> Calibration:
+    if not entry_id:
+        raise ArtifactError("Choose a saved calibration first.")
+    return core.calibrations.get(entry_id).calibration
+
+
+def add_member(core: Core, visitor: object) -> Desk:
+    """One more member, which starts as the member in hand."""
+    return change(core, visitor, lambda desk: desk.add((desk.member,)))
+
+
+def choose_member(core: Core, visitor: object, at: int) -> Desk:
+    """Take the member at this place in hand."""
+    return change(core, visitor, lambda desk: desk.choose(at))
+
+
+def change_member(core: Core, visitor: object, at: object, edit: Callable[[Desk], Desk]) -> Desk:
     """One edit of the member at this place, whichever is in hand by now."""
     if isinstance(at, bool) or not isinstance(at, int):
         raise LayoutError("Choose a member first.")
+    place = at
 
-    def there(desk: Desk) -> Desk:
-        changed = edit(desk.choose(at))
+    def edit_there(desk: Desk) -> Desk:
+        changed = edit(desk.choose(place))
         return changed.choose(desk.at) if desk.at < len(changed.members) else changed
 
-    return change(core, visitor, there)
+    return change(core, visitor, edit_there)
 
 
-BASE = "base"  # the choice that means: all scales 1
+def find_other(core: Core, desk: Desk, choice: str | None) -> tuple[str, Vector] | None:
+    """(title, vector on the desk's layout) of what the desk is compared or blended with.
 
-
-def beside(core: Core, desk: Desk, choice: str | None) -> tuple[str, tuple[float, ...]] | None:
-    """(title, vector on the desk's layout) of what the desk is compared or blended with: a saved
-    calibration's id, BASE, or empty for nothing. Of an ensemble it is the member at the same place as the
-    one in hand, or the first positive one."""
+    `choice`: a saved calibration's id, BASE, or empty for nothing. Of an ensemble it is the member at the
+    same place as the one in hand, or the first positive one.
+    """
     if not choice:
         return None
     if choice == BASE:
-        return "base", (1.0,) * len(desk.layout.names)
+        return "base", (NEUTRAL,) * len(desk.layout.names)
     entry = core.calibrations.get(choice)
     members = entry.calibration.on_layout(desk.layout).members
     if len(members) == 1:
@@ -111,18 +129,20 @@ def beside(core: Core, desk: Desk, choice: str | None) -> tuple[str, tuple[float
     return f"{entry.title}, member {at + 1}", members[at].scales
 
 
-def blended(core: Core, visitor: object, choice: str | None, share: float) -> tuple[Desk, str]:
-    """`share` (0 to 1) of another calibration in the vector in hand. Moved again, the share counts from the
-    vector before the first move, and all of it is one step to undo."""
-    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
-        raise LayoutError(f"The share is a number from 0 to 1, came {share!r}.")
-    place = place_of(core, visitor)
+def blend(core: Core, visitor: object, choice: str | None, share: object) -> tuple[Desk, str]:
+    """Blend `share` (0 to 1) of another calibration into the vector in hand.
+
+    When the share moves again, it counts from the vector before the first move: all moves together are one
+    step to undo.
+    """
+    if not is_number(share) or not 0 <= share <= 1:
+        raise LayoutError(f"Expected a share from 0 to 1, got {share!r}.")
+    place = get_place(core, visitor)
     with place.editing:
-        desk, known = desk_of(core, place), place.blend
-        start = desk
-        if known is not None and known.after is desk and known.choice == choice:
-            start = known.before
-        other = beside(core, start, choice)
+        start, last = get_desk(core, place), place.blend
+        if last is not None and last.after is start and last.choice == choice:
+            start = last.before
+        other = find_other(core, start, choice)
         if other is None:
             raise LayoutError("Choose the calibration to blend with first.")
         title, vector = other
@@ -132,51 +152,55 @@ def blended(core: Core, visitor: object, choice: str | None, share: float) -> tu
 
 
 def preview(
-    core: Core,
-    visitor: object,
-    prompt: str,
-    seed: float,
-    steps: float,
-    *,
-    on_step: Any = None,
-    on_wait: Any = None,
+    core: Core, visitor: object, prompt: object, seed: object, steps: object, **calls: Unpack[Calls]
 ) -> tuple[Shot, Shot]:
-    """The base's picture and that of the desk. The base's is kept while prompt, seed and steps stay; an older
-    preview of the same visitor is called off."""
-    ask = Ask.checked(prompt, seed, steps)
+    """Render the base, unless its picture is still the same, and the desk.
+
+    An older preview of the same visitor is called off.
+    """
+    ask = Ask.read(prompt, seed, steps)
     found = core.visitors.of(visitor)
-    place, cancelled = found.place(ScalesPlace), found.begin("preview")
-    desk = desk_of(core, place)
+    place, calls["cancel"] = found.place(ScalesPlace), found.begin("preview")
+    desk = get_desk(core, place)
     name = core.backbone_name
-    kind: ArmKind = "ensemble" if desk.is_ensemble else "calibrated"
-    mine = Arm(kind, "Your scales", desk.calibration(name))
-    kept = place.base
-    if kept is not None and (kept.ask, kept.backbone) != (ask, name):
-        kept = None
-    arms = [Arm("base", "Base"), mine] if kept is None else [mine]
-    shots = shoot(core, arms, ask, on_step=on_step, cancel=cancelled, on_wait=on_wait)
-    base = shots[0] if kept is None else kept.shot
+    mine = Arm("ensemble" if desk.is_ensemble else "calibrated", "Your scales", desk.calibration(name))
+    known = place.base
+    if known is not None and (known.ask, known.backbone) != (ask, name):
+        known = None
+    arms = [Arm("base", "Base"), mine] if known is None else [mine]
+    shots = shoot(core, arms, ask, **calls)
+    base = shots[0] if known is None else known.shot
     place.base = BasePicture(ask, name, base)
     return base, shots[-1]
 
 
-def moved(core: Core, visitor: object, payload: object) -> Desk:
-    """What the desk's script sent after a move. `sent`, its time by the browser's clock, goes back with every
-    answer, so that the script can tell an answer to an earlier move from one to this."""
-    place = place_of(core, visitor)
-    sent = payload.get("sent") if isinstance(payload, dict) else None
+def take_move(core: Core, visitor: object, payload: object) -> Desk:
+    """Apply what the desk's script sent after a move; a browser can send anything.
+
+    `sent`, its time by the browser's clock, goes back with every answer, so that the script can tell an
+    answer to an earlier move from one to this. `member`: whose values these are.
+    """
+    move: dict[str, Any] = payload if isinstance(payload, dict) else {}
+    place, sent, values, member = (
+        get_place(core, visitor),
+        move.get("sent"),
+        move.get("values"),
+        move.get("member"),
+    )
     if isinstance(sent, int) and 0 <= sent < 2**53:
         place.sent = max(place.sent, sent)
+    if not isinstance(values, list):
+        raise LayoutError("Expected the values of the sliders, got none. Reload the page.")
 
-    def move(desk: Desk) -> Desk:
-        member = payload.get("member") if isinstance(payload, dict) else None
-        held = desk.choose(member) if isinstance(member, int) and 0 <= member < len(desk.members) else desk
-        return held.set(values_from(payload, desk.layout))
+    def edit(desk: Desk) -> Desk:
+        if isinstance(member, int) and 0 <= member < len(desk.members):
+            desk = desk.choose(member)
+        return desk.set(check_scales(values, desk.layout))
 
-    return change(core, visitor, move)
+    return change(core, visitor, edit)
 
 
-def desk_value(desk: Desk, sent: int = 0) -> dict[str, Any]:
+def describe_desk(desk: Desk, sent: int = 0) -> dict[str, Any]:
     """What the desk's script is given. `sent`: the time of the last move that is in it; `member`: whose
     values these are."""
     low = min(RANGE[0], *desk.values)
@@ -186,35 +210,26 @@ def desk_value(desk: Desk, sent: int = 0) -> dict[str, Any]:
         "id": f"{desk.layout.granularity}:{len(desk.layout.names)}:{desk.layout.names[0]}:{reach:.2f}",
         "low": round(1.0 - reach, 2),
         "high": round(1.0 + reach, 2),
-        "strips": strips(desk.layout),
+        "strips": list_strips(desk.layout),
     }
     return {"layout": layout, "values": list(desk.values), "sent": sent, "member": desk.at}
 
 
-def values_from(payload: object, layout: Layout) -> tuple[float, ...]:
-    """The values that the desk's script sent back, checked: a browser can send anything."""
-    values = payload.get("values") if isinstance(payload, dict) else None
-    if not isinstance(values, list):
-        raise LayoutError("The desk sent no values. Reload the page.")
-    return checked(values, layout)
-
-
-def kept(core: Core, visitor: object, title: str, alone: bool = False) -> Calibration:
+def make_calibration(core: Core, visitor: object, title: str, alone: bool = False) -> Calibration:
     """The desk as a calibration of this title: all members, or the one in hand alone with weight 1.
 
     Raises ArtifactError without a title.
     """
     if not isinstance(title, str) or not title.strip():
-        raise ArtifactError("Give it a title first.")
-    desk = desk_of(core, place_of(core, visitor))
+        raise ArtifactError("Expected a title, got none. Type one first.")
+    desk = get_desk(core, get_place(core, visitor))
     if alone:
         member = desk.member.model_copy(update={"weight": 1.0, "condition": "positive"})
         desk = Desk(desk.layout, (member,))
     return desk.calibration(core.backbone_name, title.strip())
 
 
-def file_of(desk: Desk, backbone: str, title: str) -> tuple[str, str]:
+def write_file(desk: Desk, backbone: str, title: str) -> tuple[str, str]:
     """The desk with all its members as a calibration file: its name and its text."""
     calibration = desk.calibration(backbone, title.strip() or "From the mixing desk")
-    stem = "".join(c if c.isalnum() else "-" for c in calibration.title.lower()).strip("-")[:60]
-    return f"{stem or 'calibration'}.json", calibration.to_json()
+    return f"{slug(calibration.title, 'calibration', 60)}.json", calibration.to_json()

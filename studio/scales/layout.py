@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from calibri.backbones.layouts import GRANULARITIES
-from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
+from studio.rendering.asks import Ask
+from studio.rendering.view import AskFields, lay_out_ask
 from studio.scales.desk import HEAVIEST
-from studio.scales.view import CONDITIONS, DESK_HTML, TOOLS, summary
+from studio.scales.view import CONDITIONS, TOOLS, write_summary
 from studio.ui.elements import Scripted, caption, chart, picture, read_beside
 from studio.ui.events import visitor_state
+from studio.ui.templates import fill_template
 
 
-@dataclass(frozen=True)
-class Page:
-    """What the handlers speak to. `tabs`: which member is in hand. `vector`: its values, for what follows
-    them. `arrived`: changes once, when the desk is there."""
+class Members(NamedTuple):
+    """The members as tabs, and what is set for the one in hand. `tabs`: which it is."""
 
-    visitor: gr.BrowserState
-    prompt: gr.Textbox
-    seed: gr.Number
-    roll: gr.Button
-    steps: gr.Slider
-    run: gr.Button
     tabs: gr.Radio
     weight: gr.Number
     condition: gr.Dropdown
     add: gr.Button
     remove: gr.Button
     together: gr.HTML
-    desk: gr.HTML
-    granularity: gr.Radio
-    tools: dict[str, gr.Button]
-    about: gr.HTML
-    base_view: gr.Image
+
+
+class Pictures(NamedTuple):
+    """The picture of the base, that of the desk, and their words."""
+
+    base: gr.Image
     base_words: gr.HTML
-    mine_view: gr.Image
+    mine: gr.Image
     mine_words: gr.HTML
+
+
+class Side(NamedTuple):
+    """The tabs beside the pictures."""
+
     text: gr.Textbox
     use_text: gr.Button
     bars: gr.HTML
@@ -54,190 +54,148 @@ class Page:
     as_file: gr.Button
     upload: gr.UploadButton
     show_plain: gr.Checkbox
+
+
+class Signals(NamedTuple):
+    """What nobody sees. `vector`: the values in hand, for what follows them. `arrived`: changes once, when
+    the desk is there. `file`: name and text of a download."""
+
     vector: gr.State
     arrived: gr.Textbox
-    file_name: gr.Textbox
-    file_text: gr.Textbox
+    file: tuple[gr.Textbox, gr.Textbox]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the handlers speak to."""
+
+    visitor: gr.BrowserState
+    ask: AskFields
+    members: Members
+    desk: gr.HTML
+    granularity: gr.Radio
+    tools: dict[str, gr.Button]
+    about: gr.HTML
+    pictures: Pictures
+    side: Side
+    signals: Signals
 
     @property
     def asked(self) -> list[Any]:
-        return [self.prompt, self.seed, self.steps]
+        return [self.ask.prompt, self.ask.seed, self.ask.steps]
 
     @property
     def after(self) -> list[Any]:
-        """What follows every change of the desk, in the order of `scales_parts.drawn`."""
-        members = [self.tabs, self.weight, self.condition, self.add, self.remove, self.together]
-        way_back = [self.tools["undo"], self.tools["redo"]]
-        return [self.desk, self.text, self.bars, self.vector, self.about, *way_back, *members]
-
-    @property
-    def seen(self) -> list[Any]:
-        """The two pictures and their words."""
-        return [self.base_view, self.base_words, self.mine_view, self.mine_words]
+        """What follows every change of the desk, in the order of `view.show_desk`."""
+        shown = [self.desk, self.side.text, self.side.bars, self.signals.vector, self.about]
+        return [*shown, self.tools["undo"], self.tools["redo"], *self.members]
 
 
 def lay_out(start: Ask) -> Page:
     """Put everything into the current Blocks."""
-    made: dict[str, Any] = {"visitor": visitor_state()}
+    visitor = visitor_state()
     with gr.Row(equal_height=True):
-        made["prompt"] = gr.Textbox(
-            start.prompt, label="Prompt", lines=1, max_lines=2, scale=6, elem_id="prompt"
-        )
-        made["seed"] = gr.Number(
-            start.seed,
-            label="Seed",
-            precision=0,
-            minimum=0,
-            maximum=LARGEST_SEED,
-            min_width=90,
-            scale=1,
-            elem_id="seed",
-        )
-        made["roll"] = gr.Button("Roll dice", min_width=80, scale=0, elem_id="dice")
-        made["steps"] = gr.Slider(
-            1, MOST_STEPS, start.steps, step=1, label="Steps", min_width=150, scale=2, elem_id="steps"
-        )
-        made["run"] = gr.Button(
-            "Render",
-            variant="primary",
-            min_width=100,
-            scale=0,
-            elem_id="render",
-            elem_classes="primary-action",
-        )
-    made |= _members()
-    made["desk"] = Scripted(
+        ask = lay_out_ask(start)
+    members = _lay_out_members()
+    desk = Scripted(
         None,
-        html_template=DESK_HTML,
+        html_template=fill_template("scales/desk.html"),
         js_on_load=read_beside(__file__, "desk.js"),
         apply_default_css=False,
         elem_id="desk",
     )
     with gr.Row(elem_id="desk-tools"):
-        made["granularity"] = gr.Radio(
-            [(g.capitalize(), g) for g in GRANULARITIES],
-            value="layer",
-            show_label=False,
-            container=False,
-            label="Granularity",
-            min_width=250,
-            elem_id="granularity",
-        )
-        made["tools"] = {
+        levels = [(level.capitalize(), level) for level in GRANULARITIES]
+        bare: dict[str, Any] = {"label": "Granularity", "show_label": False, "container": False}
+        granularity = gr.Radio(levels, value="layer", min_width=250, elem_id="granularity", **bare)
+        tools = {
             name: gr.Button(
                 words,
-                size="sm",
-                scale=0,
+                interactive=name not in ("undo", "redo"),
                 min_width=74,
                 elem_id=name,
-                interactive=name not in ("undo", "redo"),
+                size="sm",
+                scale=0,
             )
             for name, words in TOOLS.items()
         }
-        made["about"] = gr.HTML(summary(None), elem_id="about", min_width=200)
+        about = gr.HTML(write_summary(None), elem_id="about", min_width=200)
     with gr.Row():
-        for key, kind, name in (("base", "base", "Base"), ("mine", "calibrated", "Your scales")):
-            with gr.Column(min_width=300):
-                made[f"{key}_view"] = picture(kind, elem_id=f"picture-{kind}", label=name)
-                made[f"{key}_words"] = gr.HTML(caption(kind, name, []), elem_id=f"caption-{kind}")
+        pictures = Pictures(*_lay_out_picture("base", "Base"), *_lay_out_picture("calibrated", "Your scales"))
         with gr.Column(min_width=320), gr.Tabs():
-            made |= _side()
-    made |= {
-        "vector": gr.State([]),
-        "arrived": gr.Textbox(visible="hidden", elem_id="arrived"),
-        "file_name": gr.Textbox(visible="hidden"),
-        "file_text": gr.Textbox(visible="hidden"),
-    }
-    return Page(**made)
+            side = _lay_out_side()
+    name, text = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+    arrived = gr.Textbox(visible="hidden", elem_id="arrived")
+    signals = Signals(gr.State([]), arrived, (name, text))
+    return Page(visitor, ask, members, desk, granularity, tools, about, pictures, side, signals)
 
 
-def _members() -> dict[str, Any]:
-    """The members as tabs, and what is set for the one in hand."""
+def _lay_out_picture(kind: str, name: str) -> tuple[gr.Image, gr.HTML]:
+    with gr.Column(min_width=300):
+        view = picture(kind, elem_id=f"picture-{kind}", label=name)
+        return view, gr.HTML(caption(kind, name, []), elem_id=f"caption-{kind}")
+
+
+def _lay_out_members() -> Members:
+    start = [("1: positive × 1.00", 0)]
+    heaviest: dict[str, Any] = {"minimum": -HEAVIEST, "maximum": HEAVIEST}
+    bare: dict[str, Any] = {"container": False, "scale": 0}
+    hidden: dict[str, Any] = {**bare, "visible": False}
+    small: dict[str, Any] = {"size": "sm", "scale": 0}
+    held, sees = "Member on the sliders", "What the member sees"
     with gr.Row(elem_id="member-row"):
-        return {
-            "tabs": gr.Radio(
-                [("1: positive × 1.00", 0)],
-                value=0,
-                label="Member on the sliders",
-                show_label=False,
-                container=False,
-                scale=0,
-                min_width=170,
-                elem_id="members",
+        return Members(
+            gr.Radio(start, value=0, label=held, show_label=False, min_width=170, elem_id="members", **bare),
+            gr.Number(1.0, label="Weight", step=0.1, min_width=170, elem_id="weight", **heaviest, **hidden),
+            gr.Dropdown(
+                CONDITIONS, label=sees, filterable=False, elem_id="condition", min_width=190, **hidden
             ),
-            "weight": gr.Number(
-                1.0,
-                label="Weight",
-                visible=False,
-                container=False,
-                minimum=-HEAVIEST,
-                maximum=HEAVIEST,
-                step=0.1,
-                scale=0,
-                min_width=170,
-                elem_id="weight",
-            ),
-            "condition": gr.Dropdown(
-                CONDITIONS,
-                value="positive",
-                label="What the member sees",
-                visible=False,
-                container=False,
-                filterable=False,
-                scale=0,
-                min_width=190,
-                elem_id="condition",
-            ),
-            "add": gr.Button("Add member", size="sm", scale=0, min_width=105, elem_id="add-member"),
-            "remove": gr.Button(
-                "Remove", size="sm", scale=0, min_width=80, visible=False, elem_id="remove-member"
-            ),
-            "together": gr.HTML("", scale=1, min_width=220, elem_id="together"),
-        }
+            gr.Button("Add member", min_width=105, elem_id="add-member", **small),
+            gr.Button("Remove", min_width=80, visible=False, elem_id="remove-member", **small),
+            gr.HTML("", scale=1, min_width=220, elem_id="together"),
+        )
 
 
-def _side() -> dict[str, Any]:
-    """The tabs beside the pictures."""
-    made: dict[str, Any] = {}
+def _lay_out_side() -> Side:
+    small: dict[str, Any] = {"size": "sm", "min_width": 120}
     with gr.Tab("Text"):
-        made["text"] = gr.Textbox(
-            label="The vector, one line a scale",
-            lines=12,
-            max_lines=12,
-            elem_id="vector-text",
-            info="Ranges work too: double[0-3].attn = 1.05. Names left out become 1.00.",
+        info = "Ranges work too: double[0-3].attn = 1.05. Names that are left out become 1.00."
+        text = gr.Textbox(
+            label="The vector, one line a scale", info=info, lines=12, max_lines=12, elem_id="vector-text"
         )
-        made["use_text"] = gr.Button("Apply the text", size="sm", elem_id="apply-text")
+        use_text = gr.Button("Apply the text", size="sm", elem_id="apply-text")
     with gr.Tab("Bars"):
-        made["bars"] = chart(elem_id="bars", height=230)
-        made["beside"] = gr.Dropdown(
-            [("Nothing", "")], value="", label="Compare and blend with", elem_id="beside"
-        )
-        made["share"] = gr.Slider(
-            0,
-            1,
-            0,
-            step=0.05,
-            label="Blend: share of the other",
-            info="0: your vector, 1: the other one. All of one blend is one step to undo.",
-            elem_id="share",
-        )
+        bars = chart(elem_id="bars", height=230)
+        beside = gr.Dropdown([("Nothing", "")], value="", label="Compare and blend with", elem_id="beside")
+        info = "0: your vector, 1: the other one. All moves of one blend are one step to undo."
+        share = gr.Slider(0, 1, 0, step=0.05, label="Blend: share of the other", info=info, elem_id="share")
     with gr.Tab("Files"):
-        made["saved"] = gr.Dropdown([], label="Saved calibrations", value=None, elem_id="saved")
+        saved = gr.Dropdown([], label="Saved calibrations", value=None, elem_id="saved")
         with gr.Row():
-            made["open_saved"] = gr.Button("Open on the desk", size="sm", min_width=120, elem_id="open-saved")
-            made["add_saved"] = gr.Button("Add as members", size="sm", min_width=120, elem_id="add-saved")
-        made["title"] = gr.Textbox(label="Title", placeholder="Warm edges", max_lines=1, elem_id="title")
+            open_saved = gr.Button("Open on the desk", elem_id="open-saved", **small)
+            add_saved = gr.Button("Add as members", elem_id="add-saved", **small)
+        title = gr.Textbox(label="Title", placeholder="Warm edges", max_lines=1, elem_id="title")
         with gr.Row():
-            made["save"] = gr.Button("Save in the studio", size="sm", min_width=120, elem_id="save")
-            made["save_one"] = gr.Button("Save this member", size="sm", min_width=120, elem_id="save-one")
+            save = gr.Button("Save in the studio", elem_id="save", **small)
+            save_one = gr.Button("Save this member", elem_id="save-one", **small)
         with gr.Row():
-            made["as_file"] = gr.Button("Download as file", size="sm", min_width=120, elem_id="download")
-            made["upload"] = gr.UploadButton(
-                "Load from a file", file_types=[".json"], size="sm", min_width=120, elem_id="upload"
-            )
+            as_file = gr.Button("Download as file", elem_id="download", **small)
+            upload = gr.UploadButton("Load from a file", file_types=[".json"], elem_id="upload", **small)
     with gr.Tab("Sliders"):
-        made["show_plain"] = gr.Checkbox(
-            False, label="Show one plain slider for each scale", elem_id="show-plain"
-        )
-    return made
+        show_plain = gr.Checkbox(False, label="Show one plain slider for each scale", elem_id="show-plain")
+    return Side(
+        text,
+        use_text,
+        bars,
+        beside,
+        share,
+        saved,
+        open_saved,
+        add_saved,
+        title,
+        save,
+        save_one,
+        as_file,
+        upload,
+        show_plain,
+    )

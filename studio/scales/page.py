@@ -1,302 +1,263 @@
-"""Scales: the mixing desk. One or several vectors, their picture beside the base's, and every way to change
-them."""
+"""Scales: the mixing desk. Vectors, their picture beside the base's, and every way to change them."""
 
 from __future__ import annotations
 
-import functools
-import html
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import escape
 
-from calibri.calibration.artifact import Calibration
-from calibri.errors import ArtifactError
+from calibri.errors import RenderCancelled
 from studio.calibrations import read_file
 from studio.core import Core
 from studio.rendering import first_visit
 from studio.rendering.asks import Ask, dice
 from studio.rendering.places import SharedPlace
-from studio.rendering.shots import Shot, facts
-from studio.scales.desk import Desk, checked, strips
-from studio.scales.edits import (
-    RANGE,
-    added,
-    blended,
-    change,
-    desk_of,
-    file_of,
-    from_text,
-    kept,
-    moved,
-    of_member,
-    opened,
-    place_of,
-    preview,
-)
+from studio.scales import edits
+from studio.scales.desk import Desk, check_scales, list_strips
 from studio.scales.layout import Page, lay_out
-from studio.scales.view import SAVE_SCRIPT, beside_choices, drawn, figure_of, saved_choices
-from studio.ui.elements import caption, enlarged
-from studio.ui.errors import guard, was_cancelled
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, step_words, waiting, when_loaded, when_ready
-from studio.ui.picture_files import served
+from studio.scales.view import SAVE_SCRIPT, draw_bars, list_others, list_saved, show_desk, show_pictures
+from studio.ui.errors import guard
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, RENDERS, tell_progress, when_loaded, when_ready
 
 TITLE, PATH = "Scales", "/scales"
 
-
-def open_saved(core: Core, visitor: object, entry_id: str | None) -> tuple[Desk, str]:
-    """A saved calibration with all its members in place of the desk's."""
-    return opened(core, visitor, _entry(core, entry_id))
-
-
-def add_saved(core: Core, visitor: object, entry_id: str | None) -> tuple[Desk, str]:
-    """The members of a saved calibration beside those of the desk."""
-    found = _entry(core, entry_id)
-    return added(core, visitor, found), f"added “{found.title}”"
-
-
-def _entry(core: Core, entry_id: str | None) -> Calibration:
-    if not entry_id:
-        raise ArtifactError("Choose a saved calibration first.")
-    return core.calibrations.get(entry_id).calibration
-
-
-def carried(core: Core, visitor: object) -> list[Any]:
-    """Prompt, seed and steps of a picture that was sent here, once; skips otherwise."""
-    ask = core.visitors.of(visitor).place(SharedPlace).take_ask()
-    return [gr.skip()] * 3 if ask is None else [ask.prompt, ask.seed, ask.steps]
-
-
-def seen(base: Shot, mine: Shot) -> list[Any]:
-    """Values of `Page.seen`."""
-    kind = mine.arm.kind
-    name = "Your ensemble" if kind == "ensemble" else "Your scales"
-    return [
-        served(enlarged(base.image)),  # type: ignore[arg-type]
-        caption("base", "Base", facts(base), base.rewards),
-        gr.Image(
-            served(enlarged(mine.image)), elem_classes=["stage", f"arm-{kind}"], label=name, alt_text=name
-        ),  # type: ignore[arg-type]
-        caption(kind, name, facts(mine), mine.rewards, base.rewards),
-    ]
+#: Takes the visitor's id and the values of its inputs. Returns the desk, or (desk, remark).
+Edit = Callable[..., Desk | tuple[Desk, str]]
 
 
 def build(core: Core) -> None:
     """Lay out the page inside the current Blocks."""
-    first = first_visit.opening(core.assets)
-    page = lay_out(first.ask if first else Ask(first_visit.examples()[0], 3, 8))
-    visitor, after = page.visitor, page.after
+    first = first_visit.open_first(core.assets)
+    page = lay_out(first.ask if first else Ask(first_visit.list_examples()[0], 3, 8))
+    wiring = Wiring(core, page)
+    _wire_vector(wiring)
+    _wire_members(wiring)
+    _wire_others(wiring)
+    _wire_files(core, page)
+    _wire_plain_sliders(wiring)
+    _wire_loading(core, page)
+
+
+class Wiring:
+    """Connects edits of the desk with what triggers them: each is followed by a render."""
+
+    def __init__(self, core: Core, page: Page) -> None:
+        self.core, self.page = core, page
 
     def follow(
-        edit: Callable[..., Desk | tuple[Desk, str]], by_event: bool = False, members: bool = True
+        self, edit: Edit, *, by_event: bool = False, members: bool = True
     ) -> Callable[..., Iterator[list[Any]]]:
-        """A handler of visitor, prompt, seed, steps, progress, inputs: it edits the desk, then renders.
-        `by_event`: the edit gets what the event itself carried. `members`: whether it can change more than
-        the vector in hand."""
+        """A handler of visitor, prompt, seed, steps, inputs: it edits the desk, then renders. `by_event`: the
+        edit gets what the event carried. `members`: whether it can change more than the vector in hand."""
+        core, page = self.core, self.page
 
         @guard
         def on_edit(
             visitor_id: str | None,
-            p: str,
-            n: float,
-            s: float,
+            prompt: str,
+            seed: float,
+            steps: float,
             event: gr.EventData,
             progress: gr.Progress = gr.Progress(),
-            *more: Any,  # after these: Gradio puts them at their own places among the arguments
+            *inputs: Any,  # last: Gradio puts event and progress at their own places among the arguments
         ) -> Iterator[list[Any]]:
-            made = edit(visitor_id, *more, *([event._data] if by_event else []))
+            made = edit(visitor_id, *inputs, *([event._data] if by_event else []))
             remark = made[1] if isinstance(made, tuple) else ""
-            place = place_of(core, visitor_id)
-            yield [*drawn(core, place, remark, members=members), *[gr.skip()] * len(page.seen)]
-            calls = {"on_step": step_words(progress, "Rendering"), "on_wait": waiting(progress)}
-            shown: list[Any] = [gr.skip()] * len(page.seen)
+            place = edits.get_place(core, visitor_id)
+            yield [*show_desk(core, place, remark, members=members), *[gr.skip()] * len(page.pictures)]
+            shown: list[Any] = [gr.skip()] * len(page.pictures)
             try:
-                shown = seen(*preview(core, visitor_id, p, n, s, **calls))
-            except Exception as error:
-                if not was_cancelled(error):
-                    raise  # a newer move took over: its picture is on the way
-            # Whatever comes last Gradio sends once more at the end: after a newer move's answer it must hold
+                reports = tell_progress(progress)
+                shown = show_pictures(*edits.preview(core, visitor_id, prompt, seed, steps, **reports))
+            except RenderCancelled:
+                pass  # a newer move took over: its picture is on the way
+            # Gradio sends the last answer once more at the end, after a newer move's answer: it must hold
             # nothing. A skipped HTML component in a closed tab would lose its figure: it is sent again.
-            rest = [gr.skip()] * len(after)
-            rest[after.index(page.bars)] = figure_of(core, place)
+            rest = [gr.skip()] * len(page.after)
+            rest[page.after.index(page.side.bars)] = draw_bars(core, place)
             yield [*rest, *shown]
 
         return on_edit
 
-    def on(
-        triggers: Any,
-        edit: Callable[..., Any],
-        inputs: Sequence[Any] = (),
-        by_event: bool = False,
-        members: bool = True,
-    ) -> None:
-        listen = functools.partial(gr.on, triggers) if isinstance(triggers, list) else triggers
+    def on(self, triggers: Any, edit: Edit, inputs: Sequence[Any] = (), **how: bool) -> None:
+        """Call `edit(visitor_id, *inputs)` for one trigger or a list of them. `how`: as in `follow`."""
+        page = self.page
+        listen = partial(gr.on, triggers) if isinstance(triggers, list) else triggers
         listen(
-            follow(edit, by_event, members),
-            [visitor, *page.asked, *inputs],
-            [*after, *page.seen],
-            trigger_mode="multiple",
-            concurrency_limit=8,
-            concurrency_id="people",
-            show_progress_on=[page.mine_view],
-            api_visibility="private",
+            self.follow(edit, **how),
+            [page.visitor, *page.asked, *inputs],
+            [*page.after, *page.pictures],
+            show_progress_on=[page.pictures.mine],
+            **RENDERS,
         )
 
-    def edited(edit: Callable[[Desk], Desk]) -> Callable[[object], Desk]:
-        return lambda visitor_id: change(core, visitor_id, edit)
+    def bind(self, function: Callable[..., Any]) -> Edit:
+        """A function of edits.py as an edit."""
+        return partial(function, self.core)
 
-    tools = page.tools
-    on(page.desk.release, lambda v, payload: moved(core, v, payload), by_event=True, members=False)
-    render = [page.run.click, page.prompt.submit, page.seed.submit, page.steps.release, page.arrived.change]
-    on(render, edited(lambda d: d), members=False)
-    on(tools["undo"].click, edited(Desk.undo))
-    on(tools["redo"].click, edited(Desk.redo))
-    on(tools["reset"].click, edited(Desk.reset), members=False)
-    on(tools["weaker"].click, edited(lambda d: d.strengthen(0.8)), members=False)
-    on(tools["stronger"].click, edited(lambda d: d.strengthen(1.25)), members=False)
-    on(tools["mirror"].click, edited(lambda d: d.strengthen(-1.0)), members=False)
-    on(page.use_text.click, lambda v, t: from_text(core, v, t), [page.text], members=False)
-    on(
-        page.granularity.input,
-        lambda v, g: desk_of(core, place_of(core, v), g),
-        [page.granularity],
-    )
-    page.roll.click(dice, None, page.seed, queue=False, api_visibility="private").then(
-        follow(edited(lambda d: d), members=False),
-        [visitor, *page.asked],
-        [*after, *page.seen],
-        concurrency_id="people",
-        concurrency_limit=8,
-        show_progress_on=[page.mine_view],
-        api_visibility="private",
-    )
+    def bind_change(self, edit: Callable[[Desk], Desk]) -> Edit:
+        """A change of the desk as an edit."""
+        return lambda visitor_id: edits.change(self.core, visitor_id, edit)
 
-    # members
-    on(page.tabs.input, lambda v, at: change(core, v, lambda d: d.choose(at)), [page.tabs])
-    # The field is left by a click on another tab as well: its member goes with it.
-    on(
-        [page.weight.submit, page.weight.blur],
-        lambda v, at, w: of_member(core, v, at, lambda d: d.weigh(w)),
-        [page.tabs, page.weight],
-    )
-    on(
-        page.condition.input,
-        lambda v, at, c: of_member(core, v, at, lambda d: d.condition(c)),
-        [page.tabs, page.condition],
-    )
-    on(page.add.click, lambda v: added(core, v))
-    on(page.remove.click, edited(Desk.remove))
 
-    # another calibration
-    @guard
-    def on_beside(visitor_id: object, choice: str | None) -> Any:
-        place = place_of(core, visitor_id)
-        place.beside, place.blend = choice or "", None
-        return figure_of(core, place), 0
-
-    page.beside.input(on_beside, [visitor, page.beside], [page.bars, page.share], **IN_ORDER)
-    on(
-        page.share.release,
-        lambda v, c, x: blended(core, v, c, x),
-        [page.beside, page.share],
-        members=False,
+def _wire_vector(wiring: Wiring) -> None:
+    """The sliders, the tools below them, the text, and what asks for another picture."""
+    page, on, change = wiring.page, wiring.on, wiring.bind_change
+    ask, tools = page.ask, page.tools
+    stay = change(lambda desk: desk)
+    on(page.desk.release, wiring.bind(edits.take_move), by_event=True, members=False)
+    render = [
+        ask.run.click,
+        ask.prompt.submit,
+        ask.seed.submit,
+        ask.steps.release,
+        page.signals.arrived.change,
+    ]
+    on(render, stay, members=False)
+    ask.roll.click(dice, None, ask.seed, queue=False, api_visibility="private").then(
+        wiring.follow(stay, members=False),
+        [page.visitor, *page.asked],
+        [*page.after, *page.pictures],
+        show_progress_on=[page.pictures.mine],
+        **RENDERS,
     )
-    on(page.open_saved.click, lambda v, entry: open_saved(core, v, entry), [page.saved])
-    on(page.add_saved.click, lambda v, entry: add_saved(core, v, entry), [page.saved])
-    on(page.upload.upload, lambda v, path: opened(core, v, read_file(Path(path))), [page.upload])
+    on(tools["undo"].click, change(Desk.undo))
+    on(tools["redo"].click, change(Desk.redo))
+    on(tools["reset"].click, change(Desk.reset), members=False)
+    for name, factor in (("weaker", 0.8), ("stronger", 1.25), ("mirror", -1.0)):
+        on(tools[name].click, change(methodcaller("strengthen", factor)), members=False)
+    on(page.side.use_text.click, wiring.bind(edits.set_text), [page.side.text], members=False)
+    on(page.granularity.input, wiring.bind(edits.set_granularity), [page.granularity])
 
-    def level_of(visitor_id: object) -> str:
-        desk = place_of(core, visitor_id).desk
+    def find_level(visitor_id: object) -> str:
+        desk = edits.get_place(wiring.core, visitor_id).desk
         return desk.layout.granularity if desk else "layer"
 
-    page.vector.change(
-        level_of,
-        visitor,
-        page.granularity,
-        **DIRECT,
+    page.signals.vector.change(find_level, page.visitor, page.granularity, **DIRECT)
+
+
+def _wire_members(wiring: Wiring) -> None:
+    page, on = wiring.page, wiring.on
+
+    def weigh(visitor_id: object, at: object, weight: object) -> Desk:
+        return edits.change_member(wiring.core, visitor_id, at, lambda desk: desk.weigh(weight))
+
+    def set_condition(visitor_id: object, at: object, condition: object) -> Desk:
+        return edits.change_member(wiring.core, visitor_id, at, lambda desk: desk.condition(condition))
+
+    on(page.members.tabs.input, wiring.bind(edits.choose_member), [page.members.tabs])
+    # A click on another tab leaves the field too, so the field's own member comes along.
+    on(
+        [page.members.weight.submit, page.members.weight.blur],
+        weigh,
+        [page.members.tabs, page.members.weight],
     )
-    _files(core, page)
-    _plain(core, page, on)
-
-    def ready(visitor_id: str) -> list[Any]:
-        place = place_of(core, visitor_id)
-        desk = desk_of(core, place)
-        choices = beside_choices(core)
-        place.beside = place.beside if place.beside in [value for _, value in choices] else ""
-        lists = [gr.Dropdown(saved_choices(core)), gr.Dropdown(choices, value=place.beside)]
-        arrived = f"load {core.host.status.loads}"  # another one after another backbone: renders anew
-        return [*drawn(core, place), desk.layout.granularity, *lists, *carried(core, visitor_id), arrived]
-
-    when_loaded(visitor)
-    lists = [page.granularity, page.saved, page.beside]
-    when_ready(core.host, visitor, ready, [], [*after, *lists, *page.asked, page.arrived])
+    on(page.members.condition.input, set_condition, [page.members.tabs, page.members.condition])
+    on(page.members.add.click, wiring.bind(edits.add_member))
+    on(page.members.remove.click, wiring.bind_change(Desk.remove))
 
 
-def _files(core: Core, page: Page) -> None:
+def _wire_others(wiring: Wiring) -> None:
+    """Another calibration beside the desk, blended with it, or in its place."""
+    core, page, on = wiring.core, wiring.page, wiring.on
+
+    @guard
+    def on_beside(visitor_id: object, choice: str | None) -> Any:
+        place = edits.get_place(core, visitor_id)
+        place.beside, place.blend = choice or "", None
+        return draw_bars(core, place), 0
+
+    def open_file(visitor_id: object, path: str) -> tuple[Desk, str]:
+        return edits.open_calibration(core, visitor_id, read_file(Path(path)))
+
+    page.side.beside.input(
+        on_beside, [page.visitor, page.side.beside], [page.side.bars, page.side.share], **IN_ORDER
+    )
+    on(page.side.share.release, wiring.bind(edits.blend), [page.side.beside, page.side.share], members=False)
+    on(page.side.open_saved.click, wiring.bind(edits.open_saved), [page.side.saved])
+    on(page.side.add_saved.click, wiring.bind(edits.add_saved), [page.side.saved])
+    on(page.side.upload.upload, open_file, [page.side.upload])
+
+
+def _wire_files(core: Core, page: Page) -> None:
     """Into the studio's store, and into a file."""
 
-    def saving(alone: bool) -> Callable[..., list[Any]]:
-        @guard
-        def on_save(visitor_id: object, name: str, request: gr.Request) -> list[Any]:
-            core.rights.organisers_only(core.rights.username(request))
-            entry = core.calibrations.save(kept(core, visitor_id, name, alone))
-            gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
-            return [
-                gr.Dropdown(saved_choices(core), value=entry.id),
-                gr.Dropdown(beside_choices(core)),
-            ]
+    @guard
+    def on_save(visitor_id: object, name: str, request: gr.Request) -> list[Any]:
+        return save(visitor_id, name, request, alone=False)
 
-        return on_save
+    @guard
+    def on_save_one(visitor_id: object, name: str, request: gr.Request) -> list[Any]:
+        return save(visitor_id, name, request, alone=True)
 
-    for button, alone in ((page.save, False), (page.save_one, True)):
-        button.click(saving(alone), [page.visitor, page.title], [page.saved, page.beside], **QUEUED)
+    def save(visitor_id: object, name: str, request: gr.Request, alone: bool) -> list[Any]:
+        core.rights.organisers_only(core.rights.username(request))
+        entry = core.calibrations.save(edits.make_calibration(core, visitor_id, name, alone))
+        gr.Info(escape(f"Saved as “{entry.title}”."), duration=4)
+        return [gr.Dropdown(list_saved(core), value=entry.id), gr.Dropdown(list_others(core))]
 
     @guard
     def on_download(visitor_id: object, name: str) -> list[str]:
-        desk = desk_of(core, place_of(core, visitor_id))
-        return list(file_of(desk, core.backbone_name, name))
+        desk = edits.get_desk(core, edits.get_place(core, visitor_id))
+        return list(edits.write_file(desk, core.backbone_name, name))
 
-    named = [page.file_name, page.file_text]
-    page.as_file.click(on_download, [page.visitor, page.title], named, **QUEUED).success(
+    inputs, lists = [page.visitor, page.side.title], [page.side.saved, page.side.beside]
+    page.side.save.click(on_save, inputs, lists, **QUEUED)
+    page.side.save_one.click(on_save_one, inputs, lists, **QUEUED)
+    named = [*page.signals.file]
+    page.side.as_file.click(on_download, inputs, named, **QUEUED).success(
         None, named, js=SAVE_SCRIPT, api_visibility="private"
     )
 
 
-def _plain(core: Core, page: Page, on: Callable[..., None]) -> None:
+def _wire_plain_sliders(wiring: Wiring) -> None:
     """The accessible alternative: one gr.Slider a scale. Sent again only when the layout changes."""
+    core, page = wiring.core, wiring.page
+
+    def set_values(visitor_id: object, *values: object) -> Desk:
+        return edits.change(core, visitor_id, lambda desk: desk.set(check_scales(values, desk.layout)))
 
     @gr.render(
-        inputs=[page.visitor, page.show_plain], triggers=[page.show_plain.change, page.granularity.change]
+        inputs=[page.visitor, page.side.show_plain],
+        triggers=[page.side.show_plain.change, page.granularity.change],
     )
-    def plain_sliders(visitor_id: str | None, shown: bool) -> None:
-        desk = place_of(core, visitor_id).desk
-        if desk is None or not shown:
+    def lay_out_sliders(visitor_id: str | None, wanted: bool) -> None:
+        desk = edits.get_place(core, visitor_id).desk
+        if desk is None or not wanted:
             return
-        sliders = []
+        shared: dict[str, Any] = {"step": 0.01, "min_width": 220, "buttons": [], "interactive": True}
         with gr.Row(elem_id="plain-sliders"):
-            for strip, value in zip(strips(desk.layout), desk.values):
-                sliders.append(
-                    gr.Slider(
-                        *RANGE,
-                        value,
-                        step=0.01,
-                        label=f"{strip['name']}",
-                        info=strip["words"],
-                        min_width=220,
-                        buttons=[],
-                        interactive=True,
-                    )
-                )
-        on(
-            [s.release for s in sliders],
-            lambda v, *now: change(core, v, lambda d: d.set(checked(now, d.layout))),
-            sliders,
-            members=False,
-        )
-        page.vector.change(
-            lambda now: now,
-            page.vector,
-            sliders,
-            **DIRECT,
-        )
+            sliders = [
+                gr.Slider(*edits.RANGE, value, label=strip["name"], info=strip["words"], **shared)
+                for strip, value in zip(list_strips(desk.layout), desk.values)
+            ]
+        wiring.on([slider.release for slider in sliders], set_values, sliders, members=False)
+        page.signals.vector.change(lambda values: values, page.signals.vector, sliders, **DIRECT)
+
+
+def _wire_loading(core: Core, page: Page) -> None:
+    def on_ready(visitor_id: str) -> list[Any]:
+        place = edits.get_place(core, visitor_id)
+        desk = edits.get_desk(core, place)
+        others = list_others(core)
+        place.beside = place.beside if place.beside in [value for _, value in others] else ""
+        sent = core.visitors.place(visitor_id, SharedPlace).take_ask()  # with a picture, from Compare
+        return [
+            *show_desk(core, place),
+            desk.layout.granularity,
+            gr.Dropdown(list_saved(core)),
+            gr.Dropdown(others, value=place.beside),
+            *([gr.skip()] * 3 if sent is None else [sent.prompt, sent.seed, sent.steps]),
+            f"load {core.host.status.loads}",  # another one after another backbone: renders anew
+        ]
+
+    when_loaded(page.visitor)
+    lists = [page.granularity, page.side.saved, page.side.beside]
+    when_ready(
+        core.host, page.visitor, on_ready, [], [*page.after, *lists, *page.asked, page.signals.arrived]
+    )

@@ -2,41 +2,80 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from calibri.backbones.layouts import GRANULARITIES
 from calibri.search.config import PRESETS
+from calibri.search.form import LARGEST_SEED
 from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import known_rewards
-from studio.rendering.asks import LARGEST_SEED
-from studio.search.form import MEMBERS, Form, starts
+from studio.search.form import MEMBERS, USUAL, starts
+
+OBJECTIVES = [("Difference of rewards", "difference"), ("Win rate", "win-rate")]
+CONVERGENCE = [
+    ("As the preset", ""),
+    ("When validation stops rising", "validation"),
+    ("By the paper's rule", "paper"),
+    ("Only at its limits", "none"),
+]
 
 
-def form_fields(core: Core, sweeps: Sweeps, usual: Form) -> tuple[list[Any], gr.UploadButton]:
-    """The fields in the order of Form, and the button that brings a start from a file."""
-    made: dict[str, Any] = {}
+@dataclass(frozen=True)
+class Fields:
+    """`by_name`: in the order of USUAL. `upload`: brings a start from a file."""
+
+    by_name: dict[str, Component]
+    upload: gr.UploadButton
+
+    @property
+    def all(self) -> list[Component]:
+        return list(self.by_name.values())
+
+    @staticmethod
+    def read(values: tuple[Any, ...]) -> dict[str, Any]:
+        """What the fields hold, by name."""
+        return dict(zip(USUAL, values, strict=True))
+
+
+def lay_out_fields(core: Core, sweeps: Sweeps, usual: dict[str, Any]) -> Fields:
+    """The fields inside the current column."""
+    first, upload = _first_fields(core, sweeps, usual)
+    with gr.Accordion("More settings", open=False, elem_id="search-more"):
+        made = first | _more_fields(usual)
+    return Fields({name: made[name] for name in USUAL}, upload)
+
+
+def _number(usual: dict[str, Any], name: str, label: str, **more: Any) -> gr.Number:
+    return gr.Number(usual[name], label=label, **{"precision": 0, "minimum": 0, "min_width": 90, **more})
+
+
+def _first_fields(
+    core: Core, sweeps: Sweeps, usual: dict[str, Any]
+) -> tuple[dict[str, Component], gr.UploadButton]:
+    made: dict[str, Component] = {}
     made["title"] = gr.Textbox(
         label="Title", placeholder="named after its rewards", max_lines=1, elem_id="search-title"
     )
     made["granularity"] = gr.Radio(
         [(g.capitalize(), g) for g in GRANULARITIES],
-        value="layer",
+        value=usual["granularity"],
         label="Granularity",
         info="How finely the scales are tied together",
         elem_id="search-granularity",
     )
     made["members"] = gr.Dropdown(
         [(words, key) for key, (words, _) in MEMBERS.items()],
-        value="start",
+        value=usual["members"],
         label="What is searched",
         elem_id="search-members",
     )
     made["start"] = gr.Dropdown(
-        starts(core, sweeps), value=usual.start, label="Start from", elem_id="search-start"
+        starts(core, sweeps), value=usual["start"], label="Start from", elem_id="search-start"
     )
     upload = gr.UploadButton(
         "Start from a calibration or sweep file",
@@ -46,74 +85,60 @@ def form_fields(core: Core, sweeps: Sweeps, usual: Form) -> tuple[list[Any], gr.
     )
     made["rewards"] = gr.Dropdown(
         known_rewards(),
-        value=list(usual.rewards),
+        value=usual["rewards"],
         multiselect=True,
         allow_custom_value=True,
         label="Rewards",
         info="Type name:2 for a weight of 2, in spreads of the reward over the base",
         elem_id="search-rewards",
     )
-    made["steps"] = gr.Slider(1, 50, usual.steps, step=1, label="Steps", elem_id="search-steps")
+    made["steps"] = gr.Slider(1, 50, usual["steps"], step=1, label="Steps", elem_id="search-steps")
     with gr.Row():
-        made["images"] = gr.Number(
-            usual.images,
-            label="Images at most",
-            precision=0,
-            minimum=1,
+        made["images"] = _number(
+            usual, "images", "Images at most", minimum=1, min_width=120, elem_id="search-images"
+        )
+        made["minutes"] = _number(
+            usual,
+            "minutes",
+            "Minutes at most",
+            info="0: no limit",
+            precision=None,
             min_width=120,
-            elem_id="search-images",
+            elem_id="search-minutes",
         )
-        made["minutes"] = gr.Number(
-            0, label="Minutes at most", info="0: no limit", minimum=0, min_width=120, elem_id="search-minutes"
-        )
-    with gr.Accordion("More settings", open=False, elem_id="search-more"):
-        made["preset"] = gr.Dropdown(
-            list(PRESETS), value=usual.preset, label="Preset", info="Chooses what is left empty below"
-        )
-        made["strength"] = gr.Number(1.5, label="Guidance that a guided pair starts with")
-        with gr.Row():
-            made["seed"] = gr.Number(
-                0, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=90
-            )
-            made["sigma0"] = gr.Number(0, label="First step", info="0: the preset's", minimum=0, min_width=90)
-        with gr.Row():
-            made["popsize"] = gr.Number(
-                0, label="Candidates", info="0: by the number of scales", precision=0, minimum=0, min_width=90
-            )
-            made["bucket"] = gr.Number(
-                0, label="Pairs a generation", info="0: the preset's", precision=0, minimum=0, min_width=90
-            )
-        made["bounds"] = gr.Textbox(
-            label="Bounds of the scales", placeholder="0.5, 1.5 on tabletop, else -1, 2", max_lines=1
-        )
-        made["objective"] = gr.Dropdown(
-            [("Difference of rewards", "difference"), ("Win rate", "win-rate")],
-            value="difference",
-            label="Objective",
-        )
-        made["convergence"] = gr.Dropdown(
-            [
-                ("As the preset", ""),
-                ("When validation stops rising", "validation"),
-                ("By the paper's rule", "paper"),
-                ("Only at its limits", "none"),
-            ],
-            value="",
-            label="Stops by itself",
-        )
-        made["judges"] = gr.Dropdown(
-            known_rewards(),
-            value=list(usual.judges),
-            multiselect=True,
-            label="Judges",
-            info="Measured at the end, never optimised",
-        )
-        made["held_out_pairs"] = gr.Number(128, label="Held-out pairs to judge on", precision=0, minimum=0)
-        made["prompts"] = gr.Textbox(
-            label="Prompts, one a line",
-            lines=4,
-            max_lines=8,
-            placeholder="tabletop has its own; another backbone needs at least 10",
-            elem_id="search-prompts",
-        )
-    return [made[field.name] for field in dataclasses.fields(Form)], upload
+    return made, upload
+
+
+def _more_fields(usual: dict[str, Any]) -> dict[str, Component]:
+    made: dict[str, Component] = {}
+    made["preset"] = gr.Dropdown(
+        list(PRESETS), value=usual["preset"], label="Preset", info="Chooses what is left empty below"
+    )
+    made["strength"] = gr.Number(usual["strength"], label="Guidance that a guided pair starts with")
+    with gr.Row():
+        made["seed"] = _number(usual, "seed", "Seed", maximum=LARGEST_SEED)
+        made["sigma0"] = _number(usual, "sigma0", "First step", info="0: the preset's", precision=None)
+    with gr.Row():
+        made["popsize"] = _number(usual, "popsize", "Candidates", info="0: by the number of scales")
+        made["bucket"] = _number(usual, "bucket", "Pairs a generation", info="0: the preset's")
+    made["bounds"] = gr.Textbox(
+        label="Bounds of the scales", placeholder="0.5, 1.5 on tabletop, else -1, 2", max_lines=1
+    )
+    made["objective"] = gr.Dropdown(OBJECTIVES, value=usual["objective"], label="Objective")
+    made["convergence"] = gr.Dropdown(CONVERGENCE, value=usual["convergence"], label="Stops by itself")
+    made["judges"] = gr.Dropdown(
+        known_rewards(),
+        value=usual["judges"],
+        multiselect=True,
+        label="Judges",
+        info="Measured at the end, never optimised",
+    )
+    made["held_out_pairs"] = _number(usual, "held_out_pairs", "Held-out pairs to judge on", min_width=160)
+    made["prompts"] = gr.Textbox(
+        label="Prompts, one a line",
+        lines=4,
+        max_lines=8,
+        placeholder="tabletop has its own; another backbone needs at least 10",
+        elem_id="search-prompts",
+    )
+    return made

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri.errors import CalibriError
+from calibri.search.config import SearchConfig
+from studio.machine.background import Background
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FRAMES = 6
 GROWTH = 1.3  # rendered again when the search has used this many times the images of the last strip
-KEPT = 12  # strips, the oldest forgotten first
+MOST_STRIPS = 12  # the oldest is forgotten first
 
 
 @dataclass(frozen=True)
@@ -42,79 +43,74 @@ class Filmstrip:
         self._host = host
         self._strips: dict[str, Strip] = {}
         self._failed: dict[str, int] = {}  # images at which a strip could not be made
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-        self.revision = 0
+        self._work = Background("filmstrip")
 
-    def of(self, run_id: str) -> Strip | None:
+    def find(self, run_id: object) -> Strip | None:
         """The latest strip of this run."""
-        return self._strips.get(run_id)
+        return self._strips.get(run_id) if isinstance(run_id, str) else None
 
     def want(self, run: Run) -> None:
         """Make the strip of a run that somebody looks at, if it is due and no other is being made."""
         backbone = self._host.backbone
-        if backbone is None or not run.steps or run.space is None:
+        if backbone is None or not run.generations or run.space is None:
             return
         if backbone.spec.name != Path(run.config.backbone).name:
             return
-        known, at = self._strips.get(run.id), self._failed.get(run.id)
-        if at is not None and run.images < GROWTH * at + 1:
+        known, failed = self._strips.get(run.id), self._failed.get(run.id)
+        if failed is not None and run.images < GROWTH * failed + 1:
             return
         if known is not None and (known.over or not run.over) and run.images < GROWTH * known.images:
             return
-        with self._lock:
-            if self._closed or (self._thread is not None and self._thread.is_alive()):
-                return
-            self._thread = threading.Thread(target=self._make, args=(run,), name="filmstrip", daemon=True)
-            self._thread.start()
+        self._work.start(lambda: self._make(run))
 
     def _make(self, run: Run) -> None:
+        images, over = run.images, run.over
+        try:
+            strip = self._render(run, images, over)
+        except Exception as error:
+            self._failed[run.id] = images
+            if isinstance(error, CalibriError):
+                if not self._work.closed:
+                    log.warning("the pictures of the search %s could not be made: %s", run.id, error)
+                return
+            raise  # logged with its trace
+        self._strips.pop(run.id, None)
+        self._strips[run.id] = strip
+        while len(self._strips) > MOST_STRIPS:
+            self._strips.pop(next(iter(self._strips)))
+
+    def _render(self, run: Run, images: int, over: bool) -> Strip:
         from calibri.sampling.request import RenderRequest
 
-        images, over, config = run.images, run.over, run.config
-        prompts = fixed_prompts(config)
-        known = self._strips.get(run.id)
-        settings: dict[str, Any] = {"width": config.width, "height": config.height}
-        try:
-            point = run.calibration()
-            now = [
-                RenderRequest.of(prompt, seed, config.steps, calibration=point, **settings)
-                for seed, prompt in enumerate(prompts, 1)
-            ]
-            base = [
-                RenderRequest.of(prompt, seed, config.steps, guidance=config.guidance, **settings)
-                for seed, prompt in enumerate(prompts, 1)
-            ]
-            wanted = now if known else now + base
-            made = self._host.render(
-                wanted, priority=Priority.SEARCH, label="a search's pictures", cancel=lambda: self._closed
-            )
-            pictures = tuple(rendered.image for rendered in made)
-        except CalibriError as error:
-            if not self._closed:
-                log.warning("the pictures of the search %s could not be made: %s", run.id, error)
-            self._failed[run.id] = images
-            return
-        except Exception:
-            log.exception("the pictures of the search %s could not be made", run.id)
-            self._failed[run.id] = images
-            return
-        first = known.base if known else pictures[len(prompts) :]
-        self._strips.pop(run.id, None)
-        self._strips[run.id] = Strip(prompts, first, pictures[: len(prompts)], images, over)
-        while len(self._strips) > KEPT:
-            self._strips.pop(next(iter(self._strips)))
-        self.revision += 1
+        config, point, known = run.config, run.calibration(), self._strips.get(run.id)
+        asks = list(enumerate(fixed_prompts(config), 1))
+        size: dict[str, Any] = {"width": config.width, "height": config.height}
+        now = [RenderRequest.of(p, seed, config.steps, calibration=point, **size) for seed, p in asks]
+        base = [RenderRequest.of(p, seed, config.steps, guidance=config.guidance, **size) for seed, p in asks]
+        made = self._host.render(
+            now if known else now + base,
+            priority=Priority.SEARCH,
+            label="a search's pictures",
+            cancel=lambda: self._work.closed,
+        )
+        pictures = tuple(rendered.image for rendered in made)
+        first = known.base if known else pictures[len(now) :]
+        return Strip(tuple(p for _, p in asks), first, pictures[: len(now)], images, over)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a strip is being made."""
+        return self._work.busy
+
+    def wait(self, seconds: float) -> bool:
+        """Block until no strip is being made, `seconds` at most. Returns whether none is."""
+        return self._work.wait(seconds)
 
     def close(self) -> None:
-        """Stop after the batch under way."""
-        with self._lock:
-            self._closed = True
-        if self._thread is not None:
-            self._thread.join(60)
+        """Stop after this batch."""
+        self._work.close()
 
 
-def fixed_prompts(config: Any) -> tuple[str, ...]:
+def fixed_prompts(config: SearchConfig) -> tuple[str, ...]:
     """FRAMES prompts that stay the same over all of a search: those it validates on first."""
     return (*config.validation_prompts, *config.prompts)[:FRAMES]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import html
 import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup, escape
 
 from calibri.errors import CalibriError, SearchError
 from calibri.search.config import Budget
@@ -18,68 +19,54 @@ from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import rewards_shown
 from studio.rendering.arms import DESK, NOTHING, Choice
-from studio.scales.edits import opened
+from studio.scales.edits import open_calibration
 from studio.search import charts
-from studio.search.fields import form_fields
-from studio.search.form import (
-    IMAGES,
-    Form,
-    budget_of,
-    chosen,
-    config_of,
-    cost_of,
-    default_form,
-    start_file,
-    starts,
-)
+from studio.search.fields import Fields
+from studio.search.form import IMAGES, cost_of, open_start, read_budget, read_page, starts, usual_values
 from studio.search.jobs import Searches
-from studio.search.view import card, choice_words, cost_words, settings_table, story, strip_html, table
-from studio.ui.elements import chart, empty, offers, said
-from studio.ui.errors import guard
-from studio.ui.events import (
-    DIRECT,
-    IN_ORDER,
-    QUEUED,
-    step_words,
-    visitor_state,
-    waiting,
-    when_loaded,
-    when_ready,
+from studio.search.layout import NOTHING_YET, Parts, lay_out
+from studio.search.status import Seen
+from studio.search.view import (
+    card,
+    choice_words,
+    cost_html,
+    generation_table,
+    log_list,
+    settings_table,
+    strip_html,
 )
+from studio.ui.elements import empty, hint, offers, show_remark
+from studio.ui.errors import guard
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, tell_progress, when_loaded, when_ready
 
 TITLE, PATH = "Search", "/search"
-LEAD = (
-    "A search finds scales by itself: it tries small changes, keeps what the rewards like, and checks the "
-    "result on prompts that it never saw."
-)
-NOTHING_YET = (
-    "Your searches will stand here. Press Start search: the settings on the left are sensible as they are."
-)
 GO = """() => { const root = (window.gradio_config && window.gradio_config.root) || '';
   window.location.href = root + '%s'; }"""
-BEATS = ("card", "log", "charts", "runs", "film", "speed")
+PROMPT = "a red cube left of a blue sphere"  # of the pictures that the speed is measured on
+ACTIVE = ("running", "stopping", "paused", "elsewhere")  # states of a search that a new visitor is shown
+
+Survey = Mapping[str, Seen]
 
 
 # what the page asks for, without a browser
 
 
-def beats(searches: Searches, main: object, others: object) -> list[str]:
+def beats(searches: Searches, survey: Survey, main: object, others: object) -> list[str]:
     """What the page shows, in one word for each of BEATS. A part is sent again only when its word changes."""
-    runs = searches.store.several([main, *(others if isinstance(others, list) else [])])
-    listed = "".join(f"{status.id}{status.title}{status.state}" for status in searches.all())
-    words = [_word(listed), str(searches.pace.revision)]
-    if not runs or runs[0].id != main:
-        return ["none", "none", "none", words[0], "none", words[1]]
-    first = runs[0]
-    status = searches.status(first.id)
-    strip = searches.film.of(first.id)
+    listed = "".join(f"{seen.status.id}{seen.status.title}{seen.status.state}" for seen in survey.values())
+    runs, speed = _word(listed), str(searches.pace.revision)
+    first = survey.get(main) if isinstance(main, str) else None
+    if first is None:
+        return ["none", "none", "none", runs, "none", speed]
+    drawn = [first.run, *(survey[i].run for i in _beside(survey, main, others))]
+    strip = searches.film.find(main)
     return [
-        f"{first.id}:{_word(repr(status))}",
-        f"{first.id}:{first.lines}",
-        charts.drawn_key(runs),
-        words[0],
-        f"{first.id}:{strip.images if strip else 0}:{bool(first.steps)}",
-        words[1],
+        f"{main}:{_word(repr(first.status))}",
+        f"{main}:{first.run.lines}",
+        charts.drawn_key(drawn),
+        runs,
+        f"{main}:{strip.images if strip else 0}:{bool(first.run.generations)}",
+        speed,
     ]
 
 
@@ -87,80 +74,78 @@ def _word(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def want(core: Core, searches: Searches, main: object) -> None:
-    """What a page that is open makes the machine do, after people and searches: a strip, a measurement."""
-    for run in searches.store.several([main]):
-        searches.film.want(run)
+def _beside(survey: Survey, main: object, others: object) -> list[str]:
+    """The other searches that there are, each once."""
+    wanted = others if isinstance(others, list) else []
+    return list(dict.fromkeys(i for i in wanted if isinstance(i, str) and i in survey and i != main))
+
+
+def want(core: Core, searches: Searches, seen: Seen | None) -> None:
+    """What an open page makes the machine do, after people and searches: a strip, a measurement."""
+    if seen is not None:
+        searches.film.want(seen.run)
     backbone = core.host.backbone
-    if backbone is not None and not searches.busy_words():
+    if backbone is not None and not searches.busy:
         name, device = backbone.spec.name, backbone.device.type
         rewards = {n: (lambda n=n: searches.rewards.load(n, device)) for n in rewards_shown(name)}
-        searches.pace.measure("a red cube left of a blue sphere", rewards, backbone.spec.steps)
+        searches.pace.measure(PROMPT, rewards, backbone.spec.steps)
 
 
-def buttons(searches: Searches, main: object) -> list[Any]:
+def buttons(seen: Seen | None) -> list[gr.Button]:
     """Pause, Resume, Stop, Skip the judgement, Scales, Compare, Save: what can be pressed now."""
-    runs = searches.store.several([main])
-    if not runs:
-        return (
-            [gr.Button(interactive=False)] * 3
-            + [gr.Button(visible=False)]
-            + [gr.Button(interactive=False)] * 3
-        )
-    status, found = searches.status(runs[0].id), bool(runs[0].steps)
-    judging = status.state == "stopping" or status.doing.startswith("judging")
-    on = status.state in ("queued", "running") and not judging and "pausing" not in status.doing
-    resume = status.state in ("paused", "interrupted", "failed", "done") and not runs[0].error
+    acts = seen.acts if seen is not None else frozenset()
+    found = seen is not None and bool(seen.run.generations)
+    again = "Go on" if seen is not None and seen.status.state == "done" else "Resume"
     return [
-        gr.Button(interactive=on),
-        gr.Button("Go on" if status.state == "done" else "Resume", interactive=resume),
-        gr.Button(interactive=status.state in ("queued", "running", "paused") and not judging),
-        gr.Button(visible=judging),
-        *[gr.Button(interactive=found)] * 3,
+        gr.Button(interactive="pause" in acts),
+        gr.Button(again, interactive="resume" in acts),
+        gr.Button(interactive="stop" in acts),
+        gr.Button(visible="skip" in acts),
+        *[gr.Button(interactive=found) for _ in range(3)],
     ]
 
 
-def start(core: Core, searches: Searches, sweeps: Sweeps, visitor: object, form: Form, by: str = "") -> str:
-    """Begin the search of a form. Returns its run id. Raises SearchError with the field that does not fit."""
-    budget = budget_of(form)
-    config = config_of(core, sweeps, visitor, form)
-    return searches.start(config, budget, str(form.title or ""), by=by)
-
-
-def estimate(core: Core, searches: Searches, sweeps: Sweeps, visitor: object, form: Form) -> str:
+def estimate(
+    core: Core, searches: Searches, sweeps: Sweeps, visitor: object, typed: Mapping[str, Any]
+) -> str:
     """What the form would cost, or the field that does not fit, as HTML."""
     backbone = core.host.backbone
     if backbone is None:
-        return "<div class='hint' role='status'>The backbone is loading; then the cost is known.</div>"
+        return show_remark("The cost is known when the backbone is loaded.")
     try:
-        config = config_of(core, sweeps, visitor, form)
-        cost = cost_of(searches, config, budget_of(form), backbone)
+        return hint(cost_html(cost_of(searches.pace, read_page(core, sweeps, visitor, typed), backbone)))
     except CalibriError as error:
-        return f"<div class='hint' role='status'>{html.escape(str(error))}</div>"
-    return f"<div class='hint' role='status'>{cost_words(cost)}</div>"
+        return show_remark(str(error))
 
 
-def more(searches: Searches, run_id: str, form: Form) -> None:
+def resume(searches: Searches, run_id: str, typed: Mapping[str, Any]) -> None:
     """Resume a search; a finished one gets as many images more as the form says."""
     status = searches.status(run_id)
     budget = None
     if status.state == "done" and status.verdict != "not judged":
+        more = read_budget(typed)
         limit = max(status.images_limit or 0, status.images)
-        budget = Budget(images=limit + (budget_of(form).images or IMAGES))
+        budget = Budget(images=limit + (more.images if more and more.images else IMAGES))
     searches.resume(run_id, budget)
 
 
-def picker(searches: Searches, main: object, others: object = (), *, acted: bool = True) -> list[Any]:
+def picker(survey: Survey, main: object, others: object = (), *, acted: bool = True) -> list[gr.Dropdown]:
     """The two choices of searches. `acted`: this browser did something that chooses."""
-    choices = [(choice_words(status), status.id) for status in searches.all()]
-    known = [run_id for _, run_id in choices]
-    beside = [i for i in (others if isinstance(others, list) else []) if i in known and i != main]
+    choices = [(choice_words(seen.status), run_id) for run_id, seen in survey.items()]
+    beside, known = _beside(survey, main, others), main if isinstance(main, str) and main in survey else None
     if not acted:
         return [offers(choices, main), offers(choices, others, beside)]
-    return [
-        gr.Dropdown(choices, value=main if main in known else None),
-        gr.Dropdown(choices, value=beside),
-    ]
+    return [gr.Dropdown(choices, value=known), gr.Dropdown(choices, value=beside)]
+
+
+def choose_shown(survey: Survey, last: object) -> tuple[str | None, list[str]]:
+    """The search that a page opens with, and those beside it: what this browser looked at last (the first of
+    a list, and the others), else what runs, else the newest."""
+    main = last[0] if isinstance(last, list) and last else None
+    if isinstance(main, str) and main in survey:
+        return main, _beside(survey, main, last)
+    running = [run_id for run_id, seen in survey.items() if seen.status.state in ACTIVE]
+    return next(iter([*running, *survey]), None), []
 
 
 def figures(searches: Searches, main: object, others: object) -> list[Any]:
@@ -181,180 +166,155 @@ def figures(searches: Searches, main: object, others: object) -> list[Any]:
 
 def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
     """Lay out the page inside the current Blocks."""
-    visitor = visitor_state()
-    looked_at = gr.BrowserState([], storage_key="calibri-search", secret="calibri-search")
-    backbone = core.backbone_name or core.settings.backbone
-    usual = default_form(Path(backbone).name)
-    hidden = [gr.Textbox("", visible="hidden", elem_id=f"beat-{name}") for name in BEATS]
+    parts = lay_out(core, sweeps)
+    Watch(core, searches).wire(parts)
+    Acts(core, searches, sweeps).wire(parts)
+    Results(core, searches).wire(parts)
+    NewSearch(core, searches, sweeps).wire(parts)
 
-    gr.HTML(f"<div class='lead'>{LEAD}</div>")
-    with gr.Row():
-        with gr.Column(scale=1, min_width=320):
-            fields, upload = form_fields(core, sweeps, usual)
-            told = gr.HTML("", elem_id="estimate")
-            begin = gr.Button(
-                "Start search", variant="primary", elem_id="start-search", elem_classes="primary-action"
-            )
-        with gr.Column(scale=3, min_width=340):
-            with gr.Row():
-                main = gr.Dropdown([], label="Search", scale=3, min_width=220, elem_id="search-run")
-                others = gr.Dropdown(
-                    [],
-                    value=[],
-                    multiselect=True,
-                    label="On the same charts",
-                    scale=2,
-                    min_width=200,
-                    elem_id="search-others",
-                )
-            state = gr.HTML(empty(NOTHING_YET), elem_id="search-state")
-            with gr.Row(elem_id="search-acts"):
-                acts = [
-                    gr.Button(words, size="sm", min_width=80, interactive=False, elem_id=elem_id)
-                    for words, elem_id in (("Pause", "pause"), ("Resume", "resume"), ("Stop", "stop-search"))
-                ]
-                skip = gr.Button(
-                    "Skip the judgement", size="sm", min_width=120, visible=False, elem_id="skip-judgement"
-                )
-                takes = [
-                    gr.Button(words, size="sm", min_width=110, interactive=False, elem_id=elem_id)
-                    for words, elem_id in (
-                        ("Open in Scales", "open-in-scales"),
-                        ("Compare with base", "compare-with-base"),
-                        ("Save to library", "save-search"),
-                    )
-                ]
-            reward = chart(elem_id="chart-reward", height=340)
-            with gr.Row():
-                with gr.Column(min_width=300):
-                    steps_chart = chart(elem_id="chart-sigma", height=280)
-                with gr.Column(min_width=300):
-                    spread = chart(elem_id="chart-spread", height=280)
-            mean = chart(elem_id="chart-mean", height=300)
-            film = gr.HTML("", elem_id="search-film")
-            with gr.Tabs():
-                with gr.Tab("Generations"):
-                    rows = gr.HTML("", elem_id="search-table")
-                with gr.Tab("What happened"):
-                    log = gr.HTML("", elem_id="search-log")
-                with gr.Tab("Its settings"):
-                    settings = gr.HTML("", elem_id="search-settings")
 
-    selection = [main, others]
+@dataclass(frozen=True)
+class Watch:
+    """What changes by itself, and which searches are shown."""
 
-    # what changes by itself
+    core: Core
+    searches: Searches
 
-    def look(run: Any, beside: Any, *seen: str) -> list[Any]:
+    def wire(self, parts: Parts) -> None:
+        words = list(parts.beats.values())
+        gr.Timer(1.5).tick(self.look, [*parts.selection, *words], words, **DIRECT)
+        for name, handler, inputs, outputs in (
+            ("card", self.on_card, [parts.main], [parts.card, *parts.acts.values()]),
+            ("log", self.on_log, [parts.main], list(parts.tabs.values())),
+            ("charts", self.on_charts, parts.selection, list(parts.charts.values())),
+            ("runs", self.on_runs, parts.selection, parts.selection),
+            ("film", self.on_film, [parts.main], [parts.film]),
+        ):
+            parts.beats[name].change(guard(handler), inputs, outputs, **DIRECT)
+        gr.on(
+            [parts.main.input, parts.others.input],
+            guard(self.on_choose),
+            parts.selection,
+            [parts.looked_at, *words],
+            **IN_ORDER,
+        )
+        when_loaded(parts.visitor, self.on_load, [parts.looked_at], [*parts.selection, *words])
+
+    def look(self, main: object, others: object, *shown: str) -> list[Any]:
         """The idle answer is a few hundred bytes: nothing is sent but words that changed."""
-        want(core, searches, run)
-        now = beats(searches, run, beside)
-        return [new if new != old else gr.skip() for new, old in zip(now, seen)]
+        survey = self.searches.survey()
+        want(self.core, self.searches, survey.get(main) if isinstance(main, str) else None)
+        now = beats(self.searches, survey, main, others)
+        return [new if new != old else gr.skip() for new, old in zip(now, shown, strict=True)]
 
-    gr.Timer(1.5).tick(look, [*selection, *hidden], hidden, **DIRECT)
-    on = dict(zip(BEATS, hidden))
+    def on_card(self, main: object) -> list[Any]:
+        seen = self.searches.see(main)
+        return [card(seen.status, seen.run) if seen else empty(NOTHING_YET), *buttons(seen)]
 
-    @guard
-    def on_card(run: Any) -> list[Any]:
-        runs = searches.store.several([run])
-        shown = card(searches.status(run), runs[0]) if runs else empty(NOTHING_YET)
-        return [shown, *buttons(searches, run)]
+    def on_log(self, main: object) -> list[str]:
+        for run in self.searches.store.several([main]):
+            return [generation_table(run), log_list(run), settings_table(run)]
+        return [""] * 3
 
-    @guard
-    def on_log(run: Any) -> list[str]:
-        runs = searches.store.several([run])
-        return [table(runs[0]), story(runs[0]), settings_table(runs[0])] if runs else [empty(NOTHING_YET)] * 3
+    def on_charts(self, main: object, others: object) -> list[Any]:
+        return figures(self.searches, main, others)
 
-    @guard
-    def on_film(run: Any) -> str:
-        runs = searches.store.several([run])
-        return strip_html(searches.film.of(run), runs[0]) if runs else ""
+    def on_runs(self, main: object, others: object) -> list[gr.Dropdown]:
+        return picker(self.searches.survey(), main, others, acted=False)
 
-    on["card"].change(on_card, main, [state, *acts, skip, *takes], **DIRECT)
-    on["log"].change(on_log, main, [rows, log, settings], **DIRECT)
-    on["charts"].change(
-        guard(lambda run, beside: figures(searches, run, beside)),
-        selection,
-        [reward, steps_chart, spread, mean],
-        **DIRECT,
-    )
-    on["runs"].change(
-        guard(lambda *chosen: picker(searches, *chosen, acted=False)), selection, selection, **DIRECT
-    )
-    on["film"].change(on_film, main, film, **DIRECT)
+    def on_film(self, main: object) -> str:
+        for run in self.searches.store.several([main]):
+            return strip_html(self.searches.film.find(main), run)
+        return ""
 
-    def told_of(visitor_id: object, *values: Any) -> str:
-        return estimate(core, searches, sweeps, visitor_id, Form(*values))
+    def on_choose(self, main: object, others: Any) -> list[Any]:
+        return [[main, *(others or [])], *beats(self.searches, self.searches.survey(), main, others)]
 
-    gr.on(
-        [on["speed"].change, *(f.change for f in fields)],
-        guard(told_of),
-        [visitor, *fields],
-        told,
-        **IN_ORDER,
-    )
+    def on_load(self, visitor: object, last: object) -> list[Any]:
+        survey = self.searches.survey()
+        main, others = choose_shown(survey, last)
+        return [*picker(survey, main, others), *beats(self.searches, survey, main, others)]
 
-    # what people do
 
-    def after(run: Any, beside: Any) -> list[Any]:
-        """What every act sends back: the choices, what this browser looks at, and the changed words."""
-        beside = [i for i in (beside or []) if i != run]
-        return [*picker(searches, run, beside), [run, *beside], *beats(searches, run, beside)]
+@dataclass(frozen=True)
+class Acts:
+    """Start, pause, resume, stop: what people do with searches. Organisers only, on a public studio."""
 
-    follows = [*selection, looked_at, *hidden]
+    core: Core
+    searches: Searches
+    sweeps: Sweeps
 
-    gr.on(
-        [main.input, others.input],
-        guard(lambda run, beside: [[run, *(beside or [])], *beats(searches, run, beside)]),
-        selection,
-        [looked_at, *hidden],
-        **IN_ORDER,
-    )
+    def wire(self, parts: Parts) -> None:
+        fields, acts = parts.fields.all, parts.acts
+        parts.start.click(guard(self.on_start), [parts.visitor, *fields], parts.follows, **QUEUED)
+        acts["resume"].click(guard(self.on_resume), [*parts.selection, *fields], parts.follows, **QUEUED)
+        for name, do in (("pause", self.searches.pause), ("stop", self.stop), ("skip", self.searches.stop)):
+            acts[name].click(guard(self._act(do)), parts.selection, parts.follows, **QUEUED)
 
-    @guard
-    def on_start(visitor_id: object, run: Any, beside: Any, request: gr.Request, *values: Any) -> list[Any]:
-        user = core.rights.username(request)
-        core.rights.organisers_only(user)
-        return after(start(core, searches, sweeps, visitor_id, Form(*values), user or ""), [])
+    def _answer(self, main: object, others: object) -> list[Any]:
+        """What every act sends back: the choices, what this browser looks at, and the words."""
+        survey = self.searches.survey()
+        beside = _beside(survey, main, others)
+        return [*picker(survey, main, beside), [main, *beside], *beats(self.searches, survey, main, beside)]
 
-    begin.click(on_start, [visitor, *selection, *fields], follows, **QUEUED)
+    def _check(self, main: object, request: gr.Request) -> str:
+        """The id of the search to act on. Raises CalibriError for whoever may not."""
+        self.core.rights.organisers_only(self.core.rights.username(request))
+        if not isinstance(main, str) or not main:
+            raise SearchError("Choose a search first.")
+        return main
 
-    def acting(do: Any) -> Any:
-        @guard
-        def act(run: Any, beside: Any, request: gr.Request, *values: Any) -> list[Any]:
-            core.rights.organisers_only(core.rights.username(request))
-            if not run:
-                raise SearchError("Choose a search first.")
-            do(run, values)
-            return after(run, beside)
+    def on_start(self, visitor: object, request: gr.Request, *values: Any) -> list[Any]:
+        user = self.core.rights.username(request)
+        self.core.rights.organisers_only(user)
+        order = read_page(self.core, self.sweeps, visitor, Fields.read(values))
+        return self._answer(self.searches.start(*order, by=user or ""), [])
 
-        return act
+    def on_resume(self, main: object, others: object, request: gr.Request, *values: Any) -> list[Any]:
+        resume(self.searches, self._check(main, request), Fields.read(values))
+        return self._answer(main, others)
 
-    def stop(run: str, _: Any) -> None:
-        if searches.status(run).state != "stopping":  # a second press is not meant for the judgement
-            searches.stop(run)
+    def _act(self, do: Callable[[str], None]) -> Callable[..., list[Any]]:
+        def on_act(main: object, others: object, request: gr.Request) -> list[Any]:
+            do(self._check(main, request))
+            return self._answer(main, others)
 
-    acts[0].click(acting(lambda run, _: searches.pause(run)), selection, follows, **QUEUED)
-    acts[1].click(
-        acting(lambda run, values: more(searches, run, Form(*values))),
-        [*selection, *fields],
-        follows,
-        **QUEUED,
-    )
-    acts[2].click(acting(stop), selection, follows, **QUEUED)
-    skip.click(acting(lambda run, _: searches.stop(run)), selection, follows, **QUEUED)
+        return on_act
 
-    # what was found
+    def stop(self, run_id: str) -> None:
+        if self.searches.status(run_id).state != "stopping":  # a second press is not meant for the judgement
+            self.searches.stop(run_id)
 
-    @guard
-    def on_scales(visitor_id: object, run: Any) -> None:
-        opened(core, visitor_id, searches.calibration(run))
 
-    takes[0].click(on_scales, [visitor, main], None, **QUEUED).success(None, js=GO % "/scales", **DIRECT)
+@dataclass(frozen=True)
+class Results:
+    """Where the point reached goes: onto the desk, beside the base, into the library."""
 
-    @guard
-    def on_compare(visitor_id: object, run: Any, progress: gr.Progress = gr.Progress()) -> str:
-        config = searches.store.get(run).config
-        opened(core, visitor_id, searches.calibration(run))
+    core: Core
+    searches: Searches
+
+    def wire(self, parts: Parts) -> None:
+        who = [parts.visitor, parts.main]
+        to_scales = parts.acts["scales"].click(guard(self.on_scales), who, None, **QUEUED)
+        to_scales.success(None, js=GO % "/scales", **DIRECT)
+        to_compare = parts.acts["compare"].click(
+            guard(self.on_compare),
+            who,
+            parts.film,
+            concurrency_limit=8,
+            concurrency_id="people",
+            show_progress_on=[parts.film],
+            api_visibility="private",
+        )
+        to_compare.success(None, js=GO % "/", **DIRECT)
+        parts.acts["save"].click(guard(self.on_save), parts.main, None, **QUEUED)
+
+    def on_scales(self, visitor: object, main: str) -> None:
+        open_calibration(self.core, visitor, self.searches.calibration(main))
+
+    def on_compare(self, visitor: object, main: str, progress: gr.Progress = gr.Progress()) -> str:
+        config = self.searches.store.get(main).config
+        open_calibration(self.core, visitor, self.searches.calibration(main))
         form = compare_form.Form(
             prompt=(config.validation_prompts or config.prompts)[0],
             seed=1,
@@ -363,59 +323,57 @@ def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
             arms=(Choice("base", guidance=config.guidance), Choice(DESK), Choice(NOTHING)),
         )
         comparison.compare(
-            core,
-            visitor_id,
-            compare_form.checked(core, form),
-            on_step=step_words(progress, "Rendering"),
-            on_wait=waiting(progress),
+            self.core,
+            visitor,
+            form,
+            **tell_progress(progress),
         )
-        return said("Two pictures are ready on the page Compare.")
+        return show_remark("Two pictures are ready on the page Compare.")
 
-    takes[1].click(
-        on_compare,
-        [visitor, main],
-        film,
-        concurrency_limit=8,
-        concurrency_id="people",
-        show_progress_on=[film],
-        api_visibility="private",
-    ).success(None, js=GO % "/", **DIRECT)
+    def on_save(self, main: str, request: gr.Request) -> None:
+        self.core.rights.organisers_only(self.core.rights.username(request))
+        entry = self.core.calibrations.save(self.searches.calibration(main))
+        gr.Info(Markup("Saved as “{}”.").format(entry.title), duration=4)
 
-    @guard
-    def on_save(run: Any, request: gr.Request) -> None:
-        core.rights.organisers_only(core.rights.username(request))
-        entry = core.calibrations.save(searches.calibration(run))
-        gr.Info(f"Saved as “{html.escape(entry.title)}”.", duration=4)
 
-    takes[2].click(on_save, main, None, **QUEUED)
+@dataclass(frozen=True)
+class NewSearch:
+    """The form: its cost, a start from a file, and what suits the loaded backbone."""
 
-    # the form's own ways
+    core: Core
+    searches: Searches
+    sweeps: Sweeps
 
-    names = [field.name for field in dataclasses.fields(Form)]
-    field = dict(zip(names, fields))
+    def wire(self, parts: Parts) -> None:
+        fields, by_name = parts.fields, parts.fields.by_name
+        gr.on(
+            [parts.beats["speed"].change, *(field.change for field in fields.all)],  # type: ignore[attr-defined]  # events are made at run time
+            guard(self.on_change),
+            [parts.visitor, *fields.all],
+            parts.cost,
+            **IN_ORDER,
+        )
+        fields.upload.upload(
+            guard(self.on_upload),
+            [parts.visitor, fields.upload, by_name["granularity"]],
+            by_name["start"],
+            **QUEUED,
+        )
+        changed = [by_name["start"], by_name["rewards"], by_name["judges"], parts.cost]
+        when_ready(self.core.host, parts.visitor, self.on_ready, fields.all, changed)
 
-    @guard
-    def on_upload(visitor_id: object, path: str, granularity: str) -> gr.Dropdown:
-        gr.Info(html.escape(start_file(core, visitor_id, Path(path), granularity)), duration=5)
+    def on_change(self, visitor: object, *values: Any) -> str:
+        return estimate(self.core, self.searches, self.sweeps, visitor, Fields.read(values))
+
+    def on_upload(self, visitor: object, path: str, granularity: str) -> gr.Dropdown:
+        gr.Info(escape(open_start(self.core, visitor, Path(path), granularity)), duration=5)
         return gr.Dropdown(value=DESK)
 
-    upload.upload(on_upload, [visitor, upload, field["granularity"]], field["start"], **QUEUED)
-
-    def on_load(visitor_id: str, kept: Any) -> list[Any]:
-        run, beside = chosen(searches, kept)
-        return [*picker(searches, run, beside), *beats(searches, run, beside)]
-
-    when_loaded(visitor, on_load, [looked_at], [*selection, *hidden])
-
-    def on_ready(visitor_id: str, *values: Any) -> list[Any]:
-        """The choices of the loaded backbone; its rewards, where another one's defaults still stand."""
-        form, now = Form(*values), default_form(core.backbone_name)
-        other = default_form("" if now.rewards else "tabletop")
-        stale = list(form.rewards or ()) == list(other.rewards)
-        if stale:
-            form = dataclasses.replace(form, rewards=list(now.rewards), judges=list(now.judges))
-        told_now = estimate(core, searches, sweeps, visitor_id, form)
-        return [gr.Dropdown(starts(core, sweeps)), form.rewards, form.judges, told_now]
-
-    changed = [field["start"], field["rewards"], field["judges"], told]
-    when_ready(core.host, visitor, on_ready, fields, changed)
+    def on_ready(self, visitor: object, *values: Any) -> list[Any]:
+        """What suits the loaded backbone: starts, and its rewards where another one's defaults are left."""
+        typed, now = Fields.read(values), usual_values(self.core.backbone_name)
+        other = usual_values("" if now["rewards"] else "tabletop")
+        if list(typed["rewards"] or ()) == other["rewards"]:
+            typed |= {"rewards": now["rewards"], "judges": now["judges"]}
+        cost = estimate(self.core, self.searches, self.sweeps, visitor, typed)
+        return [gr.Dropdown(starts(self.core, self.sweeps)), typed["rewards"], typed["judges"], cost]

@@ -1,17 +1,18 @@
-"""How a search stands: what is known of its thread, and what pages and programs are told."""
+"""The status of a search: its thread here, what pages and programs see, and what can be done with it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from calibri.search.config import Budget
 from studio.search.runs import Run
 
 State = Literal["queued", "running", "paused", "stopping", "done", "failed", "interrupted", "elsewhere"]
+Act = Literal["pause", "resume", "stop", "skip"]  # skip: the final judgement
 ALIVE = ("queued", "running", "paused", "stopping")  # it has a thread here
 
 
@@ -19,10 +20,10 @@ ALIVE = ("queued", "running", "paused", "stopping")  # it has a thread here
 class JobStatus:
     """One search as pages and programs see it.
 
-    `error`: in words, where it failed. `images`: rendered so far, the generation under way included, the
-    final judgement not. `images_limit`: None without such a limit. `seconds`: of work, pauses left out.
-    `images_per_second`, `seconds_left`: None while not known. `verdict`: "better", "not told apart", "worse",
-    "not judged", or empty before the end. `doing`: what it is at now, in words.
+    `error`: in words, where it failed. `images`: rendered so far, those of the generation under way included,
+    those of the final judgement not. `images_limit`: None without such a limit. `seconds`: of work, without
+    pauses. `images_per_second`, `seconds_left`: None while not known. `verdict`: "better", "not told apart",
+    "worse", "not judged", or empty before the end. `doing`: what it does now, in words.
     """
 
     id: str
@@ -37,6 +38,14 @@ class JobStatus:
     seconds_left: float | None = None
     verdict: str = ""
     doing: str = ""
+
+
+class Seen(NamedTuple):
+    """A search at one moment: its run, its status, and what can be done with it."""
+
+    run: Run
+    status: JobStatus
+    acts: frozenset[Act]
 
 
 @dataclass
@@ -66,20 +75,17 @@ class Job:
         """Seconds, standing still while the search is paused."""
         return time.monotonic() - self.halted
 
-    def progressed(self, done: int, total: int) -> None:
+    def count_images(self, done: int, total: int) -> None:
+        """`done` of `total` images of what is under way are rendered."""
         new = done - self.done if done > self.done and total == self.total else done
         self.done, self.total = done, total
         self.since += new
         self.rendered += new
         self.marks.append((self.clock(), self.rendered))
 
-    def took(self) -> None:
+    def count_record(self) -> None:
         """A record is on the disk."""
         self.done = self.total = self.since = 0
-
-    def now(self) -> Job:
-        """A copy that no longer changes."""
-        return replace(self, marks=deque(self.marks))
 
     @property
     def alive(self) -> bool:
@@ -87,7 +93,7 @@ class Job:
 
     @property
     def ends(self) -> bool:
-        """Whether what is under way shall end."""
+        """Whether what is under way has to end."""
         return self.abandon if self.judging else self.stop
 
     @property
@@ -102,70 +108,63 @@ def state_of(run: Run, job: Job | None) -> State:
     """Of a run whose thread here is `job`, if there is one."""
     if job is not None and job.alive:
         return job.state
-    if run.error:
-        return "failed"
-    if run.owner is not None:
+    state = run.state(written=run.owner is not None)
+    if state == "running":
         return "elsewhere"
-    if run.over:
-        return "done"
-    return "failed" if job is not None and job.state == "failed" else "interrupted"
+    return "failed" if state == "interrupted" and job is not None and job.state == "failed" else state
 
 
-def status_of(run: Run, job: Job | None) -> JobStatus:
-    """What is told of a run whose thread here is `job`."""
-    state = state_of(run, job)
-    error = run.error or (job.error if job is not None and state == "failed" else "")
-    images, budget, speed, doing, left = run.images, run.budget, run.speed, "", None
+def see(run: Run, job: Job | None) -> Seen:
+    """A run whose thread here is `job`. Call it under the lock of the jobs."""
+    state, limits = state_of(run, job), run.limits
+    images, speed, doing, left = run.images, run.speed, "", None
     if job is not None and job.alive:
         images += 0 if job.judging else job.since
-        budget, speed = job.budget or budget, job.speed or speed
-        doing = _doing(run, job)
+        limits, speed, doing = job.budget or limits, job.speed or speed, _doing(run, job)
     if job is not None and job.alive and job.judging:
         left = (job.total - job.done) / speed if speed and job.total else None
     elif state in ("running", "paused", "elsewhere"):
-        left = _seconds_left(budget, run, images, speed)
-    return JobStatus(
+        left = run.seconds_left(limits, speed=speed, extra=images - run.images)
+    status = JobStatus(
         id=run.id,
         title=run.title,
         state=state,
-        error=error,
+        error=run.error or (job.error if job is not None and state == "failed" else ""),
         images=images,
-        images_limit=budget.images,
-        generations=len(run.steps),
+        images_limit=limits.images,
+        generations=len(run.generations),
         seconds=run.seconds,
         images_per_second=speed,
         seconds_left=left,
-        verdict=run.result.verdict if run.result is not None and run.over else "",
+        verdict=run.verdict,
         doing=doing,
     )
+    return Seen(run, status, _acts(run, job, state))
+
+
+def _acts(run: Run, job: Job | None, state: State) -> frozenset[Act]:
+    if job is not None and job.alive:
+        if state == "paused":
+            return frozenset({"resume", "stop"})
+        if state == "stopping" or job.judging:
+            return frozenset({"skip"})
+        return frozenset({"stop"} if job.pause else {"pause", "stop"})
+    return frozenset({"resume"} if state in ("interrupted", "failed", "done") and not run.error else ())
 
 
 def _doing(run: Run, job: Job) -> str:
-    """What a search is at, in words."""
+    """What a search does now, in words."""
     if job.state == "queued":
         return "waiting for its turn"
     if job.state == "paused":
-        return "halted; it goes on where it is"
-    of = f": {job.done} of {job.total} pictures" if job.total else ""
+        return "halted where it is"
+    count = f": {job.done} of {job.total} pictures" if job.total else ""
     if job.judging:
-        return f"judging the point reached on held-out prompts{of}"
+        return f"judging the point reached on held-out prompts{count}"
     if job.state == "stopping":
-        return "ending after the batch under way"
+        return "ending after this batch"
     if job.pause:
-        return "pausing after the batch under way"
+        return "pausing after this batch"
     if run.base is None:
-        return f"measuring the base{of}"
-    return f"generation {len(run.steps) + 1}{of}"
-
-
-def _seconds_left(budget: Budget, run: Run, images: int, speed: float | None) -> float | None:
-    """Until the first limit is reached; None where no limit or no speed is known."""
-    left = []
-    if budget.minutes is not None:
-        left.append(60 * budget.minutes - run.seconds)
-    if budget.images is not None and speed:
-        left.append((budget.images - images) / speed)
-    if budget.generations is not None and len(run.steps) > 1:
-        each = (run.steps[-1].seconds - run.steps[0].seconds) / (len(run.steps) - 1)
-        left.append((budget.generations - len(run.steps)) * each)
-    return max(0.0, min(left)) if left else None
+        return f"measuring the base{count}"
+    return f"generation {len(run.generations) + 1}{count}"

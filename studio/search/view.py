@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from calibri.words import duration, grouped
-from studio.search.runs import Run, as_words
+from markupsafe import Markup
+
+from calibri.search.config import SearchConfig
+from calibri.words import count, duration, grouped
+from studio.search.runs import Run
 from studio.search.status import JobStatus
+from studio.ui.elements import empty
+from studio.ui.templates import fill_template
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,22 +26,6 @@ if TYPE_CHECKING:
 ROWS = 60  # generations in the table
 LINES = 200  # of the log
 THUMB = 192  # px: the side of a large backbone's pictures in the strip
-
-
-def cost_words(cost: Cost) -> str:
-    """The estimate in sentences, as HTML."""
-    first = (
-        f"<b>{cost.numbers}</b> numbers are searched. {grouped(cost.images)} images are about "
-        f"<b>{cost.generations} generations</b> of {grouped(cost.each)}"
-        + (f", then {grouped(cost.judging)} more to judge the result." if cost.judging else ".")
-    )
-    if cost.seconds is None or cost.per_image is None:
-        return f"{first} The speed of this machine is being measured."
-    rate = f"{1 / cost.per_image:.2g} images a second" if cost.per_image else ""
-    return (
-        f"{first} On this machine about <b>{duration(cost.seconds, exact=True)}</b>, at {rate} as measured."
-    )
-
 
 STATE_WORDS = {
     "queued": "in the queue",
@@ -49,19 +38,36 @@ STATE_WORDS = {
     "elsewhere": "runs in another program",
 }
 ADVICE = {
-    "interrupted": "The studio ended, or the search was left, while it was under way. Resume goes on at the "
+    "interrupted": "The studio ended, or the search was left, before it was over. Resume continues at the "
     "same place, on the same trajectory.",
-    "elsewhere": "Its journal is read as it grows. Pause and stop it where it was started.",
-    "failed": "Mend what the sentence names, then press Resume: it goes on after the last generation.",
+    "elsewhere": "Another program writes it; this page follows. Pause and stop it where it was started.",
+    "failed": "Fix the problem above, then press Resume: the search continues after its last generation.",
 }
 NOT_BETTER = {
     "not told apart": "This is no proof of being better: the interval holds zero. More images, more held-out "
     "pairs or another seed may tell. You can still look at the point it reached.",
     "worse": "This is worse than the base on prompts that the search did not see. Try another reward, a "
     "smaller first step, or more images.",
-    "not judged": "The judgement was skipped, so nothing is known of held-out prompts. Resume makes up "
-    "for it.",
+    "not judged": "The judgement was skipped, so nothing is known about held-out prompts. Resume runs it.",
 }
+
+
+def cost_html(cost: Cost) -> Markup:
+    """The estimate in sentences."""
+    words = Markup(
+        "<b>{}</b> numbers are searched. {} images are about <b>{} generations</b> of {}{}."
+    ).format(
+        cost.numbers,
+        grouped(cost.images),
+        cost.generations,
+        grouped(cost.each),
+        f", then {grouped(cost.judging)} more to judge the result" if cost.judging else "",
+    )
+    if cost.seconds is None or not cost.per_image:
+        return words + " The speed of this machine is being measured."
+    return words + Markup(" On this machine about <b>{}</b>, at {} images a second as measured.").format(
+        duration(cost.seconds, exact=True), f"{1 / cost.per_image:.2g}"
+    )
 
 
 def choice_words(status: JobStatus) -> str:
@@ -70,47 +76,43 @@ def choice_words(status: JobStatus) -> str:
 
 
 def card(status: JobStatus, run: Run) -> str:
-    """Where a search is, in words, as HTML."""
+    """Where a search is, in words."""
     limit = status.images_limit
-    share = min(1.0, status.images / limit) if limit else 0.0
     facts = [f"{grouped(status.images)}{f' of {grouped(limit)}' if limit else ''} images"]
-    facts.append(f"{grouped(status.generations)} generation{'s' if status.generations != 1 else ''}")
+    facts.append(count(status.generations, "generation"))
     if status.images_per_second:
         facts.append(f"{status.images_per_second:.2g} images a second")
     if status.seconds:
         facts.append(f"{duration(status.seconds, exact=True)} so far")
     if status.seconds_left is not None and status.state != "done":
         facts.append(f"{duration(status.seconds_left, exact=True)} left")
-    by = f", started by {html.escape(run.note.by)}" if run.note.by else ""
-    bar = f"<progress max='1' value='{share:.4f}' aria-label='images used'></progress>" if limit else ""
-    doing = f"<div class='sub'>{html.escape(status.doing)}</div>" if status.doing else ""
-    return (
-        "<div class='run-card'><div class='run-top'>"
-        f"<span class='run-title'>{html.escape(status.title)}</span>"
-        f"<span class='run-state run-{status.state}' role='status'>{STATE_WORDS[status.state]}</span>"
-        f"<span class='sub'>{by.removeprefix(', ')}</span></div>{bar}"
-        f"<div>{html.escape(' · '.join(facts))}</div>{doing}{_end(status, run)}</div>"
+    return fill_template(
+        "search/card.html",
+        status=status,
+        by=f"started by {run.note.by}" if run.note.by else "",
+        state=STATE_WORDS[status.state],
+        share=f"{min(1.0, status.images / limit):.4f}" if limit else "",
+        facts=" · ".join(facts),
+        advice=ADVICE.get(status.state, ""),
+        end=_end(run) if status.state == "done" else None,
     )
 
 
-def _end(status: JobStatus, run: Run) -> str:
-    """What went wrong, or what came out."""
-    if status.state in ADVICE:
-        error = f"<b>{html.escape(status.error)}</b> " if status.error else ""
-        return f"<div class='hint'>{error}{ADVICE[status.state]}</div>"
-    if status.state != "done" or run.result is None:
-        return ""
+def _end(run: Run) -> dict[str, Any] | None:
+    """What came out of a search: its verdict, in a sentence, and the gain of each reward."""
     result = run.result
-    gains = "".join(
-        f"<tr><td>{html.escape(name)}{' (judge)' if name in result.judges else ''}</td>"
-        f"<td class='n'>{html.escape(_minus(gain.text()))}</td></tr>"
-        for name, gain in result.gains.items()
-    )
-    table = f"<table aria-label='gain over the base on held-out pairs'>{gains}</table>" if gains else ""
-    more = f" {NOT_BETTER[result.verdict]}" if result.verdict in NOT_BETTER else ""
-    told = f"Ended: {result.reason}. {result.text.split('; the point')[0].rstrip('.')}.{more}"
-    kind = result.verdict.replace(" ", "-")
-    return f"<div class='hint verdict-{kind}'>{html.escape(_minus(told))}{table}</div>"
+    if result is None:
+        return None
+    reached = result.text.split("; the point")[0].rstrip(".")
+    more = NOT_BETTER.get(result.verdict, "")
+    return {
+        "verdict": result.verdict.replace(" ", "-"),
+        "text": _minus(f"Ended: {result.reason}. {reached}. {more}".rstrip()),
+        "gains": [
+            (f"{name} (judge)" if name in result.judges else name, _minus(gain.text()))
+            for name, gain in result.gains.items()
+        ],
+    }
 
 
 def _minus(text: str) -> str:
@@ -118,84 +120,95 @@ def _minus(text: str) -> str:
     return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 
-def table(run: Run) -> str:
+def generation_table(run: Run) -> str:
     """The last generations, newest first."""
-    if not run.steps:
-        return "<div class='empty'>Generations will stand here, one row each.</div>"
-    head = "".join(
-        f"<th>{words}</th>"
-        for words in ("generation", "images", "best", "mean, 95 %", "sigma", "axis ratio", "after")
-    )
-    rows = []
-    for step in run.steps[: -ROWS - 1 : -1]:
-        cells = (
+    if not run.generations:
+        return empty("The generations of this search will appear here.")
+    rows = [
+        (
             str(step.generation + 1),
             grouped(step.images),
             f"{step.best:+.2f}",
-            f"{step.mean_gain:+.2f} [{step.low:+.2f}, {step.high:+.2f}]",
+            step.bucket_mean.text(2),
             f"{step.sigma:.3g}",
             f"{step.axis_ratio:.2f}",
             duration(step.seconds, exact=True),
         )
-        rows.append("<tr>" + "".join(f"<td>{cell.replace('-', '−')}</td>" for cell in cells) + "</tr>")
-    shown = ""
-    if len(run.steps) > ROWS:
-        shown = f"<div class='aside'>The last {ROWS} of {grouped(len(run.steps))} generations.</div>"
-    return f"<div class='run-table'><table><tr>{head}</tr>{''.join(rows)}</table>{shown}</div>"
-
-
-def story(run: Run) -> str:
-    """The log, newest first."""
-    lines = [
-        f"<li><span class='sub'>{html.escape(when[:19].replace('T', ' '))}</span> {html.escape(what)}</li>"
-        for when, what in run.log[: -LINES - 1 : -1]
+        for step in run.generations[: -ROWS - 1 : -1]
     ]
-    return f"<ul class='run-log'>{''.join(lines)}</ul>" if lines else "<div class='empty'>Nothing yet.</div>"
+    total = len(run.generations)
+    return fill_template(
+        "search/table.html",
+        head=("generation", "images", "best", "mean, 95 %", "sigma", "axis ratio", "after"),
+        rows=[[cell.replace("-", "−") for cell in row] for row in rows],
+        note=f"The last {ROWS} of {grouped(total)} generations." if total > ROWS else "",
+    )
+
+
+def log_list(run: Run) -> str:
+    """What happened, newest first."""
+    lines = [(when[:19].replace("T", " "), what) for when, what in run.log[: -LINES - 1 : -1]]
+    return fill_template("search/log.html", lines=lines) if lines else empty("Nothing has happened yet.")
 
 
 def settings_table(run: Run) -> str:
     """All that a run was set up with."""
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
-        for name, value in as_words(run.config).items()
-    )
-    return f"<div class='run-table'><table>{rows}</table></div>"
+    return fill_template("search/table.html", head=(), rows=list(setting_words(run.config).items()), note="")
 
 
-def strip_html(strip: Strip | None, run: Run | None) -> str:
-    """Base and point reached on fixed prompts, as HTML with the pictures inside."""
-    if run is None or not run.steps:
-        return (
-            "<div class='empty'>The pictures of the search will stand here after its first generation.</div>"
-        )
+def setting_words(config: SearchConfig) -> dict[str, Any]:
+    """The settings of a search for people: label → value."""
+    stops = {"validation": "when validation stops rising", "paper": "by the paper's rule"}
+    return {
+        "Backbone": Path(config.backbone).name,
+        "Granularity": config.granularity,
+        "Members": ", ".join(config.conditions),
+        "Start": config.start_from,
+        "Rewards": ", ".join(term.text for term in config.rewards),
+        "Judges": ", ".join(config.judges) or "none",
+        "Steps": config.steps,
+        "Guidance of the base": config.guidance or "none",
+        "Preset": config.preset,
+        "Seed": config.seed,
+        "First step (sigma)": config.sigma0,
+        "Bounds": f"{config.bounds[0]:g} to {config.bounds[1]:g}",
+        "Prompts": f"{len(config.prompts)} to search, {len(config.validation_prompts)} to validate, "
+        f"{len(config.held_out_prompts)} to judge",
+        "Pairs a generation": config.bucket,
+        "Pictures in a batch": config.batch_size,
+        "Compiled": "yes" if config.compile else "no",
+        "Stops by itself": stops.get(config.convergence, "only at its budget"),
+    }
+
+
+def strip_html(strip: Strip | None, run: Run) -> str:
+    """Base and point reached on fixed prompts, with the pictures inside."""
+    if not run.generations:
+        return empty("The pictures of this search will appear here after its first generation.")
     if strip is None:
-        return (
-            "<div class='empty'>The pictures of the point reached are rendered between the batches of the "
-            "search, when its backbone is loaded.</div>"
+        return empty(
+            "The pictures of the point reached are rendered between the batches of the search, when its "
+            "backbone is loaded."
         )
-    frames = "".join(
-        f"<figure><div class='two'>{_img(base, 'base', prompt)}{_img(now, 'calibrated', prompt)}</div>"
-        f"<figcaption>{html.escape(prompt)}</figcaption></figure>"
-        for prompt, base, now in zip(strip.prompts, strip.base, strip.now)
-    )
+    config = run.config
     words = (
         f"Left the base, right the point reached after {grouped(strip.images)} images, which is what the "
-        f"search keeps: the average of the means over the last {run.config.tail:.0%} of them"
-        + (", halfway to the optimum of a fit to all scores." if run.config.point == "fitted" else ".")
+        f"search keeps: the average of the means over the last {config.tail:.0%} of them"
+        + (", halfway to the optimum of a fit to all scores." if config.point == "fitted" else ".")
     )
-    return f"<div class='aside'>{words}</div><div class='film'>{frames}</div>"
+    frames = [
+        (prompt, [("base", "base", _small(base)), ("calibrated", "point reached", _small(now))])
+        for prompt, base, now in zip(strip.prompts, strip.base, strip.now)
+    ]
+    return fill_template("search/film.html", words=words, frames=frames)
 
 
-def _img(image: Image, arm: str, prompt: str) -> str:
+def _small(image: Image) -> tuple[int, int, str]:
+    """Width, height and PNG in base64 of a picture, THUMB px at most."""
     small = image
     if max(image.size) > THUMB:
         small = image.copy()
         small.thumbnail((THUMB, THUMB))
     file = io.BytesIO()
     small.save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    words = html.escape(f"{'base' if arm == 'base' else 'point reached'}: {prompt}")
-    return (
-        f"<img class='arm-{arm}' alt='{words}' width='{small.width}' height='{small.height}' "
-        f"src='data:image/png;base64,{data}'>"
-    )
+    return small.width, small.height, base64.b64encode(file.getvalue()).decode()

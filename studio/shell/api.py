@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import gradio as gr
@@ -17,14 +18,14 @@ from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, LayoutError, RenderError, SearchError
 from studio.core import Core
 from studio.machine.rewards import REWARDS
-from studio.rendering.arms import KINDS, WORDS, Arm, arm
+from studio.rendering.arms import KINDS, WORDS, Arm, Choice, kind_of, resolve_arms
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Shot, shoot
-from studio.search.form import read_search
+from studio.search.form import read_program
 from studio.search.jobs import Searches
 from studio.ui.errors import guard
 
-NO_SEARCH = "Searches cannot run at this studio: nothing runs in the background here. Run a copy of your own."
+NO_SEARCH = "Searches cannot run at this studio: nothing runs in the background. Run a copy of your own."
 
 
 def facts_of(core: Core, shot: Shot) -> dict[str, Any]:
@@ -60,14 +61,14 @@ def arm_of(core: Core, calibration: object) -> Arm:
         fitting = found.on_layout(layout)
     except LayoutError as error:
         raise LayoutError(f"{error}. The loaded backbone is {core.backbone_name}.") from error
-    return Arm("ensemble" if fitting.is_ensemble else "calibrated", fitting.title, fitting)
+    return Arm(kind_of(fitting), fitting.title, fitting)
 
 
 def render(
     core: Core, prompt: object, seed: object, steps: object, guidance: object, calibration: object
 ) -> tuple[Image.Image, dict[str, Any]]:
     """One picture and what is known of it. Raises CalibriError for what cannot be rendered."""
-    ask = Ask.checked(prompt, seed, steps, guidance)
+    ask = Ask.read(prompt, seed, steps, guidance)
     [shot] = shoot(core, [arm_of(core, calibration)], ask)
     if shot.image is None:
         raise RenderError(shot.arm.missing)
@@ -79,35 +80,23 @@ def compare(
 ) -> tuple[Image.Image | None, Image.Image | None, Image.Image | None, dict[str, Any]]:
     """Base, calibrated and ensemble on one noise, None where there is no such calibration, and the facts of
     each."""
-    ask = Ask.checked(prompt, seed, steps, guidance)
+    ask = Ask.read(prompt, seed, steps, guidance)
     core.host.wait_ready().layout(granularity)  # type: ignore[arg-type]  # LayoutError for an unknown one
-    arms = [arm(core, kind, str(granularity)) for kind in KINDS]
+    arms = resolve_arms(core, [Choice(kind, granularity=str(granularity)) for kind in KINDS])
     base, calibrated, ensemble = shots = shoot(core, arms, ask)
-    facts = {shot.arm.kind: facts_of(core, shot) for shot in shots}
+    facts: dict[str, Any] = {shot.arm.kind: facts_of(core, shot) for shot in shots}
     return base.image, calibrated.image, ensemble.image, facts
 
 
-def start_search(
-    core: Core,
-    searches: Searches | None,
-    granularity: object,
-    rewards: object,
-    steps: object,
-    images: object,
-    seed: object,
-    title: object,
-    prompts: object,
-) -> str:
-    """Begin a search on the loaded backbone, and return its run id. Rights are the caller's business.
+def start_search(core: Core, searches: Searches | None, **typed: object) -> str:
+    """Begin a search on the loaded backbone, and return its run id. `typed`: fields of calibri's SearchForm.
+    Rights are the caller's business.
 
     Raises SearchError that names the argument which does not fit.
     """
     if searches is None:
         raise SearchError(NO_SEARCH)
-    if not isinstance(title, str):
-        raise SearchError("title: expected a text.")
-    config, budget = read_search(core, granularity, rewards, steps, images, seed, prompts)
-    return searches.start(config, budget, title)
+    return searches.start(*read_program(core, typed))
 
 
 def search_status(searches: Searches | None, run_id: object) -> dict[str, Any]:
@@ -147,8 +136,19 @@ def get_calibration(core: Core, calibration_id: object) -> dict[str, Any]:
 
 
 def endpoints(core: Core, searches: Searches | None) -> None:
-    """Add the endpoints to the Blocks under construction. Whoever may see the pages may call them; what an
-    organiser alone may do is checked here too. `searches`: None where nothing runs in the background."""
+    """Add the endpoints to the current Blocks. Whoever may see the pages may call them; what only an
+    organiser may do is checked here too. `searches`: None where nothing runs in the background."""
+    _add_pictures(core)
+    _add_searches(core, searches)
+    _add_calibrations(core)
+
+
+def _add(call: Callable[..., Any], name: str) -> None:
+    call.__annotations__ = get_type_hints(call)  # Gradio reads types, not their names
+    gr.api(guard(call), api_name=name, concurrency_limit=8, concurrency_id="api")
+
+
+def _add_pictures(core: Core) -> None:
     people: dict[str, Any] = {"concurrency_limit": 8, "concurrency_id": "people"}
     with gr.Column(visible=False):
         asked = [
@@ -196,6 +196,8 @@ def endpoints(core: Core, searches: Searches | None) -> None:
         **people,
     )
 
+
+def _add_searches(core: Core, searches: Searches | None) -> None:
     def start_a_search(
         granularity: str = "layer",
         rewards: list[str] = list(REWARDS),  # noqa: B006  # Gradio shows it as the default
@@ -213,12 +215,27 @@ def endpoints(core: Core, searches: Searches | None) -> None:
         only its organisers may, after signing in: Client(url, auth=(name, password)).
         """
         core.rights.organisers_only(core.rights.username(request))
-        return start_search(core, searches, granularity, rewards, steps, images, seed, title, prompts)
+        return start_search(
+            core,
+            searches,
+            granularity=granularity,
+            rewards=rewards,
+            steps=steps,
+            images=images,
+            seed=seed,
+            title=title,
+            prompts=prompts,
+        )
 
     def status_of_search(run_id: str) -> dict:
         """How a search stands: state, images, generations, seconds, verdict, and its error in words."""
         return search_status(searches, run_id)
 
+    _add(start_a_search, "start_search")
+    _add(status_of_search, "search_status")
+
+
+def _add_calibrations(core: Core) -> None:
     def all_calibrations() -> list[dict]:
         """The saved calibrations of the loaded backbone: id, title, granularity, scales, members."""
         return list_calibrations(core)
@@ -227,11 +244,5 @@ def endpoints(core: Core, searches: Searches | None) -> None:
         """A saved calibration as JSON: names, members with scales and weights, and how it was found."""
         return get_calibration(core, calibration_id)
 
-    for call, name in (
-        (start_a_search, "start_search"),
-        (status_of_search, "search_status"),
-        (all_calibrations, "list_calibrations"),
-        (one_calibration, "get_calibration"),
-    ):
-        call.__annotations__ = get_type_hints(call)  # Gradio reads types, not their names
-        gr.api(guard(call), api_name=name, concurrency_limit=8, concurrency_id="api")
+    _add(all_calibrations, "list_calibrations")
+    _add(one_calibration, "get_calibration")

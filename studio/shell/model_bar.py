@@ -17,11 +17,11 @@ from calibri.words import duration, shown_name, without_paths
 from studio.core import Core
 from studio.machine.host import HostStatus
 from studio.machine.queue import HostError
-from studio.scales.edits import place_of
+from studio.scales.edits import get_place
 from studio.search.jobs import Searches
-from studio.ui.elements import said
+from studio.ui.elements import show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, QUEUED, switched, visitor_state
+from studio.ui.events import DIRECT, QUEUED, switch_signal, visitor_state
 
 IDLE = "idle"
 ASKED = "a name of the list, a hub id (owner/name) or a folder with a diffusers pipeline"
@@ -65,7 +65,7 @@ def words(core: Core, searches: Searches | None, visitor: object) -> tuple[str, 
     if status.phase == "loading":
         loading = progress(core)
     elif backbone is not None:
-        desk = place_of(core, visitor).desk
+        desk = get_place(core, visitor).desk
         level = desk.layout.granularity if desk is not None else "layer"
         scales = f"{len(backbone.layout(level).names)} scales, one a {level}"
     if core.settings.no_search:
@@ -84,7 +84,7 @@ def account_html(core: Core, username: str | None) -> str:
 def model_bar(core: Core, searches: Searches | None) -> None:
     """Lay the bar out on the current page. It asks every 1.5 s and redraws only when something changed.
     `searches`: None where nothing runs in the background."""
-    host, visitor, marker = core.host, visitor_state(), switched()
+    host, visitor, marker = core.host, visitor_state(), switch_signal()
     demo = core.settings.demo
     with gr.Row(elem_id="model-row", equal_height=True):
         bar = gr.HTML(bar_html(host.status), elem_id="model-bar", min_width=240)
@@ -133,6 +133,7 @@ def model_bar(core: Core, searches: Searches | None) -> None:
         ]
 
     timer.tick(look, [drawn, loads, visitor], [bar, drawn, loads, marker], **DIRECT)
+    assert Context.root_block is not None  # pages are laid out inside one
     Context.root_block.load(opened, [visitor], [bar, drawn, loads, change], **DIRECT)
 
     @guard
@@ -144,7 +145,7 @@ def model_bar(core: Core, searches: Searches | None) -> None:
 
     @guard
     def load_chosen(name: object, request: gr.Request) -> list[Any]:
-        return [gr.Row(visible=False), said(switch(core, name, core.rights.username(request)))]
+        return [gr.Row(visible=False), show_remark(switch(core, name, core.rights.username(request)))]
 
     shared = {**QUEUED, "concurrency_limit": 8, "concurrency_id": "backbone"}
     change.click(open_chooser, None, [chooser, which, told], **shared)
@@ -187,7 +188,7 @@ def switch(core: Core, name: object, username: str | None) -> str:
 
 
 def progress(core: Core) -> str:
-    """What can be said of a download under way; empty for a backbone of this machine."""
+    """What is known of a download under way; empty for a backbone of this machine."""
     source = core.host.known.get(core.backbone_name, "")
     spec = CATALOG.get(source)
     source = spec.source if spec is not None else source

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studio.core import Core
-from studio.rendering.arms import KINDS, arm
+from studio.rendering.arms import KINDS, Choice, resolve_arms
 from studio.rendering.asks import Ask
 from studio.rendering.first_visit import FOLDER, Visit, VisitArm
 from studio.rendering.shots import Shot, shoot
@@ -18,9 +18,9 @@ from studio.shell.app import open_studio
 
 
 def write(core: Core, ask: Ask, granularity: str, folder: Path = FOLDER) -> list[Shot]:
-    """Render the three arms that the studio has for `ask`, and write what `load` reads."""
+    """Render the three arms that the studio has for `ask`, and write what `open_first` reads."""
     core.host.wait_ready()
-    arms = [arm(core, kind, granularity) for kind in KINDS]
+    arms = resolve_arms(core, [Choice(kind, granularity=granularity) for kind in KINDS])
     shots = [shot for shot in shoot(core, arms, ask) if shot.image is not None]
     folder.mkdir(parents=True, exist_ok=True)
     made = []
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     studio = open_studio(read_settings(["--backbone", given.backbone]))
     studio.core.host.load(given.backbone)
-    shots = write(studio.core, Ask.checked(given.prompt, given.seed, given.steps), given.granularity)
+    shots = write(studio.core, Ask.read(given.prompt, given.seed, given.steps), given.granularity)
     for shot in shots:
         print(f"{shot.arm.kind:11} {shot.nfe:3d} NFE  {shot.seconds:.2f} s  {shot.rewards}")
     studio.close()

@@ -1,10 +1,7 @@
-"""`calibri study …`: human preference studies without a page, through the running studio or on its closed
-file.
+"""`calibri study …`: human preference studies without a page.
 
-DuckDB has one owner. Where a studio has the data folder open, the command asks that studio over HTTP, and
+DuckDB has one owner. Where a studio has the data folder open, the command asks that studio over HTTP and
 proves with the folder's key that it may; otherwise it opens the file itself.
-
-
 """
 
 from __future__ import annotations
@@ -18,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from calibri.errors import CalibriError, StudyError
+from calibri.files import write_whole
 
 LONG = 24 * 3600  # seconds: rendering with --wait
+VALUES = "study count first vote reason format category without_flagged consensus"  # that commands take
 
 
 def register(subparsers: Any) -> None:
-    """Add `study` to the parser of `calibri`; found through the entry point group `calibri.commands`."""
+    """Add `study` to the parser of `calibri` (entry point group `calibri.commands`)."""
     top = subparsers.add_parser("study", help="human preference studies: create, open, close, report, export")
     top.add_argument(
         "--data", type=Path, default=Path("data"), help="the studio's data folder (default: data)"
@@ -50,9 +49,9 @@ def register(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="LABEL[=FILE][@STEPS]",
-        help="an arm; FILE: a calibration, none for the base; STEPS: of its own",
+        help="an arm; FILE: a calibration (none: the base); STEPS: its own steps",
     )
-    new.add_argument("--steps", type=int, default=8, help="of arms that name none (default: 8)")
+    new.add_argument("--steps", type=int, default=8, help="for arms without their own (default: 8)")
     new.add_argument(
         "--prompts", metavar="FILE|SET:N", help="a text or CSV file, or e.g. held-out:40 of tabletop"
     )
@@ -64,14 +63,17 @@ def register(subparsers: Any) -> None:
     rendering = action("render", "render the pictures that are missing")
     rendering.add_argument("--device", default="auto")
     for name, text in (
-        ("open", "let raters in"),
-        ("close", "end the voting, and take a snapshot"),
-        ("archive", "put a draft or closed study away"),
+        ("open", "let raters vote"),
+        ("close", "end the voting and take a snapshot"),
+        ("archive", "put a draft or a closed study away"),
     ):
         action(name, text)
-    invite = action("invite", "print invite links, one a rater")
+    invite = action("invite", "print invite links, one for each rater")
     invite.add_argument("--count", type=int, default=1)
-    invite.add_argument("--first", type=int, default=1, help="number of the first")
+    invite.add_argument("--first", type=int, default=1, help="number of the first link")
+    invalidate = action("invalidate", "leave a vote out of all results; it stays in the exports", study=False)
+    invalidate.add_argument("vote", help="id of the vote, as exports show it")
+    invalidate.add_argument("--reason", required=True, help="kept with the vote")
     for name, text, formats in (
         ("report", "write the report", ("html", "md")),
         ("export", "write the votes", ("csv", "jsonl", "parquet", "preferences", "zip")),
@@ -80,47 +82,46 @@ def register(subparsers: Any) -> None:
         made.add_argument("--format", choices=formats, default=formats[0])
         if name == "report":
             made.add_argument("--without-flagged", action="store_true", help="leave flagged raters out")
-            made.add_argument("--category", help="prompts of this category alone")
+            made.add_argument("--category", help="only prompts of this category")
             made.add_argument(
                 "--consensus",
                 type=int,
                 metavar="K",
-                help="pairs on which K raters or more all agree; inflates",
+                help="only pairs on which K raters or more all agree; this inflates win rates",
             )
         made.add_argument("--out", type=Path, help="file to write (default: named after the study, here)")
-    action("snapshot", "write a Parquet snapshot of everything now", study=False)
+    action("snapshot", "write a Parquet snapshot of all tables", study=False)
     action("backup", "copy the database while people vote", study=False).add_argument("path")
-    action("restore", "bring back from a snapshot what is missing", study=False).add_argument("folder")
+    action("restore", "add the rows of a snapshot that are missing", study=False).add_argument("folder")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do one action. Returns the exit code; errors are CalibriErrors."""
-    values = values_of(args)
+    from studio.studies.storage.database import FileInUse
+
+    values = read_values(args)
     device = getattr(args, "device", "auto")
     try:
-        answer = on_the_file(args.data, args.action, dict(values), device)
-    except StudyError as error:
-        if "open in another process" not in str(error):
-            raise
+        answer = open_and_run(args.data, args.action, dict(values), device)
+    except FileInUse:
         if args.action == "render":
             values.pop("wait")
-        answer = through_the_studio(args.data, args.url, args.action, values)
+        answer = ask_studio(args.data, args.url, args.action, values)
     if isinstance(answer, tuple):
         name, data = answer
         path = args.out or Path(name)
-        path.write_bytes(data)
+        write_whole(path, data)
         print(path)
     else:
         print(json.dumps(answer, indent=1, ensure_ascii=False, default=str))
     return 0
 
 
-def values_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the command gets: the arguments without those of this program."""
+def read_values(args: argparse.Namespace) -> dict[str, Any]:
+    """The command's values: the arguments without those of this program."""
     if args.action == "create":
-        return {"spec": json.loads(args.spec.read_text("utf-8")) if args.spec else spec_of(args)}
-    known = ("study", "count", "first", "format", "category", "without_flagged", "consensus")
-    values = {k: getattr(args, k) for k in known if getattr(args, k, None) is not None}
+        return {"spec": read_spec(args.spec) if args.spec else make_spec(args)}
+    values = {k: getattr(args, k) for k in VALUES.split() if getattr(args, k, None) is not None}
     for name in ("path", "folder"):
         if getattr(args, name, None):
             values[name] = str(Path(getattr(args, name)).resolve())
@@ -129,10 +130,18 @@ def values_of(args: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def spec_of(args: argparse.Namespace) -> dict[str, Any]:
-    """A new study from options. Raises StudyError for what is missing."""
+def read_spec(path: Path) -> Any:
+    """The JSON of a new study. Raises StudyError."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"Expected a JSON file, got {path} ({error}).") from None
+
+
+def make_spec(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a new study from options, as `planning.read_study` takes them. Raises StudyError."""
     from calibri.calibration.artifact import Calibration
-    from studio.studies.planning import read_prompts
+    from studio.studies.planning import make_arm
     from studio.studies.protocol import PRESETS
 
     if not (args.name and args.arm and args.prompts):
@@ -144,25 +153,15 @@ def spec_of(args: argparse.Namespace) -> dict[str, Any]:
         rest, at, steps = text.rpartition("@")
         own = bool(at) and steps.isdecimal()
         label, _, file = (rest if own else text).partition("=")
-        arm: dict[str, Any] = {"label": label, "kind": "base", "steps": int(steps) if own else args.steps}
-        if file:
-            found = Calibration.load(Path(file))
-            arm |= {"kind": "ensemble" if found.is_ensemble else "calibrated", "calibration": found.to_json()}
-        arms.append(arm)
-    name, colon, count = args.prompts.partition(":")
-    if colon and count.isdecimal() and not Path(args.prompts).exists():
-        from calibri.tabletop.prompts import prompt_set
-
-        prompts = [{"text": p} for p in prompt_set(name, int(count))]
-    else:
-        prompts = [p.model_dump() for p in read_prompts(Path(args.prompts).read_text("utf-8"))]
+        found = Calibration.load(Path(file)) if file else None
+        arms.append(make_arm(label, found, steps if own else args.steps).model_dump())
     protocol = PRESETS[args.preset].model_dump(mode="json")
     if args.invited:
         protocol["access"] = "invite"
     return {
         "name": args.name,
         "arms": arms,
-        "prompts": prompts,
+        "prompts": _read_prompts(args.prompts),
         "seeds_per_prompt": args.seeds,
         "backbone": args.backbone,
         "protocol": protocol,
@@ -170,14 +169,27 @@ def spec_of(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def on_the_file(data: Path, action: str, values: dict[str, Any], device: str) -> Any:
-    """Open the data folder, do it, close. A file comes back as (name, bytes)."""
+def _read_prompts(source: str) -> str:
+    """The lines of a file, or `SET:N` of tabletop's prompts. Raises StudyError."""
+    name, _, number = source.partition(":")
+    if number.isdecimal() and not Path(source).exists():
+        from calibri.tabletop.prompts import prompt_set
+
+        return "\n".join(prompt_set(name, int(number)))
+    try:
+        return Path(source).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise StudyError(f"Expected a file of prompts or SET:N, got {source} ({error}).") from None
+
+
+def open_and_run(data: Path, action: str, values: dict[str, Any], device: str) -> Any:
+    """Open the data folder, do the command, close. A file is returned as (name, bytes)."""
     from studio.machine.host import ModelHost
     from studio.studies.commands import run as do
     from studio.studies.studies import open_studies
 
     if action not in ("create", "restore", "list") and not data.is_dir():
-        raise StudyError(f"There is no data folder {data}. Name it with --data.")
+        raise StudyError(f"There is no data folder {data}. Set it with --data.")
     host = ModelHost(device=device)
     studies = open_studies(data, host)
     try:
@@ -189,17 +201,15 @@ def on_the_file(data: Path, action: str, values: dict[str, Any], device: str) ->
         studies.close()
 
 
-def through_the_studio(data: Path, url: str, action: str, values: dict[str, Any]) -> Any:
-    """Ask the studio that has the folder open. Raises StudyError with its words, or where it cannot be
-    reached.
-    """
+def ask_studio(data: Path, url: str, action: str, values: dict[str, Any]) -> Any:
+    """Ask the studio that has the folder open. Raises StudyError with its answer, or for no answer."""
     from studio.studies.commands import secret
-    from studio.studies.storage.database import secret_of
+    from studio.studies.storage.database import open_secret
 
     body = json.dumps({"command": action, "values": values}).encode()
     headers = {
         "content-type": "application/json",
-        "authorization": f"Bearer {secret(secret_of(data / 'studies.key')())}",
+        "authorization": f"Bearer {secret(open_secret(data / 'studies.key')())}",
     }
     request = urllib.request.Request(f"{url.rstrip('/')}/ballot/organise", body, headers)
     try:
@@ -213,7 +223,7 @@ def through_the_studio(data: Path, url: str, action: str, values: dict[str, Any]
     except OSError as error:
         raise StudyError(
             f"{data} is open in another process, but no studio answers at {url} ({error}). "
-            "Name its address with --url."
+            "Set its address with --url."
         ) from None
 
 

@@ -1,9 +1,6 @@
-"""What an organiser can have done without a page: one table of commands for the terminal and for a running
-studio.
+"""What an organiser can do without a page: one table of commands for the terminal and for a running studio.
 
-Each takes the studies and plain values, and returns what JSON can hold, or the path of a file it wrote.
-
-
+Each takes the studies and plain values, and returns what JSON can hold or the path of a file that it wrote.
 """
 
 from __future__ import annotations
@@ -11,27 +8,29 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, validate_call
 
 from calibri.errors import StudyError, sentence
-from studio.studies.planning import NewStudy
+from studio.studies.planning import read_study
 from studio.studies.results.analysis import Filter
+from studio.studies.storage.study_store import Status
 from studio.studies.studies import Studies
 
 Answer = dict[str, Any] | Path
 
 
 def secret(studies_key: bytes) -> str:
-    """What proves an organiser to the running studio: whoever can read the data folder's key can make it."""
+    """The password of the running studio's organiser: whoever reads the data folder's key can make it."""
     return hmac.new(studies_key, b"organiser", hashlib.sha256).hexdigest()
 
 
 def about(studies: Studies, study: str) -> dict[str, Any]:
+    """One study and how far it is."""
     known = studies.store.get(study)
-    progress = studies.store.progress(known)
     rendering = studies.renders.progress(known.id)
     return {
         "id": known.id,
@@ -41,11 +40,7 @@ def about(studies: Studies, study: str) -> dict[str, Any]:
         "protocol_sha256": known.protocol.hash,
         "seed": known.seed,
         "arms": [a.label for a in studies.store.arms(known.id) if a.kind != "gold"],
-        "pairs": progress.pairs,
-        "rendered": progress.rendered,
-        "raters": progress.raters,
-        "showings": progress.showings,
-        "wanted": progress.wanted,
+        **vars(studies.store.progress(known)),
         "rendering": vars(rendering) if rendering else None,
     }
 
@@ -55,11 +50,7 @@ def _list(studies: Studies) -> dict[str, Any]:
 
 
 def _create(studies: Studies, spec: dict[str, Any]) -> dict[str, Any]:
-    try:
-        new = NewStudy.model_validate(spec)
-    except ValidationError as error:
-        raise StudyError(sentence(error, "study")) from None
-    return about(studies, studies.create(new).id)
+    return about(studies, studies.create(read_study(spec)).id)
 
 
 def _render(studies: Studies, study: str, wait: bool = False) -> dict[str, Any]:
@@ -72,50 +63,51 @@ def _render(studies: Studies, study: str, wait: bool = False) -> dict[str, Any]:
     return about(studies, known.id)
 
 
-def _status(status: Any) -> Callable[..., dict[str, Any]]:
-    def change(studies: Studies, study: str) -> dict[str, Any]:
-        studies.set_status(study, status)
-        return about(studies, study)
-
-    return change
+def _set_status(status: Status, studies: Studies, study: str) -> dict[str, Any]:
+    studies.set_status(study, status)
+    return about(studies, study)
 
 
 def _invite(
-    studies: Studies, study: str, count: int = 1, first: int = 1, page: str = "ballot"
+    studies: Studies,
+    study: str,
+    count: Annotated[int, Field(ge=1, le=10_000)] = 1,
+    first: Annotated[int, Field(ge=0)] = 1,
+    page: str = "ballot",
 ) -> dict[str, Any]:
     known = studies.store.get(study)
-    if not (isinstance(count, int) and 1 <= count <= 10_000 and isinstance(first, int) and first >= 0):
-        raise StudyError("Invites are made for 1 to 10,000 raters at a time.")
-    codes = [studies.voting.invite(known.id, n) for n in range(first, first + count)]
-    return {"study": known.id, "links": [link(known.id, code, page) for code in codes]}
+    make = studies.voting.identities.make_invite
+    links = [link(known.id, make(known.id, number), page) for number in range(first, first + count)]
+    return {"study": known.id, "links": links}
+
+
+def _invalidate(studies: Studies, vote: str, reason: str) -> dict[str, Any]:
+    studies.votes.invalidate(vote, reason)
+    return {"invalidated": vote}
 
 
 def preview(studies: Studies, study: str) -> str:
-    """The address at which an organiser sees exactly what a rater will see. Nothing is stored."""
+    """The address at which an organiser sees what raters will see. Nothing is stored."""
     known = studies.store.get(study)
     return f"/ballot?study={known.id}&preview={studies.previews.code(known.id)}"
 
 
 def link(study: str, invite: str = "", page: str = "vote") -> str:
-    """The address of the rater's page, without the studio's own."""
+    """The address of the rater's page, without that of the studio."""
     return f"/{page}?study={study}" + (f"&invite={invite}" if invite else "")
 
 
 def _report(
     studies: Studies,
     study: str,
-    format: str = "html",
+    format: Literal["html", "md"] = "html",
     category: str = "",
     without_flagged: bool = False,
-    consensus: int | None = None,
+    consensus: Annotated[int | None, Field(ge=2)] = None,
 ) -> Path:
-    if format not in ("html", "md"):
-        raise StudyError(f"A report is html or md, not {format!r}.")
-    if consensus is not None and consensus < 2:
-        raise StudyError(f"Consensus is among 2 raters or more, not {consensus}.")
     known = studies.analysis(study).categories
     if category and category not in known:
-        raise StudyError(f"No votes on category {category!r}; there are: {', '.join(known) or 'none'}.")
+        raise StudyError(f"No votes on category {category!r}; known: {', '.join(known) or 'none'}.")
     studies.unblind(study, "report")
     return studies.export(study, format, Filter("", category, without_flagged, consensus))
 
@@ -129,12 +121,12 @@ def _snapshot(studies: Studies) -> dict[str, Any]:
     return {"snapshot": studies.snapshots.take("asked").name}
 
 
-def _backup(studies: Studies, path: str) -> dict[str, Any]:
-    return {"backup": str(studies.backup(Path(path)))}
+def _backup(studies: Studies, path: Path) -> dict[str, Any]:
+    return {"backup": str(studies.backup(path))}
 
 
-def _restore(studies: Studies, folder: str) -> dict[str, Any]:
-    return {"new": studies.restore(Path(folder))}
+def _restore(studies: Studies, folder: Path) -> dict[str, Any]:
+    return {"new": studies.restore(folder)}
 
 
 COMMANDS: dict[str, Callable[..., Answer]] = {
@@ -142,10 +134,11 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "show": about,
     "create": _create,
     "render": _render,
-    "open": _status("open"),
-    "close": _status("closed"),
-    "archive": _status("archived"),
+    "open": partial(_set_status, "open"),
+    "close": partial(_set_status, "closed"),
+    "archive": partial(_set_status, "archived"),
     "invite": _invite,
+    "invalidate": _invalidate,
     "report": _report,
     "export": _export,
     "snapshot": _snapshot,
@@ -159,8 +152,7 @@ def run(studies: Studies, command: str, values: dict[str, Any]) -> Answer:
     if command not in COMMANDS:
         raise StudyError(f"Unknown command {command!r}; known: {', '.join(COMMANDS)}.")
     try:
-        return COMMANDS[command](studies, **values)
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise StudyError(f"{command}: {error}") from None
+        do = validate_call(partial(COMMANDS[command], studies))
+        return do(**values)
+    except ValidationError as error:
+        raise StudyError(f"{command}: {sentence(error)}") from None

@@ -1,5 +1,6 @@
-"""From what an organiser asks for to a study: arms, prompts with seeds of their own, pairs and checks.
-Pure.
+"""From what an organiser asks for to a study: arms, prompts with their own seeds, pairs and checks. Pure.
+
+`read_study` is the one way to a NewStudy, for the page, the command line and /ballot/organise.
 """
 
 from __future__ import annotations
@@ -8,21 +9,22 @@ import csv
 import io
 import math
 import secrets
+from collections.abc import Mapping
 from itertools import combinations
 from random import Random
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from calibri.calibration.artifact import Calibration
-from calibri.errors import StudyError
-from calibri.words import slug
-from studio.studies.protocol import PRESETS, Protocol
+from calibri.errors import StudyError, sentence
+from calibri.words import grouped, slug
+from studio.studies.protocol import PRESETS, Protocol, parse_protocol
 from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now
 
 LONGEST_PROMPT = 400
 MOST_PAIRS = 20_000
-FIRST_SEED, LAST_SEED = 2**30, 2**31 - 1  # the Compare page rolls smaller ones
+FIRST_SEED, LAST_SEED = 2**30, 2**31 - 1  # the page Compare rolls smaller seeds
 
 
 class _Frozen(BaseModel):
@@ -30,7 +32,7 @@ class _Frozen(BaseModel):
 
 
 class NewArm(_Frozen):
-    """An arm to be made. `calibration`: the artefact's JSON; none for the base."""
+    """An arm to make. `calibration`: the artefact's JSON; None for the base."""
 
     label: str = Field(min_length=1, max_length=60)
     kind: Literal["base", "calibrated", "ensemble"] = "base"
@@ -43,9 +45,11 @@ class NewArm(_Frozen):
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> NewArm:
         if (self.calibration is None) != (self.kind == "base"):
-            raise ValueError(f"arm {self.label!r}: the base has no calibration, every other arm has one")
+            raise ValueError(f"arm {self.label!r}: the base has no calibration, and every other arm has one")
         if self.kind == "ensemble" and self.guidance != 1:
-            raise ValueError(f"arm {self.label!r}: an ensemble has its guidance in its weights: leave 1")
+            raise ValueError(
+                f"arm {self.label!r}: an ensemble has its guidance in its weights: leave it at 1"
+            )
         return self
 
 
@@ -56,40 +60,81 @@ class NewPrompt(_Frozen):
     category: str = Field("", max_length=60)
 
 
+def _read_prompts(value: object) -> object:
+    return read_prompts(value) if isinstance(value, str) else value
+
+
+def _read_protocol(value: object) -> object:
+    return parse_protocol(value) if isinstance(value, str) else value
+
+
+def _read_seed(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
 class NewStudy(_Frozen):
-    """All that makes a study. `seed` fixes its pictures' seeds and its checks; None draws one."""
+    """Everything that makes a study. `seed` fixes its pictures' seeds and its checks; None draws one.
+
+    Also taken: prompts as lines or CSV, a protocol as JSON or a preset's name, and an empty text as no seed.
+    """
 
     name: str = Field(min_length=1, max_length=120)
-    arms: tuple[NewArm, ...] = Field(min_length=2, max_length=8)
-    prompts: tuple[NewPrompt, ...] = Field(min_length=1, max_length=5000)
+    arms: tuple[NewArm, ...] = Field(max_length=8)
+    prompts: Annotated[tuple[NewPrompt, ...], BeforeValidator(_read_prompts)] = Field(
+        min_length=1, max_length=5000
+    )
     seeds_per_prompt: int = Field(1, ge=1, le=100)
     backbone: str = "tabletop"
-    protocol: Protocol = PRESETS["side-by-side"]
-    seed: int | None = Field(None, ge=0, lt=2**31)
+    protocol: Annotated[Protocol, BeforeValidator(_read_protocol)] = PRESETS["side-by-side"]
+    seed: Annotated[int | None, BeforeValidator(_read_seed)] = Field(None, ge=0, lt=2**31)
 
     @model_validator(mode="after")
-    def _told_apart(self) -> NewStudy:
+    def _check_what_fields_cannot(self) -> NewStudy:
         labels = [arm.label for arm in self.arms]
+        if len(labels) < 2:
+            raise ValueError(f"expected at least 2 arms (a calibration and its settings), got {len(labels)}")
         if len(set(labels)) != len(labels):
-            raise ValueError(f"arms need different labels, got {labels}")
+            raise ValueError(f"expected arms with different labels, got {labels}")
         texts = [prompt.text for prompt in self.prompts]
         if len(set(texts)) != len(texts):
             twice = next(text for text in texts if texts.count(text) > 1)
-            raise ValueError(f"the prompt {twice!r} is there twice; use more seeds instead")
+            raise ValueError(f"the prompt {twice!r} comes twice; use more seeds instead")
         sizes = {(arm.width, arm.height) for arm in self.arms}
         if len(sizes) > 1:
-            raise ValueError(f"all arms need pictures of one size, or the size tells them apart; got {sizes}")
-        count = len(texts) * self.seeds_per_prompt * math.comb(len(labels), 2)
-        if count > MOST_PAIRS:
-            raise ValueError(f"{count} pairs are too many; the most are {MOST_PAIRS}")
+            raise ValueError(f"expected arms of one size, because the size tells them apart; got {sizes}")
+        pairs = len(texts) * self.seeds_per_prompt * math.comb(len(labels), 2)
+        if pairs > MOST_PAIRS:
+            raise ValueError(f"too many pairs: expected at most {grouped(MOST_PAIRS)}, got {grouped(pairs)}")
         return self
+
+
+def read_study(values: Mapping[str, Any]) -> NewStudy:
+    """A new study from what somebody typed or sent. Raises StudyError that names the field."""
+    return _read(NewStudy, values, "study")
+
+
+def make_arm(label: str, calibration: Calibration | None, steps: Any, guidance: Any = 1.0) -> NewArm:
+    """An arm of this calibration (None: the base). Raises StudyError that names the field."""
+    kind = "base" if calibration is None else "ensemble" if calibration.is_ensemble else "calibrated"
+    artefact = calibration.to_json() if calibration else None
+    values = {"label": label, "kind": kind, "calibration": artefact, "steps": steps, "guidance": guidance}
+    return _read(NewArm, values, "arm")
+
+
+F = TypeVar("F", bound=BaseModel)
+
+
+def _read(form: type[F], values: Mapping[str, Any], what: str) -> F:
+    try:
+        return form.model_validate(dict(values))
+    except ValidationError as error:
+        raise StudyError(sentence(error, what)) from None
 
 
 def read_prompts(text: str) -> tuple[NewPrompt, ...]:
     """Prompts from lines, or from CSV whose first line names the columns `prompt` and perhaps `category`.
 
-    Empty lines and repeated prompts are left out. Raises StudyError when nothing is left or a prompt is too
-    long.
+    Empty lines and repeated prompts are left out. Raises StudyError where none is left or one is too long.
     """
     lines = [line.strip() for line in text.lstrip("\ufeff").splitlines() if line.strip()]
     heads = [h.strip().lower() for h in lines[0].split(",")] if lines else []
@@ -104,15 +149,17 @@ def read_prompts(text: str) -> tuple[NewPrompt, ...]:
     unique = dict(reversed(found))  # the first category of a prompt wins
     ordered = dict.fromkeys(prompt for prompt, _ in found)
     if not ordered:
-        raise StudyError("There are no prompts. Give one in each line.")
+        raise StudyError("There are no prompts. Write one on each line.")
     long = next((p for p in ordered if len(p) > LONGEST_PROMPT), None)
     if long:
-        raise StudyError(f"A prompt has {len(long)} characters; {LONGEST_PROMPT} are the most.")
+        raise StudyError(
+            f"Expected prompts of at most {LONGEST_PROMPT} characters, got one of {len(long)} characters."
+        )
     return tuple(NewPrompt(text=p, category=unique[p][:60]) for p in ordered)
 
 
 def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
-    """The study, its arms (with a hidden one for gold pairs) and its pairs, none of them rendered yet.
+    """The study, its arms (with a hidden one for gold pairs) and its pairs. Nothing is rendered yet.
 
     Every pair of arms meets on every prompt and seed. Each real pair has a twin for repeats. The same `new`
     with the same seed gives the same prompts, seeds and pairs.
@@ -127,20 +174,11 @@ def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
             raise StudyError(f"{x.label!r} and {y.label!r} would render the same pictures.")
     pairs: list[StudyPair] = []
 
-    def add(prompt: NewPrompt, pixels: int, x: StudyArm, y: StudyArm, **more: str) -> StudyPair:
-        pairs.append(
-            StudyPair(
-                id=f"{study_id}:{len(pairs):05d}",
-                study=study_id,
-                prompt=prompt.text,
-                seed=pixels,
-                arm_x=x.id,
-                arm_y=y.id,
-                category=prompt.category,
-                **more,  # type: ignore[arg-type]
-            )
-        )
-        return pairs[-1]
+    def add(prompt: NewPrompt, pixels: int, x: StudyArm, y: StudyArm, **more: Any) -> StudyPair:
+        key, category = f"{study_id}:{len(pairs):05d}", prompt.category
+        made = StudyPair(key, study_id, prompt.text, pixels, x.id, y.id, category=category, **more)
+        pairs.append(made)
+        return made
 
     for prompt in new.prompts:
         for _ in range(new.seeds_per_prompt):
@@ -169,22 +207,17 @@ def _arm(study: str, backbone: str, place: int, new: NewArm) -> StudyArm:
     found = Calibration.from_json(new.calibration) if new.calibration else None
     if found is not None and found.backbone not in ("", backbone):
         raise StudyError(
-            f"{new.label!r} is a calibration of {found.backbone}; this study renders {backbone}."
+            f"Expected a calibration of {backbone}, which this study renders; {new.label!r} is one of "
+            f"{found.backbone}."
         )
     if found is not None and found.is_ensemble != (new.kind == "ensemble"):
         kind = "an ensemble" if found.is_ensemble else "a calibration of one member"
-        raise StudyError(f"{new.label!r} is {kind}, and was called {new.kind}.")
+        raise StudyError(f"{new.label!r} is {kind}, but its kind says {new.kind}.")
     return StudyArm(
         id=f"{study}:{place}",
         study=study,
-        label=new.label,
-        kind=new.kind,
         backbone=backbone,
-        steps=new.steps,
-        guidance=new.guidance,
-        width=new.width,
-        height=new.height,
-        calibration=new.calibration,
         calibration_hash=found.hash if found else None,
         place=place,
+        **new.model_dump(),
     )

@@ -1,12 +1,10 @@
-"""How a study is run: its questions, answers, caps, checks and thresholds. Frozen and hashed before the
-first vote.
-"""
+"""How a study is run: questions, answers, caps, checks and thresholds. Hashed before the first vote."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,7 +16,7 @@ LONGEST_COMMENT = 500
 
 
 class Question(BaseModel):
-    """One question on the two pictures. `id` is what tables and exports say."""
+    """One question about the two pictures. `id` is its name in tables and exports."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,15 +49,15 @@ class Protocol(BaseModel):
         max_length=2000,
     )
     votes_per_pair: int | None = Field(None, ge=1, le=1000)
-    """Raters wanted for each pair; None: as many as come."""
+    """Raters wanted for each pair; None: no limit."""
     cap: int = Field(30, ge=1, le=10_000)
-    """Most pairs for one rater, checks included."""
+    """Pairs for one rater at most, checks included."""
     gold_rate: float = Field(0.0, ge=0, le=0.5)
     repeat_rate: float = Field(0.0, ge=0, le=0.5)
     repeat_gap: int = Field(5, ge=1)
-    """A repeat comes at least this many showings after the first time."""
+    """A repeat comes at least this many showings after the first showing."""
     least_view_ms: int = Field(800, ge=0, le=60_000)
-    """Answers open this long after both pictures are on screen."""
+    """Answers open this many milliseconds after both pictures are on screen."""
     expires_minutes: int = Field(60, ge=1, le=10_080)
     consensus_k: int | None = Field(None, ge=2, le=20)
     sampling: Literal["even", "adaptive"] = "even"
@@ -71,9 +69,9 @@ class Protocol(BaseModel):
     def _whole(self) -> Protocol:
         ids = [q.id for q in self.questions]
         if len(set(ids)) != len(ids):
-            raise ValueError(f"questions need different ids, got {ids}")
+            raise ValueError(f"expected questions with different ids, got {ids}")
         if len(set(self.extra_answers)) != len(self.extra_answers):
-            raise ValueError("an answer is listed twice")
+            raise ValueError(f"expected different answers, got {list(self.extra_answers)}")
         return self
 
     @property
@@ -82,7 +80,7 @@ class Protocol(BaseModel):
         return tuple(s for s in SIDES if s in ("left", "right") or s in self.extra_answers)
 
     def to_json(self) -> str:
-        """Sorted keys, so that equal protocols have equal texts."""
+        """JSON with sorted keys: equal protocols have equal texts."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
 
     @property
@@ -90,7 +88,7 @@ class Protocol(BaseModel):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
-#: From the papers that STUDIES names; every field can be changed with `model_copy`.
+#: Calibri (side-by-side), CaPO (five-per-pair) and IMG (consensus-3) asked their raters like this.
 PRESETS: dict[str, Protocol] = {
     "side-by-side": Protocol(
         preset="side-by-side",
@@ -119,5 +117,18 @@ PRESETS: dict[str, Protocol] = {
         repeat_rate=0.1,
     ),
 }
-#: One person at the studio, voting on what they just rendered.
+#: One person votes on pictures that they have just rendered.
 QUICK = Protocol(preset="quick", cap=10_000, least_view_ms=0, expires_minutes=10_080)
+
+
+def parse_protocol(text: str) -> Protocol | dict[str, Any]:
+    """A preset by its name, or the fields that a JSON object holds. Raises ValueError for anything else."""
+    if text in PRESETS:
+        return PRESETS[text]
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise ValueError(f"expected a JSON object or one of {', '.join(PRESETS)}, got {text[:40]!r}")
+    return fields

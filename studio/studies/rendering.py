@@ -1,6 +1,4 @@
-"""Renders the pictures of a study in the background: resumable, content-addressed, between other people's
-work.
-"""
+"""Renders the pictures of a study in the background: resumable, and after other people's work."""
 
 from __future__ import annotations
 
@@ -13,21 +11,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from calibri.errors import CalibriError, StudyError
+from studio.machine.background import Background
+from studio.machine.queue import Priority
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.study_store import StudyArm, StudyPair, StudyStore
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from calibri.backbones.loading import Backbone
+    from calibri.sampling.renderer import RenderRequest
+
 log = logging.getLogger(__name__)
 
-Render = Callable[..., list[Any]]
 BATCH = 8
+GOLD = "gold:"  # in front of the recipe of the picture that a gold picture is a copy of
 
 
 @dataclass(frozen=True)
 class RenderProgress:
-    """How far the pictures of one study are. `seconds_left`: None while no speed is known."""
+    """How many pictures of a study are rendered. `seconds_left`: None while no speed is known."""
 
     phase: Literal["rendering", "done", "stopped", "failed"]
     done: int = 0
@@ -36,161 +39,163 @@ class RenderProgress:
     error: str = ""
 
 
+class _Pictures:
+    """The pictures that a study needs (`wanted`: recipe → arm, pair) and those that exist (`made`)."""
+
+    def __init__(self, studies: StudyStore, images: ImageStore, study: str, backbone: Backbone) -> None:
+        from calibri.calibration.artifact import Calibration
+
+        self._studies, self._images = studies, images
+        arms = {arm.id: arm for arm in studies.arms(study)}
+        needed = next(iter(arms.values())).backbone
+        if backbone.spec.name != needed:
+            raise StudyError(
+                f"This study renders {needed}, but {backbone.spec.name} is loaded. Load {needed} first."
+            )
+        self._calibrations = {
+            a.id: Calibration.from_json(a.calibration) if a.calibration else None for a in arms.values()
+        }
+        self.wanted: dict[str, tuple[StudyArm, StudyPair]] = {}
+        self._sides: dict[str, tuple[str, str]] = {}  # pair → recipes of x and y
+        self._shows: defaultdict[str, list[str]] = defaultdict(list)  # recipe → the pairs that show it
+        for pair in studies.pairs(study):
+            if pair.kind == "repeat":
+                continue  # has the pictures of the pair that it repeats
+            x, y = arms[pair.arm_x], arms[pair.arm_y]
+            first = x.recipe(backbone.fingerprint, pair.prompt, pair.seed)
+            # The gold arm is a spoilt copy of the other side.
+            spoilt = y.kind == "gold"
+            second = GOLD + first if spoilt else y.recipe(backbone.fingerprint, pair.prompt, pair.seed)
+            self._sides[pair.id] = (first, second)
+            for recipe, arm in ((first, x), (second, y)):
+                self.wanted.setdefault(recipe, (arm, pair))
+                self._shows[recipe].append(pair.id)
+        found = studies.find_rendered(list(self.wanted))
+        self.made = {recipe: sha for recipe, sha in found.items() if images.has(sha)}
+        self.hang(self.made)
+
+    def missing(self, *, gold: bool) -> list[str]:
+        """Arms of one prompt come one after the other, so that they share a batch."""
+        return [r for r in self.wanted if r not in self.made and r.startswith(GOLD) == gold]
+
+    def request(self, recipe: str) -> RenderRequest:
+        from calibri.sampling.renderer import RenderRequest
+
+        arm, pair = self.wanted[recipe]
+        return RenderRequest.of(
+            pair.prompt,
+            pair.seed,
+            arm.steps,
+            calibration=self._calibrations[arm.id],
+            guidance=None if arm.guidance == 1.0 else arm.guidance,
+            width=arm.width,
+            height=arm.height,
+        )
+
+    def spoil(self, recipe: str) -> Image:
+        """The picture of a gold recipe, from the one that it is a copy of."""
+        return plainly_worse(self._images.open(self.made[recipe.removeprefix(GOLD)]))
+
+    def keep(self, recipe: str, image: Image) -> None:
+        arm, pair = self.wanted[recipe]
+        sha256 = self.made[recipe] = self._images.put(image)
+        self._images.view(sha256)  # made now, so that no rater waits for it
+        self._studies.add_picture(recipe, sha256, arm, pair, image.size)
+
+    def hang(self, recipes: Iterable[str]) -> None:
+        """Give their pictures to the pairs that have both now."""
+        touched = dict.fromkeys(pair for recipe in recipes for pair in self._shows[recipe])
+        ready = [(p, *self._sides[p]) for p in touched if all(side in self.made for side in self._sides[p])]
+        self._studies.hang([(pair, self.made[x], self.made[y]) for pair, x, y in ready])
+
+
 class StudyRenders:
-    """One background thread a study. `host` is a ModelHost: it has `wait_ready`, `render` and `reserved`."""
+    """One piece of background work for each study. `host`: a ModelHost."""
 
     def __init__(self, host: Any, studies: StudyStore, images: ImageStore) -> None:
         self._host, self._studies, self._images = host, studies, images
         self._lock = threading.Lock()
         self._progress: dict[str, RenderProgress] = {}
         self._stops: dict[str, threading.Event] = {}
-        self._threads: dict[str, threading.Thread] = {}
+        self._work: defaultdict[str, Background] = defaultdict(lambda: Background("render-study"))
 
     def progress(self, study: str) -> RenderProgress | None:
-        """What is known of this study's rendering since the studio started."""
+        """The state of this study's rendering; None where it was not started since the studio opened."""
         return self._progress.get(study)
 
     def start(self, study: str) -> None:
         """Render what is missing, in the background. Does nothing while that is under way."""
         with self._lock:
-            if study in self._threads and self._threads[study].is_alive():
+            work = self._work[study]
+            if work.busy:
                 return
-            self._stops[study] = threading.Event()
+            stop = self._stops[study] = threading.Event()
             self._progress[study] = RenderProgress("rendering")
-            thread = threading.Thread(target=self._work, args=(study,), name="render-study", daemon=True)
-            self._threads[study] = thread
-            thread.start()
+            work.start(lambda: self._render_all(study, stop))
 
     def stop(self, study: str) -> None:
         """End after the batch under way. What is rendered stays."""
         if study in self._stops:
             self._stops[study].set()
 
-    def wait(self, study: str, seconds: float | None = None) -> RenderProgress | None:
-        """Block until this study's rendering ended, and return how."""
-        if study in self._threads:
-            self._threads[study].join(seconds)
+    def wait(self, study: str, seconds: float = threading.TIMEOUT_MAX) -> RenderProgress | None:
+        """Block until this study's rendering has ended, and return how."""
+        if study in self._work:
+            self._work[study].wait(seconds)
         return self.progress(study)
 
     def close(self) -> None:
         """Stop everything and wait for the batches under way."""
-        for study, thread in list(self._threads.items()):
+        for study, work in list(self._work.items()):
             self.stop(study)
-            thread.join(30)
+            work.close()
 
-    def _work(self, study: str) -> None:
-        stop = self._stops[study]
+    def _render_all(self, study: str, stop: threading.Event) -> None:
+        last = RenderProgress("rendering")
         try:
-            with self._host.reserved("the rendering of a study"):
+            with self._host.reserve("the rendering of a study"):
                 for done, total, left in self.run(study, stop.is_set):
-                    self._progress[study] = RenderProgress("rendering", done, total, left)
-            last = self._progress[study]
+                    last = self._progress[study] = RenderProgress("rendering", done, total, left)
             whole = last.done == last.total and not stop.is_set()
-            self._progress[study] = replace(last, phase="done" if whole else "stopped", seconds_left=None)
+            last = replace(last, phase="done" if whole else "stopped", seconds_left=None)
         except CalibriError as error:
-            phase: Any = "stopped" if stop.is_set() else "failed"
-            self._progress[study] = replace(self._progress[study], phase=phase, error=str(error))
+            last = replace(last, phase="stopped" if stop.is_set() else "failed", error=str(error))
         except Exception as error:
             log.exception("rendering the pictures of %s failed", study)
-            self._progress[study] = replace(
-                self._progress[study], phase="failed", error=f"{type(error).__name__}: {error}"
-            )
+            last = replace(last, phase="failed", error=f"{type(error).__name__}: {error}")
+        self._progress[study] = last
 
     def run(
         self, study: str, stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[int, int, float | None]]:
         """Render in the caller's thread; yields (pictures done, all, seconds left) after each batch.
 
-        A picture whose recipe was rendered before, in whatever study, is not rendered again.
+        A picture whose recipe was rendered before, in any study, is not rendered again.
         """
-        from calibri.calibration.artifact import Calibration
-        from calibri.sampling.renderer import RenderRequest
-        from studio.machine.queue import Priority
-
-        backbone = self._host.wait_ready(cancel=stopped)
-        arms = {arm.id: arm for arm in self._studies.arms(study)}
-        needed = next(iter(arms.values())).backbone
-        if backbone.spec.name != needed:
-            raise StudyError(
-                f"This study renders {needed}, but {backbone.spec.name} is loaded. Load {needed} first."
-            )
-        pairs = [p for p in self._studies.pairs(study) if p.kind != "repeat"]
-        wanted: dict[str, tuple[StudyArm, StudyPair]] = {}
-        for pair in pairs:
-            for arm in (arms[pair.arm_x], arms[pair.arm_y]):
-                wanted.setdefault(self._recipe(arm, pair, arms, backbone.fingerprint), (arm, pair))
-        made = {r: s for r, s in self._studies.rendered(list(wanted)).items() if self._images.has(s)}
-        # Arms of one prompt lie side by side, so that they share a batch; gold copies need their original
-        # first.
-        missing = [r for r in wanted if r not in made]
-        sides = {
-            p.id: tuple(self._recipe(arms[a], p, arms, backbone.fingerprint) for a in (p.arm_x, p.arm_y))
-            for p in pairs
-        }
-        shows: defaultdict[str, list[StudyPair]] = defaultdict(list)  # recipe → the pairs that show it
-        for pair in pairs:
-            for recipe in sides[pair.id]:
-                shows[recipe].append(pair)
-
-        def hang(recipes: Iterable[str]) -> None:
-            """Give their pictures to the pairs that have both now."""
-            ready = {p.id: p for r in recipes for p in shows[r] if all(s in made for s in sides[p.id])}
-            self._studies.hang([(p, made[sides[p][0]], made[sides[p][1]]) for p in ready])
-
-        hang(made)
-        plain = [r for r in missing if wanted[r][0].kind != "gold"]
-        calibrations = {
-            a.id: Calibration.from_json(a.calibration) if a.calibration else None for a in arms.values()
-        }
-        began, before = time.monotonic(), len(made)
-        yield len(made), len(wanted), None
+        work = _Pictures(self._studies, self._images, study, self._host.wait_ready(cancel=stopped))
+        total, before, began = len(work.wanted), len(work.made), time.monotonic()
+        plain = work.missing(gold=False)
+        yield before, total, None
         for start in range(0, len(plain), BATCH):
             if stopped():
                 return
             batch = plain[start : start + BATCH]
-            requests = []
-            for recipe in batch:
-                arm, pair = wanted[recipe]
-                requests.append(
-                    RenderRequest.of(
-                        pair.prompt,
-                        pair.seed,
-                        arm.steps,
-                        calibration=calibrations[arm.id],
-                        guidance=None if arm.guidance == 1.0 else arm.guidance,
-                        width=arm.width,
-                        height=arm.height,
-                    )
-                )
+            requests = [work.request(recipe) for recipe in batch]
             rendered = self._host.render(requests, priority=Priority.STUDY, label="a study", cancel=stopped)
             for recipe, picture in zip(batch, rendered):
-                made[recipe] = self._keep(recipe, picture.image, *wanted[recipe])
-            hang(batch)
-            speed = (len(made) - before) / (time.monotonic() - began)
-            yield len(made), len(wanted), (len(wanted) - len(made)) / speed
-        for recipe in missing:
-            arm, pair = wanted[recipe]
-            if arm.kind == "gold":
-                original = made[self._recipe(arms[pair.arm_x], pair, arms, backbone.fingerprint)]
-                made[recipe] = self._keep(recipe, plainly_worse(self._images.open(original)), arm, pair)
-        hang(r for r in missing if wanted[r][0].kind == "gold")
-        yield len(made), len(wanted), 0.0
-
-    def _keep(self, recipe: str, image: Image, arm: StudyArm, pair: StudyPair) -> str:
-        sha256 = self._images.put(image)
-        self._images.view(sha256)  # made now, so that no rater waits for it
-        self._studies.add_picture(recipe, sha256, arm, pair, image.size)
-        return sha256
-
-    @staticmethod
-    def _recipe(arm: StudyArm, pair: StudyPair, arms: dict[str, StudyArm], fingerprint: str) -> str:
-        if arm.kind == "gold":  # a spoilt copy of the other side
-            return "gold:" + arms[pair.arm_x].recipe(fingerprint, pair.prompt, pair.seed)
-        return arm.recipe(fingerprint, pair.prompt, pair.seed)
+                work.keep(recipe, picture.image)
+            work.hang(batch)
+            done = len(work.made)
+            yield done, total, (total - done) * (time.monotonic() - began) / (done - before)
+        gold = work.missing(gold=True)
+        for recipe in gold:
+            work.keep(recipe, work.spoil(recipe))
+        work.hang(gold)
+        yield len(work.made), total, 0.0
 
 
 def plainly_worse(image: Image) -> Image:
-    """The picture blurred, faded and quartered in contrast: whoever looks sees that it is the worse one."""
+    """The picture blurred and faded, so that it is plainly the worse one."""
     from PIL import Image as pil
     from PIL import ImageFilter
 

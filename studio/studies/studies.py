@@ -1,6 +1,4 @@
-"""Everything about studies that outlives a page, opened and closed in one place; what pages and commands
-use.
-"""
+"""The studies of a data folder, opened and closed in one place, for pages and commands."""
 
 from __future__ import annotations
 
@@ -10,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from calibri.errors import StudyError
+from calibri.files import write_whole
 from studio.studies.planning import NewStudy, plan
 from studio.studies.rendering import StudyRenders
 from studio.studies.results.analysis import ALL, Analysis, Filter, analyse
 from studio.studies.results.exports import FORMATS, to_csv, to_jsonl, to_parquet, to_preferences, to_zip
 from studio.studies.results.reports import to_html, to_markdown
-from studio.studies.storage.database import Database, secret_of
+from studio.studies.storage.database import Database, open_secret
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.snapshots import Snapshots, backup, restore
 from studio.studies.storage.study_store import Status, Study, StudyStore
@@ -24,6 +23,7 @@ from studio.studies.voting.previews import Previews
 from studio.studies.voting.voting import Voting
 
 FILE = "votes.duckdb"
+ENDINGS = {"preferences": "preferences.jsonl"}  # of files whose format is not their ending
 
 
 @dataclass
@@ -42,49 +42,45 @@ class Studies:
     key: Callable[[], bytes]
 
     def create(self, new: NewStudy) -> Study:
-        """Write a new draft. Nothing is rendered yet: `renders.start` does."""
+        """Write a new draft. `renders.start` renders its pictures."""
         study, arms, pairs = plan(new)
         self.store.add(study, arms, pairs)
         return study
 
     def set_status(self, study: str, status: Status) -> Study:
-        """Open, close or archive, noted as an event; closing takes a snapshot."""
+        """Open, close or archive, recorded as an event; closing takes a snapshot."""
         known = self.store.get(study)
         changed = self.store.set_status(known.id, status)
         self.voting.forget(known.id)
         if status in ("open", "closed"):
-            kind = "open" if status == "open" else "close"
-            self.votes.note(
-                known.id, kind, {"protocol": known.protocol.hash, "votes": self.votes.count(known.id)}
-            )
+            detail = {"protocol": known.protocol.hash, "votes": self.votes.count(known.id)}
+            self.votes.note(known.id, "open" if status == "open" else "close", detail)
         if status == "closed":
             self.snapshots.take("close")
         return changed
 
     def unblind(self, study: str, reason: str) -> None:
-        """Note that somebody looked at the results of an open study: reports say so."""
+        """Record that somebody looked at the results of an open study: reports say so."""
         known = self.store.get(study)
         if known.status == "open":
-            self.votes.note(
-                known.id, "unblind", {"reason": reason[:200], "votes": self.votes.count(known.id)}
-            )
+            detail = {"reason": reason[:200], "votes": self.votes.count(known.id)}
+            self.votes.note(known.id, "unblind", detail)
 
     def analysis(self, study: str, filter: Filter = ALL) -> Analysis:
-        """Everything that is known of a study under a filter."""
+        """The results of a study under a filter."""
         known = self.store.get(study)
         rows, events = self.votes.rows(known.id), self.votes.events(known.id)
         return analyse(known, self.store.arms(known.id), rows, events, filter)
 
     def export(self, study: str, format: str, filter: Filter = ALL) -> Path:
-        """Write one of `exports.FORMATS`, or a report as `html` or `md`, into the data folder; returns the
-        file.
+        """Write one of `exports.FORMATS`, or a report (`html`, `md`), into the data folder. Returns the file.
 
-        Raises StudyError for an unknown format, and for the whole study (`zip`) while it is not closed.
+        Raises StudyError for an unknown format, and for `zip` while the study is not closed.
         """
         known = self.store.get(study)
-        ending = {"preferences": "preferences.jsonl"}.get(format, format)
-        path = self.data / "exports" / f"{known.id}.{ending}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if format not in (*FORMATS, "html", "md"):
+            raise StudyError(f"Unknown format {format!r}; known: html, md, {', '.join(FORMATS)}.")
+        path = self.data / "exports" / f"{known.id}.{ENDINGS.get(format, format)}"
         if format == "parquet":
             return to_parquet(self.db, known.id, path)
         analysis, rows = self.analysis(known.id, filter), self.votes.rows(known.id)
@@ -98,16 +94,14 @@ class Studies:
             "html": lambda: to_html(analysis),
             "md": lambda: to_markdown(analysis),
         }
-        if format not in writers:
-            raise StudyError(f"Unknown format {format!r}; known: html, md, {', '.join(FORMATS)}.")
-        path.write_text(writers[format](), encoding="utf-8")
+        write_whole(path, writers[format]())
         return path
 
     def backup(self, path: Path) -> Path:
         return backup(self.db, path)
 
     def restore(self, folder: Path) -> dict[str, int]:
-        """Bring back from a snapshot what is not there, by vote id."""
+        """Add the rows of a snapshot that are missing. Returns how many of each table were new."""
         new = restore(self.db, folder)
         for study in self.store.all():
             self.voting.forget(study.id)
@@ -121,22 +115,12 @@ class Studies:
 
 
 def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> Studies:
-    """The studies of a data folder. Touches no file: that is for the first use. `host`: a ModelHost."""
+    """The studies of a data folder, whose files are opened at first use. `host`: a ModelHost."""
     db = Database(data / FILE)
     store, images = StudyStore(db), ImageStore(data / "pictures")
     snapshots = Snapshots(db, data / "snapshots", every)
-    key = secret_of(data / "studies.key")
-    taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.voted(), **voting)
+    key = open_secret(data / "studies.key")
+    taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.count_vote(), **voting)
     renders = StudyRenders(host, store, images)
-    return Studies(
-        data,
-        db,
-        store,
-        VoteStore(db),
-        images,
-        taker,
-        Previews(store, taker.padded_picture, key),
-        snapshots,
-        renders,
-        key,
-    )
+    previews = Previews(store, taker.pictures.read_padded, key)
+    return Studies(data, db, store, VoteStore(db), images, taker, previews, snapshots, renders, key)

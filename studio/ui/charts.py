@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from calibri.calibration.scale_names import group_of, layer_of, stream_of, words_for
+from calibri.calibration.scale_names import parse_names
 from calibri.words import signed
 from studio.ui.theme import BASE, CALIBRATED, LAYER_COLOURS
 
 Figure = dict[str, Any]
 
 SCALE_RANGE = (0.5, 1.5)  # the diverging map and its axis are the same on all pages
-DIVERGING = [[0.0, "#2b5f9e"], [0.5, "#d9d9d9"], [1.0, "#b8432b"]]  # cool below 1, warm above
+DIVERGING: list[tuple[float, str]] = [
+    (0.0, "#2b5f9e"),
+    (0.5, "#d9d9d9"),
+    (1.0, "#b8432b"),
+]  # cool below 1, warm above
 
 
 def layout(*, x: str, y: str, height: int = 260, **more: Any) -> dict[str, Any]:
@@ -53,41 +57,39 @@ def vector_figure(
     """The vector as bars from 1.00, in order of depth. `values`: (n,) scales; `other`: (n,) to compare
     with, as marks."""
     far = max([0.5] + [abs(v - 1.0) for v in (*values, *(other or ()))])
-    hover = [
-        f"{words_for(name)}<br><b>{value:.2f}</b> ({signed(value - 1)})" for name, value in zip(names, values)
-    ]
-    bars = {
+    scales = parse_names(tuple(names))
+    bars: Figure = {
         "type": "bar",
         "x": list(names),
         "y": [v - 1.0 for v in values],
         "base": 1.0,
         "marker": {
-            "color": [diverging(v, 0.2 if stream_of(n) == "txt" else 1.0) for n, v in zip(names, values)],
-            "line": {"color": [LAYER_COLOURS.get(layer_of(n), BASE) for n in names], "width": 1.5},
+            "color": [diverging(v, 0.2 if s.stream == "txt" else 1.0) for s, v in zip(scales, values)],
+            "line": {"color": [LAYER_COLOURS.get(s.layer, BASE) for s in scales], "width": 1.5},
         },
-        "hovertext": hover,
+        "hovertext": [
+            f"{s.words}<br><b>{value:.2f}</b> ({signed(value - 1)})" for s, value in zip(scales, values)
+        ],
         "hoverinfo": "text",
         "name": "these scales",
         "showlegend": other is not None,
     }
     data = [bars]
     if other is not None:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": list(names),
-                "y": list(other),
-                "marker": {"symbol": "line-ew-open", "size": 14, "color": CALIBRATED, "line": {"width": 3}},
-                "hovertext": [
-                    f"{words_for(n)}<br>{other_title}: <b>{v:.2f}</b>" for n, v in zip(names, other)
-                ],
-                "hoverinfo": "text",
-                "name": other_title,
-            }
-        )
-    firsts = [i for i, n in enumerate(names) if i == 0 or group_of(n) != group_of(names[i - 1])]
+        marks: Figure = {
+            "type": "scatter",
+            "mode": "markers",
+            "x": list(names),
+            "y": list(other),
+            "marker": {"symbol": "line-ew-open", "size": 14, "color": CALIBRATED, "line": {"width": 3}},
+            "hovertext": [f"{s.words}<br>{other_title}: <b>{v:.2f}</b>" for s, v in zip(scales, other)],
+            "hoverinfo": "text",
+            "name": other_title,
+        }
+        data.append(marks)
+    firsts = [s for i, s in enumerate(scales) if i == 0 or s.group != scales[i - 1].group]
     changed = sum(abs(v - 1.0) >= 0.005 for v in values)
+    middle = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1}
     return {
         "data": data,
         "layout": layout(
@@ -96,22 +98,12 @@ def vector_figure(
             height=230,
             xaxis={
                 "type": "category",
-                "tickvals": [names[i] for i in firsts],
-                "ticktext": [group_of(names[i]) for i in firsts],
+                "tickvals": [s.name for s in firsts],
+                "ticktext": [s.group for s in firsts],
                 "tickangle": -45,
             },
             yaxis={"range": [1 - 1.08 * far, 1 + 1.08 * far], "tickformat": ".2f"},
-            shapes=[
-                {
-                    "type": "line",
-                    "xref": "paper",
-                    "x0": 0,
-                    "x1": 1,
-                    "y0": 1,
-                    "y1": 1,
-                    "line": {"color": BASE, "width": 1},
-                }
-            ],
+            shapes=[{**middle, "line": {"color": BASE, "width": 1}}],
             bargap=0.15,
         ),
         "words": f"{len(values)} scales, {changed} of them not 1.00, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from abc import ABCMeta
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup, escape
 from PIL import Image
 
 from calibri.errors import CalibriError
-from calibri.words import signed, three_digits
-from studio.ui.picture_files import served
+from studio.ui.picture_files import serve
+from studio.ui.templates import fill_template
 
 
 @cache
@@ -30,14 +30,18 @@ def lead(text: str, module: str, style: str, **options: Any) -> gr.HTML:
     return gr.HTML(markup, elem_id="lead", **options)
 
 
+def primary_button(text: str, elem_id: str, **options: Any) -> gr.Button:
+    """The one button of a page that does what the page is for: Ctrl+Enter presses it."""
+    return gr.Button(text, variant="primary", elem_id=elem_id, elem_classes="primary-action", **options)
+
+
 # pictures
 
 SHOWN = 384  # px: the side at which a small picture is shown
 
 
-def enlarged(image: Image.Image) -> Image.Image:
-    """A small picture at a whole multiple of its size, sharp, at most about SHOWN px wide. Larger ones stay
-    as they are."""
+def enlarge(image: Image.Image) -> Image.Image:
+    """A small picture at a whole multiple of its size, sharp, at most SHOWN px; larger ones as they are."""
     factor = SHOWN // max(image.size)
     if factor < 2:
         return image
@@ -45,8 +49,8 @@ def enlarged(image: Image.Image) -> Image.Image:
 
 
 def serve_enlarged(image: Image.Image | None) -> str | None:
-    """The path of `enlarged` as browsers fetch it; None for None."""
-    return served(enlarged(image)) if image is not None else None
+    """The path of the enlarged picture as a file that browsers fetch; None for None."""
+    return serve(enlarge(image)) if image is not None else None
 
 
 def picture(
@@ -75,46 +79,43 @@ def caption(
     base: Mapping[str, float] | None = None,
     note: str = "",
 ) -> str:
-    """What stands under a picture: arm, facts such as steps, NFE and seconds, and rewards with their
-    distance from base."""
-    rows = ""
-    for name, value in (rewards or {}).items():
-        change = ""
-        if base and name in base and arm != "base":
-            change = signed(value - base[name])
-        rows += (
-            f"<tr><td>{html.escape(name)}</td><td class='n'>{three_digits(value)}</td>"
-            f"<td class='n sub'>{change}</td></tr>"
-        )
-    return (
-        f"<div class='caption'><div class='arm arm-{arm}'>{html.escape(title)}</div>"
-        f"<div class='sub'>{html.escape(' · '.join(facts))}</div>"
-        + (f"<div>{html.escape(note)}</div>" if note else "")
-        + (f"<table aria-label='rewards'>{rows}</table>" if rows else "")
-        + "</div>"
-    )
+    """What stands under a picture: arm, facts such as steps, rewards with their distance from base."""
+    reference = {} if base is None or arm == "base" else base
+    rows = [
+        (name, value, value - reference[name] if name in reference else None)
+        for name, value in (rewards or {}).items()
+    ]
+    return fill_template("ui/caption.html", arm=arm, title=title, facts=facts, note=note, rows=rows)
 
 
 def hint(markup: str) -> str:
-    """A remark in a box. `markup` is HTML made here: what people typed is escaped by the caller."""
-    return f"<div class='hint' role='status'>{markup}</div>"
+    """A remark in a box. `markup` is HTML: the caller escapes what people typed."""
+    return str(Markup("<div class='hint' role='status'>{}</div>").format(Markup(markup)))
 
 
-def said(text: str) -> str:
+def show_remark(text: str) -> str:
     """Plain text as a remark in a box; nothing for an empty text."""
-    return hint(html.escape(text)) if text else ""
+    return hint(escape(text)) if text else ""
+
+
+def aside(text: str) -> str:
+    """Plain text in small grey letters; nothing for an empty text."""
+    return str(Markup("<div class='aside'>{}</div>").format(text)) if text else ""
 
 
 def empty(text: str) -> str:
-    """What stands where nothing is yet: what will appear, and what makes it appear."""
-    return f"<div class='empty'>{html.escape(text)}</div>"
+    """What an empty place shows: what will appear there, and what makes it appear."""
+    return str(Markup("<div class='empty'>{}</div>").format(text))
 
 
 def offers(
     choices: Sequence[tuple[str, Any]], value: Any, fallback: Any = None, kind: type = gr.Dropdown
 ) -> Any:
-    """New choices of a field that holds `value`, which is sent only where it is no longer among them: what
-    was picked while the answer was on its way is not taken back."""
+    """New choices of a field that holds `value`.
+
+    A value is sent only where `value` is no longer among them: an answer does not overwrite what was picked
+    while it was on its way.
+    """
     known = [choice for _, choice in choices]
     gone = [v for v in (value if isinstance(value, list) else [value]) if v not in (None, "", *known)]
     return kind(choices, value=fallback) if gone else kind(choices)
@@ -125,7 +126,7 @@ def offers(
 
 @cache
 def plotly_path() -> str:
-    """plotly.js as plotly.py's own wheel brings it, so that no other host is asked for it."""
+    """plotly.js from plotly.py's own wheel: no other host is asked for it."""
     from importlib.util import find_spec
 
     spec = find_spec("plotly")
@@ -139,9 +140,9 @@ def as_json(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-#: HTML whose script reads its value as JSON text. Gradio's page copies an object piece by piece, again and
-#: again: seconds for the charts of a long search. A text it leaves alone. Made by hand, because a `class`
-#: statement would have Gradio write a stub file beside this module.
+#: HTML whose script reads its value as JSON text. Gradio's page copies an object piece by piece, many times:
+#: seconds for the charts of a long search. It does not copy a text. Made without a `class` statement, for
+#: which Gradio would write a stub file beside this module.
 Scripted: type[gr.HTML] = ABCMeta.__new__(
     type(gr.HTML),
     "Scripted",
@@ -151,15 +152,19 @@ Scripted: type[gr.HTML] = ABCMeta.__new__(
 
 
 def chart(figure: Mapping[str, Any] | None = None, *, elem_id: str, height: int = 260) -> gr.HTML:
-    """A Plotly chart that keeps zoom and legend when its figure changes. Its value is a figure of
-    studio.ui.charts; a click on a point triggers `.select` with an EventData of x, y, curve, point and
-    data."""
+    """A Plotly chart that keeps zoom and legend when its figure changes. Its value is a Figure.
+
+    A click on a point triggers `.select` with an EventData of x, y, curve, point and data.
+    """
     return Scripted(
-        value=dict(figure) if figure else None,  # type: ignore[arg-type]
+        value=as_json(figure or None),
         elem_id=elem_id,
         apply_default_css=False,
         js_on_load=read_beside(__file__, "chart.js"),
         # The library's place stands in the element: an update that skips an HTML component empties its props.
-        html_template=f"<div class='chart' role='img' data-library='{html.escape(plotly_path())}' "
-        f"style='min-height:{height}px;width:100%'></div>",
+        html_template=str(
+            Markup(
+                "<div class='chart' role='img' data-library='{}' style='min-height:{}px;width:100%'></div>"
+            ).format(plotly_path(), height)
+        ),
     )

@@ -22,8 +22,7 @@ R = TypeVar("R")
 
 
 def guard(handler: Callable[P, R]) -> Callable[P, R]:
-    """Every page's handlers go through here: domain errors become a sentence, unknown ones a logged trace
-    and an id."""
+    """The same handler with errors as messages: ours as a sentence, others as the id of a logged trace."""
 
     if inspect.isgeneratorfunction(handler):
 
@@ -66,18 +65,14 @@ def as_message(error: Exception) -> gr.Error:
     if isinstance(error, RenderCancelled):
         return gr.Error("Stopped.", title="Stopped", duration=3, print_exception=False)
     if isinstance(error, CalibriError):
+        # Pages show it as HTML, programs read it: quotes stay as they are.
         words = html.escape(without_paths(str(error)), quote=False)
         return gr.Error(words, title="That did not work", print_exception=False)
     token = secrets.token_hex(3)
     log.error("error %s", token, exc_info=error)
     return gr.Error(
-        "Something unexpected happened. Try once more; if it stays, the server's log has the details "
-        f"under {token}.",
+        "Something unexpected happened. Try again. If it happens again, look for "
+        f"{token} in the server's log.",
         title="That did not work",
         print_exception=False,
     )
-
-
-def was_cancelled(error: BaseException) -> bool:
-    """Whether this error only says that its owner called the work off."""
-    return isinstance(error, RenderCancelled)

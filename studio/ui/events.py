@@ -1,9 +1,9 @@
-"""Who looks, when a page may be filled, and what is said while it waits."""
+"""Who the visitor is, when a page is filled, and what its progress bar says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import gradio as gr
 from gradio.context import Context
@@ -12,15 +12,16 @@ from studio.machine.host import ModelHost
 from studio.ui.errors import guard
 from studio.visitors import Visitors
 
-#: Options of an event that may answer with a sentence: through the queue, because outside of it Gradio shows
-#: no message, and the browser logs an error.
+#: Options of an event whose handler may fail. It goes through the queue: outside of the queue Gradio shows no
+#: message, and the browser logs an error.
 QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-#: Of one that follows what somebody types or picks: one at a time, or an older answer could come last; and
-#: what comes meanwhile is not dropped, as Gradio does by default.
+#: Options of an event that follows what somebody types or picks. One at a time, or an older answer could come
+#: last; the last event that comes meanwhile is kept, while Gradio's default drops it.
 IN_ORDER: dict[str, Any] = {**QUEUED, "concurrency_limit": 1, "trigger_mode": "always_last"}
-#: Of one that cannot fail: straight to its handler.
+#: Options of an event whose handler cannot fail: it skips the queue.
 DIRECT: dict[str, Any] = {**QUEUED, "queue": False}
-#: Of one that renders for a person: a newer one does not wait for those before it, it calls them off.
+#: Options of an event that renders for a person. A newer one does not wait for those before it, it calls them
+#: off.
 RENDERS: dict[str, Any] = {
     "trigger_mode": "multiple",
     "concurrency_limit": 8,
@@ -31,9 +32,23 @@ RENDERS: dict[str, Any] = {
 R = TypeVar("R")
 
 
-def of_page(name: str, make: Callable[[], R]) -> R:
-    """A component that a page has once, whoever needs it first: made by `make` and kept for the others."""
+class Reports(TypedDict):
+    """What a render calls meanwhile, to tell a visitor."""
+
+    on_step: Callable[..., None]
+    on_wait: Callable[[int, str], None]
+
+
+def current_blocks() -> gr.Blocks:
+    """The Blocks under construction."""
     blocks = Context.root_block
+    assert blocks is not None
+    return blocks
+
+
+def make_once(name: str, make: Callable[[], R]) -> R:
+    """A component that a page has once: the first caller makes it, later callers get the same one."""
+    blocks = current_blocks()
     kept: dict[tuple[str, str], Any] = blocks.__dict__.setdefault("of_pages", {})
     key = (blocks.current_page, name)
     if key not in kept:
@@ -43,24 +58,19 @@ def of_page(name: str, make: Callable[[], R]) -> R:
 
 def visitor_state() -> gr.BrowserState:
     """The visitor's id as their browser keeps it. Give it to handlers as an input; `when_loaded` fills it."""
-    return of_page(
+    return make_once(
         "visitor", lambda: gr.BrowserState("", storage_key="calibri-visitor", secret="calibri-visitor")
     )
 
 
-def switched() -> gr.Textbox:
+def switch_signal() -> gr.Textbox:
     """Changes when another backbone was loaded while the page is open. The model bar sets it."""
-    return of_page("switched", lambda: gr.Textbox("", visible="hidden", elem_id="switched"))
+    return make_once("switched", lambda: gr.Textbox("", visible="hidden", elem_id="switched"))
 
 
 def when_switched(handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     """Call `handler(*inputs) -> values of outputs` when another backbone was loaded under an open page."""
-    switched().change(
-        guard(handler),
-        list(inputs),
-        list(outputs),
-        **DIRECT,
-    )
+    switch_signal().change(guard(handler), list(inputs), list(outputs), **DIRECT)
 
 
 def when_loaded(
@@ -69,23 +79,24 @@ def when_loaded(
     inputs: Sequence[Any] = (),
     outputs: Sequence[Any] = (),
 ) -> None:
-    """Call `handler(visitor_id, *inputs) -> values of outputs` when the page opens, with an id for new
-    visitors."""
+    """Call `handler(visitor_id, *inputs) -> values of outputs` when the page opens, with an id for all."""
 
-    def opened(visitor_id: object, *values: Any) -> Any:
+    def on_open(visitor_id: object, *values: Any) -> Any:
         known = visitor_id if Visitors.is_id(visitor_id) else Visitors.new_id()
         filled = handler(known, *values)
         return [known, *filled] if outputs else known
 
-    fill(opened, [visitor, *inputs], [visitor, *outputs], queue=False)
+    fill(on_open, [visitor, *inputs], [visitor, *outputs], queue=False)
 
 
 def fill(
     handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any], *, queue: bool = True
 ) -> None:
-    """Call `handler(*inputs) -> values of outputs` when the page opens. Its fields stay closed until the
-    answer is there: it would take the place of what was typed before it came."""
-    Context.root_block.load(
+    """Call `handler(*inputs) -> values of outputs` when the page opens.
+
+    Its fields stay closed until the answer is there, which would overwrite what was typed before it.
+    """
+    current_blocks().load(
         handler,
         list(inputs),
         list(outputs),
@@ -102,21 +113,18 @@ def when_ready(
     inputs: Sequence[Any],
     outputs: Sequence[Any],
 ) -> None:
-    """Call `handler(visitor_id, *inputs) -> values of outputs` as soon as the page is open and a backbone
-    loaded, and again whenever another one was loaded."""
+    """Call `handler(visitor_id, *inputs) -> values of outputs` once a backbone is loaded.
+
+    And again for each one that is loaded later, while the page is open.
+    """
     timer = gr.Timer(0.7)
 
-    def looked(visitor_id: object, *values: Any) -> list[Any]:
+    def on_tick(visitor_id: object, *values: Any) -> list[Any]:
         if host.backbone is None or not Visitors.is_id(visitor_id):
             return [gr.skip()] * (len(outputs) + 1)
         return [gr.Timer(active=False), *handler(visitor_id, *values)]
 
-    timer.tick(
-        looked,
-        [visitor, *inputs],
-        [timer, *outputs],
-        **DIRECT,
-    )
+    timer.tick(on_tick, [visitor, *inputs], [timer, *outputs], **DIRECT)
     when_switched(handler, [visitor, *inputs], outputs)
 
 
@@ -125,27 +133,16 @@ def go_to(place: str) -> str:
     return f"() => {{ window.location.assign('{place}'); }}"
 
 
-def tell_progress(progress: gr.Progress, verb: str = "Rendering") -> dict[str, Callable[..., None]]:
-    """`on_step` and `on_wait` of a render that fill the progress bar."""
-    return {"on_step": step_words(progress, verb), "on_wait": waiting(progress)}
-
-
-def step_words(progress: gr.Progress, verb: str) -> Callable[..., None]:
-    """An `on_step(step, steps)` that fills the progress bar."""
+def tell_progress(progress: gr.Progress, verb: str = "Rendering") -> Reports:
+    """What fills the progress bar: `on_step` with the step of all steps, `on_wait` with who is before."""
 
     def on_step(step: int, steps: int, *_: Any, **__: Any) -> None:
         progress((step, steps), desc=f"{verb}, step {step} of {steps}")
 
-    return on_step
-
-
-def waiting(progress: gr.Progress) -> Callable[[int, str], None]:
-    """An `on_wait(ahead, holder)` that tells a visitor who is before them."""
-
     def on_wait(ahead: int, holder: str) -> None:
         progress(0.0, desc=wait_words(ahead, holder))  # without a share Gradio shows no words
 
-    return on_wait
+    return {"on_step": on_step, "on_wait": on_wait}
 
 
 def wait_words(ahead: int, holder: str) -> str:
@@ -154,4 +151,4 @@ def wait_words(ahead: int, holder: str) -> str:
         return f"{holder[0].upper()}{holder[1:]}, then it is your turn"
     if ahead <= 1:
         return f"Waiting: the model is busy with {holder or 'another visitor'}; you are next"
-    return f"Waiting: {ahead} are before you"
+    return f"Waiting: {ahead} people are ahead of you"

@@ -1,7 +1,7 @@
 """Pictures as files that browsers fetch, each written once and as a whole.
 
-Gradio writes a picture anew at every answer, over the file that a browser may be reading at that moment: the
-download then breaks off. Here a picture that is there stays as it is.
+Gradio writes a picture anew at every answer, over the file that a browser may be reading at that moment, and
+the download breaks off. Here a file that exists is left as it is.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ EVERY = 200  # pictures between two looks for old ones
 _written = count(1)
 
 
-def served(image: Image | None) -> str | None:
+def serve(image: Image | None) -> str | None:
     """The path of this picture as a PNG in Gradio's folder for what pages show; None for None.
 
-    The name is a digest of the pixels, so that an address tells nothing else.
+    The name is a digest of the pixels, so that the address reveals nothing else.
     """
     if image is None:
         return None
     from gradio.utils import get_upload_folder
 
-    told = f"{image.mode} {image.size} ".encode()
+    shape = f"{image.mode} {image.size} ".encode()
     path = (
-        Path(get_upload_folder()) / "pictures" / f"{hashlib.sha256(told + image.tobytes()).hexdigest()}.png"
+        Path(get_upload_folder()) / "pictures" / f"{hashlib.sha256(shape + image.tobytes()).hexdigest()}.png"
     )
     try:
         os.utime(path)
@@ -48,8 +48,10 @@ def served(image: Image | None) -> str | None:
 
 
 def tidy(folder: Path, kept: float = KEPT) -> int:
-    """Remove pictures that no page has asked for in `kept` seconds, so that a public studio does not fill
-    its disk. Returns how many; a picture that is needed again is written again."""
+    """Remove pictures that no page has asked for in `kept` seconds, and return how many.
+
+    So the disk of a public studio does not fill up. A picture that is needed again is written again.
+    """
     old = [path for path in folder.glob("*.png") if _age(path) > kept]
     for path in old:
         path.unlink(missing_ok=True)

@@ -1,5 +1,4 @@
-"""Colours, fonts and style sheet of all pages. The colours of LOOK are here and in studio.css beside this
-file, nowhere else."""
+"""Colours, fonts and style sheet of all pages: the only place of colours besides studio.css."""
 
 from __future__ import annotations
 
@@ -20,25 +19,34 @@ LAYER_COLOURS = {"attn": ATTENTION, "attn2": ATTENTION, "mlp": MLP, "fused": FUS
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"]
 
+#: Variable of Gradio's themes → its colour in light and in dark.
+INKS = {
+    "body_background_fill": ("#f6f6f6", "#161616"),
+    "body_text_color": ("#1c1c1c", "#ececec"),
+    "body_text_color_subdued": ("#565656", "#b4b4b4"),
+    "background_fill_primary": ("#ffffff", "#202020"),
+    "background_fill_secondary": ("#efefef", "#2a2a2a"),
+    "block_background_fill": ("#ffffff", "#202020"),
+    "block_label_text_color": ("#4a4a4a", "#c4c4c4"),
+    "block_info_text_color": ("#565656", "#b4b4b4"),
+    "border_color_primary": ("#d4d4d4", "#404040"),
+    "input_border_color": ("#949494", "#6e6e6e"),
+    "input_background_fill": ("#ffffff", "#191919"),
+    "input_placeholder_color": ("#6a6a6a", "#9c9c9c"),
+    "button_primary_background_fill": ("#0072B2", "#0072B2"),
+    "button_primary_background_fill_hover": ("#005f95", "#005f95"),
+    "button_primary_text_color": ("#ffffff", "#ffffff"),
+    "link_text_color": ("#00578a", "#7cc4ee"),
+}
+
 
 def theme() -> Base:
     """Quiet greys around the pictures, one blue for what one presses. System fonts: nothing is fetched."""
     import gradio as gr
 
-    blue = gr.themes.Color(
-        "#eaf4fb",
-        "#d0e7f5",
-        "#a3d0ec",
-        "#6fb4de",
-        "#3d97cd",
-        "#0072B2",
-        "#00649c",
-        "#005585",
-        "#00456c",
-        "#003554",
-        "#00253b",
-    )
-    return gr.themes.Base(
+    shades = "#eaf4fb #d0e7f5 #a3d0ec #6fb4de #3d97cd #0072B2 #00649c #005585 #00456c #003554 #00253b"
+    blue = gr.themes.Color(*shades.split())
+    made = gr.themes.Base(
         primary_hue=blue,
         secondary_hue=blue,
         neutral_hue="gray",
@@ -47,41 +55,10 @@ def theme() -> Base:
         text_size="md",
         font=FONT,
         font_mono=MONO,
-    ).set(
-        body_background_fill="#f6f6f6",
-        body_background_fill_dark="#161616",
-        body_text_color="#1c1c1c",
-        body_text_color_dark="#ececec",
-        body_text_color_subdued="#565656",
-        body_text_color_subdued_dark="#b4b4b4",
-        background_fill_primary="#ffffff",
-        background_fill_primary_dark="#202020",
-        background_fill_secondary="#efefef",
-        background_fill_secondary_dark="#2a2a2a",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#202020",
-        block_label_text_color="#4a4a4a",
-        block_label_text_color_dark="#c4c4c4",
-        block_info_text_color="#565656",
-        block_info_text_color_dark="#b4b4b4",
-        border_color_primary="#d4d4d4",
-        border_color_primary_dark="#404040",
-        input_border_width="1px",
-        input_border_color="#949494",
-        input_border_color_dark="#6e6e6e",
-        input_background_fill="#ffffff",
-        input_background_fill_dark="#191919",
-        input_placeholder_color="#6a6a6a",
-        input_placeholder_color_dark="#9c9c9c",
-        button_primary_background_fill="#0072B2",
-        button_primary_background_fill_hover="#005f95",
-        button_primary_background_fill_dark="#0072B2",
-        button_primary_background_fill_hover_dark="#005f95",
-        button_primary_text_color="#ffffff",
-        button_primary_text_color_dark="#ffffff",
-        link_text_color="#00578a",
-        link_text_color_dark="#7cc4ee",
     )
+    lights = {name: light for name, (light, _) in INKS.items()}
+    darks = {f"{name}_dark": dark for name, (_, dark) in INKS.items()}
+    return made.set(input_border_width="1px", **lights, **darks)
 
 
 @cache

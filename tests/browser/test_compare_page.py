@@ -55,7 +55,7 @@ def test_an_empty_prompt_is_answered_with_a_sentence_and_its_field_is_marked(
     open_page(page, tiny_studio)
     shown = page.locator("#picture-base img").count()  # 1 where a prepared picture opens the page
     ask(page, "   ")
-    page.wait_for_selector("#remark [role=alert] >> text=Type what the picture should show.")
+    page.wait_for_selector("#remark [role=alert] >> text=/Prompt: expected/")
     page.wait_for_selector("#prompt.wrong")
     assert page.locator("#picture-base img").count() == shown
     ask(page, "a green cone")

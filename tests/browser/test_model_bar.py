@@ -58,7 +58,7 @@ def test_another_backbone_is_loaded_and_the_open_page_follows(studio: Launched, 
     assert str(folder) not in page.locator("[data-testid=toast-body]").first.inner_text()
     wait_for_bar(page, "first.* ready")
 
-    with studio.core.host.reserved("the search “Mine”"):
+    with studio.core.host.reserve("the search “Mine”"):
         page.fill("#backbone input", str(other))
         page.press("#backbone input", "Enter")
         page.click("#load-backbone")

@@ -51,7 +51,7 @@ def test_a_search_from_start_to_scales(page, tiny_studio: Studio) -> None:
     open_page(page, tiny_studio)
     page.wait_for_selector("#start-search:not([disabled])")
     page.click("#start-search")
-    page.wait_for_selector("text=Choose at least one reward")  # a sentence, not a search
+    page.wait_for_selector("text=expected at least one reward")  # a sentence, not a search
     fill_form(page, 1_000_000)
     page.fill("#search-title textarea, #search-title input", "From the browser")
     page.click("#start-search")

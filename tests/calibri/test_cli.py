@@ -104,7 +104,7 @@ def test_check_fails_where_a_file_does_not_fit(calibration, tmp_path, capsys):
 
 def test_check_reads_a_checkpoint_of_the_papers_code(folder, tmp_path, capsys):
     source = golden.checkpoint("flux", "layer_k2")
-    assert "name its --backbone" in failure(capsys, "check", source)
+    assert "give its --backbone" in failure(capsys, "check", source)
     saved = tmp_path / "c.json"
     assert main(["check", str(source), "--backbone", str(folder), "--save", str(saved)]) == 0
     assert [m.weight for m in Calibration.load(saved).members] == [1.7, -0.7]

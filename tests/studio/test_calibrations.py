@@ -51,7 +51,11 @@ def test_a_renamed_one_keeps_its_id_and_date(store: CalibrationStore) -> None:
 
 def test_titles_that_cannot_be(store: CalibrationStore) -> None:
     entry = store.save(calibration())
-    for title, words in (("", "Give it"), ("x" * 121, "121"), (" shipped ", "already a calibration called")):
+    for title, words in (
+        ("", "Expected a title"),
+        ("x" * 121, "121"),
+        (" shipped ", "already a calibration called"),
+    ):
         with pytest.raises(ArtifactError, match=words):
             store.rename(entry.id, title)
     assert titles(store) == ["Shipped", "Warm"]

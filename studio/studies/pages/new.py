@@ -2,30 +2,177 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
 
-from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError, sentence
 from studio.core import Core
 from studio.rendering.places import SharedPlace
-from studio.studies.planning import NewArm, NewStudy, read_prompts
+from studio.studies.planning import make_arm, read_study
 from studio.studies.protocol import PRESETS, Protocol
-from studio.studies.storage.study_store import Study
 from studio.studies.studies import Studies
 from studio.ui.elements import empty
 from studio.ui.errors import guard
 from studio.ui.events import DIRECT, IN_ORDER, QUEUED, visitor_state, when_loaded
+from studio.ui.templates import fill_template
 
 NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
 LONGEST_LABEL = 40
+Arms = list[dict[str, Any]]  # as the page keeps them and as read_study takes them
+
+
+@dataclass(frozen=True)
+class Form:
+    """The components of the form. `arms`: those that were added."""
+
+    arms: gr.State
+    name: gr.Textbox
+    choice: gr.Dropdown
+    steps: gr.Number
+    guidance: gr.Number
+    label: gr.Textbox
+    add: gr.Button
+    drop: gr.Button
+    listed: gr.HTML
+    prompts: gr.Textbox
+    which: gr.Dropdown
+    many: gr.Number
+    fill: gr.Button
+    file: gr.UploadButton
+    seeds: gr.Number
+    seed: gr.Textbox
+    preset: gr.Dropdown
+    votes: gr.Number
+    cap: gr.Number
+    invited: gr.Checkbox
+    rules: gr.Code
+    make: gr.Button
+
+
+def lay_out() -> Form:
+    """Make the components inside the current Blocks."""
+    made: dict[str, Any] = {"arms": gr.State([])}
+    with gr.Row():
+        with gr.Column(min_width=340):
+            _lay_out_arms(made)
+        with gr.Column(min_width=340):
+            _lay_out_prompts(made)
+        with gr.Column(min_width=340):
+            _lay_out_protocol(made)
+    made["make"] = gr.Button(
+        "Make the study and render it", variant="primary", elem_id="new-make", elem_classes="primary-action"
+    )
+    return Form(**made)
+
+
+def _lay_out_arms(made: dict[str, Any]) -> None:
+    made["name"] = gr.Textbox(
+        label="Name",
+        info="Raters read it, so do not name the arms",
+        placeholder="Solids on a table, first round",
+        elem_id="new-name",
+    )
+    made["choice"] = gr.Dropdown(
+        [("Base (no calibration)", "")], value="", label="Arm", elem_id="new-arm", filterable=False
+    )
+    with gr.Row():
+        made["steps"] = gr.Number(8, label="Steps", precision=0, minimum=1, maximum=200, min_width=90)
+        made["guidance"] = gr.Number(
+            1, label="Guidance (1: none)", minimum=1, maximum=20, step=0.5, min_width=90
+        )
+    made["label"] = gr.Textbox(
+        label="Its label",
+        info="Raters never see it",
+        placeholder="made from the arm and its steps",
+        elem_id="new-label",
+    )
+    with gr.Row():
+        made["add"] = gr.Button("Add arm", size="md", min_width=90, elem_id="new-add")
+        made["drop"] = gr.Button("Remove last", size="md", min_width=90)
+    made["listed"] = gr.HTML(draw_arms([]), elem_id="new-arms")
+
+
+def _lay_out_prompts(made: dict[str, Any]) -> None:
+    made["prompts"] = gr.Textbox(
+        label="Prompts",
+        info="One on each line, or CSV with the columns prompt and category",
+        lines=7,
+        max_lines=9,
+        elem_id="new-prompts",
+    )
+    with gr.Row():
+        sets = ["held-out", "search"]
+        made["which"] = gr.Dropdown(sets, value="held-out", label="Prompt set", min_width=110)
+        made["many"] = gr.Number(20, label="How many", precision=0, minimum=1, maximum=500, min_width=80)
+    with gr.Row():
+        made["fill"] = gr.Button("Use these prompts", size="md", min_width=90, elem_id="new-fill")
+        made["file"] = gr.UploadButton("Read a file", size="md", file_types=[".txt", ".csv"], min_width=90)
+    with gr.Row():
+        made["seeds"] = gr.Number(1, label="Pictures a prompt", precision=0, minimum=1, maximum=100)
+        made["seed"] = gr.Textbox("", label="Seed of the study", placeholder="random")
+
+
+def _lay_out_protocol(made: dict[str, Any]) -> None:
+    start = PRESETS["side-by-side"]
+    made["preset"] = gr.Dropdown(list(PRESETS), value=start.preset, label="Protocol", elem_id="new-preset")
+    with gr.Row():
+        votes = start.votes_per_pair or 0
+        made["votes"] = gr.Number(votes, label="Raters a pair (0: no limit)", precision=0, minimum=0)
+        made["cap"] = gr.Number(start.cap, label="Most pairs a rater", precision=0, minimum=1)
+    made["invited"] = gr.Checkbox(False, label="Only raters with an invite link", elem_id="new-invited")
+    with gr.Accordion("All fields of the protocol", open=False):
+        made["rules"] = gr.Code(write_protocol(start), language="json", label="Protocol", elem_id="new-rules")
+
+
+def wire(
+    form: Form, core: Core, studies: Studies, show: Callable[..., list[Any]], outputs: list[Any]
+) -> None:
+    """Connect the form. `show(study id, request)`: the values of `outputs` after a study was made."""
+
+    @guard
+    def on_add(kept: Arms, choice: str, label: str, steps: float, guidance: float) -> list[Any]:
+        more = add_arm(core, kept, choice or "", label or "", steps, guidance)
+        return [more, draw_arms(more), ""]
+
+    @guard
+    def on_make(
+        name: str, arms: Arms, prompts: str, seeds: float, rules: str, seed: str, request: gr.Request
+    ) -> list[Any]:
+        core.rights.study_organisers_only(core.rights.username(request))
+        values = {
+            "name": (name or "").strip(),
+            "arms": arms,
+            "prompts": prompts or "",
+            "protocol": rules or "",
+        }
+        backbone = core.backbone_name or core.settings.backbone
+        new = read_study({**values, "seeds_per_prompt": seeds, "seed": seed or "", "backbone": backbone})
+        study = studies.create(new)
+        studies.renders.start(study.id)
+        return [*show(study.id, request), "", [], draw_arms([])]
+
+    kept, typed = [form.arms, form.listed], [form.choice, form.label, form.steps, form.guidance]
+    form.add.click(on_add, [form.arms, *typed], [*kept, form.label], **QUEUED)
+    form.drop.click(lambda arms: [arms[:-1], draw_arms(arms[:-1])], form.arms, kept, **DIRECT)
+    form.fill.click(guard(draw_prompts), [form.which, form.many], form.prompts, **QUEUED)
+    form.file.upload(read_file, form.file, form.prompts, **QUEUED)
+    common: list[Any] = [form.votes, form.cap, form.invited]
+    form.preset.input(read_preset, form.preset, [form.rules, *common], **IN_ORDER)
+    changes = [field.input for field in common]
+    gr.on(changes, guard(change_protocol), [form.rules, *common], form.rules, **IN_ORDER)
+    fields = [form.name, form.arms, form.prompts, form.seeds, form.rules, form.seed]
+    form.make.click(on_make, fields, [*outputs, form.name, *kept], **QUEUED)
+    sent = [*kept, form.prompts, form.seeds]
+    when_loaded(visitor_state(), lambda visitor_id: take_draft(core, visitor_id), [], sent)
+
+
+# what the handlers do
 
 
 def arm_choices(core: Core) -> list[tuple[str, str]]:
@@ -34,84 +181,42 @@ def arm_choices(core: Core) -> list[tuple[str, str]]:
     return [("Base (no calibration)", ""), *((entry.title, entry.id) for entry in saved)]
 
 
-def new_arm(core: Core, choice: str, label: str, steps: float, guidance: float) -> dict[str, Any]:
-    """An arm as the form keeps it. Raises StudyError for a field that does not fit."""
-    if steps is None or guidance is None:
-        raise StudyError("Give the arm its steps and its guidance.")
-    found: Calibration | None = core.calibrations.get(choice).calibration if choice else None
-    kind = "base" if found is None else "ensemble" if found.is_ensemble else "calibrated"
-    own = label.strip()
-    short = (found.title if found else "base").partition(",")[0][:LONGEST_LABEL].strip() or kind
-    extra = "" if guidance == 1 else f", guidance {guidance:g}"
-    made = {
-        "label": own or f"{short} ({int(steps)} steps{extra})",
-        "kind": kind,
-        "calibration": found.to_json() if found else None,
-        "steps": int(steps),
-        "guidance": float(guidance),
-    }
-    try:
-        NewArm.model_validate(made)
-    except ValidationError as error:
-        raise StudyError(sentence(error, "arm")) from None
-    return made
+def add_arm(core: Core, arms: Arms, choice: str, label: str, steps: Any, guidance: Any) -> Arms:
+    """The arms with one more. Raises StudyError for a field that does not fit and for a label twice."""
+    found = core.calibrations.get(choice).calibration if choice else None
+    made = make_arm(label.strip() or "arm", found, steps, guidance).model_dump()
+    if not label.strip():
+        short = (found.title if found else "base").partition(",")[0][:LONGEST_LABEL].strip() or made["kind"]
+        extra = "" if made["guidance"] == 1 else f", guidance {made['guidance']:g}"
+        made["label"] = f"{short} ({made['steps']} steps{extra})"
+    if made["label"] in [arm["label"] for arm in arms]:
+        raise StudyError(f"There is already an arm with the label {made['label']!r}. Choose another label.")
+    return [*arms, made]
 
 
-def arms_words(arms: list[dict[str, Any]]) -> str:
-    if not arms:
-        return empty(NO_ARMS)
-    lines = "".join(
-        f"<li><b>{html.escape(a['label'])}</b>: {a['kind']}, {a['steps']} steps"
-        + (f", guidance {a['guidance']:g}" if a["guidance"] != 1 else "")
-        + "</li>"
-        for a in arms
-    )
-    return f"<ol style='margin:4px 0 4px 20px;list-style:decimal'>{lines}</ol>"
+def draw_arms(arms: Arms) -> str:
+    """The list of arms that were added."""
+    return fill_template("studies/pages/arms.html", arms=arms) if arms else empty(NO_ARMS)
 
 
-def create(
-    core: Core,
-    studies: Studies,
-    name: str,
-    arms: list[dict[str, Any]],
-    prompts: str,
-    seeds: float,
-    protocol: str,
-    seed: str,
-) -> Study:
-    """Make the study and begin to render it. Raises StudyError that names the field."""
-    if not name.strip():
-        raise StudyError("Give the study a name.")
-    if len(arms) < 2:
-        raise StudyError(NO_ARMS)
-    try:
-        study = studies.create(
-            NewStudy(
-                name=name.strip(),
-                arms=tuple(NewArm(**arm) for arm in arms),
-                prompts=read_prompts(prompts),
-                seeds_per_prompt=int(seeds or 0),
-                backbone=core.backbone_name or core.settings.backbone,
-                protocol=Protocol.model_validate_json(protocol),
-                seed=_seed(seed),
-            )
-        )
-    except ValidationError as error:
-        raise StudyError(sentence(error, "study")) from None
-    studies.renders.start(study.id)
-    return study
+def draw_prompts(name: str, count: float) -> str:
+    """The first prompts of one of tabletop's sets, one on each line."""
+    from calibri.tabletop.prompts import prompt_set
+
+    return "\n".join(prompt_set(name, int(count)))
 
 
-def _seed(text: str) -> int | None:
-    """A whole number, or None for an empty field. Raises StudyError for anything else."""
-    if not text.strip():
-        return None
-    if not text.strip().isdecimal():
-        raise StudyError(f"The seed is a whole number, or empty; got {text[:40]!r}.")
-    return int(text)
+def read_file(path: str) -> str:
+    return Path(path).read_text("utf-8", errors="replace")
 
 
-def protocol_text(protocol: str, votes: float | None, cap: float | None, invited: bool) -> str:
+def read_preset(name: str) -> list[Any]:
+    """The protocol of a preset and its three fields that most people change."""
+    chosen = PRESETS[name]
+    return [write_protocol(chosen), chosen.votes_per_pair or 0, chosen.cap, chosen.access == "invite"]
+
+
+def change_protocol(protocol: str, votes: float | None, cap: float | None, invited: bool) -> str:
     """This protocol (JSON) with the three fields that most people change; all others stay as they are."""
     try:
         fields = Protocol.model_validate_json(protocol).model_dump()
@@ -120,138 +225,20 @@ def protocol_text(protocol: str, votes: float | None, cap: float | None, invited
             "cap": int(cap or 0),
             "access": "invite" if invited else "open" if fields["access"] == "invite" else fields["access"],
         }
-        return written(Protocol(**{**fields, **changed}))
+        return write_protocol(Protocol(**{**fields, **changed}))
     except ValidationError as error:
         raise StudyError(sentence(error, "protocol")) from None
 
 
-def written(protocol: Protocol) -> str:
-    """As the form shows a protocol."""
+def write_protocol(protocol: Protocol) -> str:
+    """A protocol as the form shows it."""
     return json.dumps(protocol.model_dump(mode="json"), indent=1, ensure_ascii=False)
 
 
-def prompts_of_set(name: str, count: float) -> str:
-    from calibri.tabletop.prompts import prompt_set
-
-    return "\n".join(prompt_set(name, int(count)))
-
-
-def sent(core: Core, visitor: object) -> list[Any]:
-    """What the page Compare sent here, once: arms, their words, prompts, pictures a prompt. Else it skips."""
+def take_draft(core: Core, visitor: object) -> list[Any]:
+    """What the page Compare sent here, once: arms, their list, prompts, pictures a prompt."""
     draft = core.visitors.of(visitor).place(SharedPlace).take_draft()
     if draft is None:
-        return [gr.skip(), arms_words([]), gr.skip(), gr.skip()]
+        return [gr.skip(), draw_arms([]), gr.skip(), gr.skip()]
     arms = [asdict(arm) for arm in draft.arms]
-    return [arms, arms_words(arms), draft.prompts, draft.seeds]
-
-
-def form(core: Core, studies: Studies, shown: Callable[..., list[Any]], outputs: list[Any]) -> gr.Dropdown:
-    """Lay out the form. `shown(study id, request)` gives the values of `outputs` after a study was made.
-
-    Returns the choice of an arm, which the page fills when it is opened.
-    """
-    start = PRESETS["side-by-side"]
-    arms = gr.State([])
-    with gr.Row():
-        with gr.Column(min_width=340):
-            name = gr.Textbox(
-                label="Name",
-                info="Raters read it: keep the arms out of it",
-                placeholder="Solids on a table, first round",
-                elem_id="new-name",
-            )
-            choice = gr.Dropdown(
-                [("Base (no calibration)", "")], value="", label="Arm", elem_id="new-arm", filterable=False
-            )
-            with gr.Row():
-                steps = gr.Number(8, label="Steps", precision=0, minimum=1, maximum=200, min_width=90)
-                guidance = gr.Number(
-                    1, label="Guidance (1: none)", minimum=1, maximum=20, step=0.5, min_width=90
-                )
-            label = gr.Textbox(
-                label="Its label",
-                info="Raters never see it",
-                placeholder="made from the arm and its steps",
-                elem_id="new-label",
-            )
-            with gr.Row():
-                add = gr.Button("Add arm", size="md", min_width=90, elem_id="new-add")
-                drop = gr.Button("Remove last", size="md", min_width=90)
-            listed = gr.HTML(arms_words([]), elem_id="new-arms")
-        with gr.Column(min_width=340):
-            prompts = gr.Textbox(
-                label="Prompts",
-                info="One in each line, or CSV with the columns prompt and category",
-                lines=7,
-                max_lines=9,
-                elem_id="new-prompts",
-            )
-            with gr.Row():
-                which = gr.Dropdown(
-                    ["held-out", "search"], value="held-out", label="Prompt set", min_width=110
-                )
-                many = gr.Number(20, label="How many", precision=0, minimum=1, maximum=500, min_width=80)
-            with gr.Row():
-                fill = gr.Button("Take these", size="md", min_width=90, elem_id="new-fill")
-                file = gr.UploadButton("Read a file", size="md", file_types=[".txt", ".csv"], min_width=90)
-            with gr.Row():
-                seeds = gr.Number(1, label="Pictures a prompt", precision=0, minimum=1, maximum=100)
-                seed = gr.Textbox("", label="Seed of the study", placeholder="drawn")
-        with gr.Column(min_width=340):
-            preset = gr.Dropdown(list(PRESETS), value="side-by-side", label="Protocol", elem_id="new-preset")
-            with gr.Row():
-                votes = gr.Number(
-                    start.votes_per_pair or 0, label="Raters a pair (0: all)", precision=0, minimum=0
-                )
-                cap = gr.Number(start.cap, label="Most pairs a rater", precision=0, minimum=1)
-            invited = gr.Checkbox(False, label="Only raters with an invite link", elem_id="new-invited")
-            with gr.Accordion("Every field of the protocol", open=False):
-                rules = gr.Code(written(start), language="json", label="Protocol", elem_id="new-rules")
-    make = gr.Button(
-        "Make the study and render it", variant="primary", elem_id="new-make", elem_classes="primary-action"
-    )
-
-    @guard
-    def on_add(kept: list[dict[str, Any]], picked: str, word: str, n: float, g: float) -> list[Any]:
-        more = [*kept, new_arm(core, picked or "", word or "", n, g)]
-        if len({a["label"] for a in more}) < len(more):
-            raise StudyError("There is an arm with this label already. Give this one another label.")
-        return [more, arms_words(more), ""]
-
-    add.click(on_add, [arms, choice, label, steps, guidance], [arms, listed, label], **QUEUED)
-    drop.click(lambda kept: [kept[:-1], arms_words(kept[:-1])], arms, [arms, listed], **DIRECT)
-    fill.click(guard(prompts_of_set), [which, many], prompts, **QUEUED)
-    file.upload(lambda path: Path(path).read_text("utf-8", errors="replace"), file, prompts, **QUEUED)
-
-    def on_preset(picked: str) -> list[Any]:
-        chosen = PRESETS[picked]
-        return [written(chosen), chosen.votes_per_pair or 0, chosen.cap, chosen.access == "invite"]
-
-    preset.input(on_preset, preset, [rules, votes, cap, invited], **IN_ORDER)
-    gr.on(
-        [votes.input, cap.input, invited.input],
-        guard(protocol_text),
-        [rules, votes, cap, invited],
-        rules,
-        **IN_ORDER,
-    )
-
-    @guard
-    def on_make(
-        title: str,
-        kept: list[dict[str, Any]],
-        text: str,
-        n: float,
-        protocol: str,
-        number: str,
-        request: gr.Request,
-    ) -> list[Any]:
-        core.rights.study_organisers_only(core.rights.username(request))
-        made = create(core, studies, title or "", kept or [], text or "", n, protocol or "", number or "")
-        return [*shown(made.id, request), "", [], arms_words([])]
-
-    make.click(on_make, [name, arms, prompts, seeds, rules, seed], [*outputs, name, arms, listed], **QUEUED)
-    when_loaded(
-        visitor_state(), lambda visitor_id: sent(core, visitor_id), [], [arms, listed, prompts, seeds]
-    )
-    return choice
+    return [arms, draw_arms(arms), draft.prompts, draft.seeds]

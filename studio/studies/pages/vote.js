@@ -77,7 +77,7 @@ function draw() {
     make('div', {class: 'answers'}, ...view.answers.map(a => make('button', {type: 'button', disabled: '', 'data-answer': a,
       class: a === 'left' || a === 'right' ? 'side' : '', onclick: () => choose(q.id, a)}, WORDS[a], make('kbd', {}, String(Object.values(KEYS).indexOf(a) + 1)))))));
   box.replaceChildren(make('div', {class: 'prompt'}, now.prompt), pair, ...rows,
-    view.comments ? make('textarea', {rows: '1', maxlength: '500', placeholder: 'A remark, if you like', 'aria-label': 'A remark, if you like'}) : '',
+    view.comments ? make('textarea', {rows: '1', maxlength: '500', placeholder: 'A comment (optional)', 'aria-label': 'A comment (optional)'}) : '',
     make('p', {class: 'note', role: 'status'}, 'Loading both pictures…'),
     make('div', {class: 'foot'}, make('button', {type: 'button', id: 'vote-undo', onclick: () => step('undo'), ...(view.can_undo ? {} : {disabled: ''})}, 'Undo', make('kbd', {}, 'U')),
       make('progress', {max: String(view.total), value: String(view.done), 'aria-label': 'Progress'}),

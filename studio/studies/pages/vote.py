@@ -1,8 +1,6 @@
-"""Vote: the rater's page. What happens on it is vote.js beside this file, which speaks to studio.studies.http
-alone.
+"""Vote: the rater's page. Its behaviour is in vote.js beside this file, which speaks to studio.studies.http.
 
-No part of a study passes through Gradio here: neither its config, its events nor its file cache ever hold
-a pair.
+No part of a study passes through Gradio here: its config, events and file cache never hold a pair.
 """
 
 from __future__ import annotations

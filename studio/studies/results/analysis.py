@@ -1,6 +1,4 @@
-"""From the votes of a study to everything a result page or a report says. Pure: rows in, frozen records
-out.
-"""
+"""From the votes of a study to all that its results show. Pure: rows in, frozen records out."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ from studio.studies.storage.vote_store import as_vote
 
 @dataclass(frozen=True)
 class Filter:
-    """Which votes are read. Empty words mean all. `consensus`: only pairs on which this many raters all
-    agree.
-    """
+    """Which votes are read; empty fields mean all. `consensus`: pairs on which so many raters all agree."""
 
     question: str = ""
     category: str = ""
@@ -42,7 +38,7 @@ class Filter:
 
     @property
     def words(self) -> str:
-        """The filter in a sentence part; empty where everything is read."""
+        """The filter in words; empty where all votes are read."""
         parts = []
         if self.question:
             parts.append(f"question {self.question}")
@@ -60,7 +56,7 @@ ALL = Filter()
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that is said of a study under one filter. `kept` of `total` real, valid votes are read."""
+    """The results of a study under one filter, which reads `kept` of `total` real, valid votes."""
 
     study: Study
     arms: tuple[StudyArm, ...]
@@ -78,7 +74,7 @@ class Analysis:
     undone: int
     invalid: int
     looks: tuple[dict[str, Any], ...]
-    """Events of people who looked at the results while the study was open."""
+    """Events of looks at the results while the study was open."""
 
     @property
     def share_kept(self) -> float | None:
@@ -89,7 +85,7 @@ class Analysis:
         return tuple(r for r in self.raters if r.flags)
 
     def kind_of(self, label: str) -> str:
-        """base, calibrated or ensemble: what decides an arm's colour."""
+        """base, calibrated or ensemble: decides the arm's colour."""
         return next((a.kind for a in self.arms if a.label == label), "base")
 
 
@@ -100,12 +96,12 @@ def analyse(
     events: Sequence[dict[str, Any]] = (),
     filter: Filter = ALL,
 ) -> Analysis:
-    """Read the resolved rows of `VoteStore.rows`. The later arm of a pair is the one whose wins are told."""
+    """Analyse the rows of `VoteStore.rows`. Win rates are of the later arm of each pair of arms."""
     shown = tuple(a for a in arms if a.kind != "gold")
     votes = [as_vote(row) for row in rows if row["valid"]]
     reports = rater_reports(votes, study.protocol.thresholds)
     real = [v for v in votes if v.kind == "real"]
-    chosen = _chosen(votes, reports, filter)
+    chosen = _choose(votes, reports, filter)
     kept = [v for v in chosen if v.kind == "real"]
     questions = [q.id for q in study.protocol.questions if filter.question in ("", q.id)]
     pairs = [(late.label, early.label) for early, late in combinations(shown, 2)]
@@ -141,7 +137,8 @@ def analyse(
     )
 
 
-def _chosen(votes: Sequence[Vote], reports: Sequence[RaterReport], filter: Filter) -> list[Vote]:
+def _choose(votes: Sequence[Vote], reports: Sequence[RaterReport], filter: Filter) -> list[Vote]:
+    """The votes that a filter leaves. Checks stay under a filter of consensus."""
     flagged = {r.rater for r in reports if r.flags} if filter.without_flagged else set()
     chosen = [
         v
@@ -164,13 +161,8 @@ def _chosen(votes: Sequence[Vote], reports: Sequence[RaterReport], filter: Filte
     return [v for v in chosen if v.kind != "real" or ((v.pair, v.question) in agreed and v.score is not None)]
 
 
-def people(count: int) -> str:
-    """`1 rater`, `3 raters`."""
-    return f"{count} rater{'s' * (count != 1)}"
-
-
 def headline(table: PairTable) -> str:
-    """One sentence that can be quoted."""
+    """The result of two arms in one sentence."""
     rate = table.headline
     if isinstance(rate, NoData):
         return f"{table.arm} against {table.other}: no data ({rate.reason})."

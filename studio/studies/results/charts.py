@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import html
 import math
 import textwrap
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calibri.preference import NoData, PairTable, Rate, RaterReport
+from calibri.preference import NoData, Rate, RaterReport
+from calibri.words import count
 from studio.studies.results.analysis import Analysis
 from studio.ui.charts import Figure, layout
 from studio.ui.theme import ARM_COLOURS, BASE, CALIBRATED
 
 SYMBOLS = {"base": "square", "calibrated": "circle", "ensemble": "diamond"}
-EVEN = {
-    "type": "line",
-    "yref": "paper",
-    "y0": 0,
-    "y1": 1,
-    "x0": 50,
-    "x1": 50,
-    "line": {"color": BASE, "dash": "dot"},
-}
+DOTTED = {"type": "line", "line": {"color": BASE, "dash": "dot"}}
+EVEN = {**DOTTED, "yref": "paper", "y0": 0, "y1": 1, "x0": 50, "x1": 50}
+ROWS = {"type": "category", "title": {"text": ""}}
 
 
 def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figure:
-    """Win rates with their intervals, one row a pair of arms, and one a category below it. In percent.
-    `met_only`: leave out arms that have not met.
+    """Win rates in percent with their intervals: one row a pair of arms, and one a category below it.
+
+    `met_only`: leave out pairs of arms without votes.
     """
     rows: list[tuple[str, Rate | NoData, str, bool]] = []
     for table in analysis.tables.get(question, ()):
@@ -43,33 +39,10 @@ def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figu
         if isinstance(rate, NoData):
             data.append(_word(names[i], "no data", rate.reason))
             continue
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [100 * rate.value],
-                "y": [names[i]],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [100 * (rate.high - rate.value)],
-                    "arrayminus": [100 * (rate.value - rate.low)],
-                    "thickness": 2.5 if whole else 1.5,
-                    "width": 6,
-                },
-                "marker": {
-                    "symbol": SYMBOLS.get(kind, "circle") + ("" if whole else "-open"),
-                    "size": 12 if whole else 9,
-                    "color": ARM_COLOURS.get(kind, CALIBRATED),
-                },
-                "hovertext": [
-                    f"{rate}, {rate.verdict}<br>{rate.n} votes; {round(100 * rate.level)} %, {rate.method}"
-                ],
-                "hoverinfo": "text",
-                "showlegend": False,
-            }
-        )
-    words = "; ".join(f"{t.arm} over {t.other}: {t.headline}" for t in analysis.tables.get(question, ()))
+        words = f"{rate}, {rate.verdict}<br>{rate.n} votes; {round(100 * rate.level)} %, {rate.method}"
+        value, low, high = (100 * share for share in (rate.value, rate.low, rate.high))
+        data.append(_whisker(names[i], value, low, high, kind, words, whole=whole))
+    told = "; ".join(f"{t.arm} over {t.other}: {t.headline}" for t in analysis.tables.get(question, ()))
     return {
         "data": data,
         "layout": layout(
@@ -77,15 +50,38 @@ def forest(analysis: Analysis, question: str, *, met_only: bool = False) -> Figu
             y="",
             height=max(140, 90 + sum(18 + 15 * (1 + name.count("<br>")) for name, *_ in rows)),
             xaxis={"range": [0, 100], "showgrid": True},
-            yaxis={
-                "type": "category",
-                "categoryorder": "array",
-                "categoryarray": names[::-1],
-                "title": {"text": ""},
-            },
+            yaxis={**ROWS, "categoryorder": "array", "categoryarray": names[::-1]},
             shapes=[EVEN],
         ),
-        "words": f"Win rates. {words or 'No data.'}",
+        "words": f"Win rates. {told or 'No data.'}",
+    }
+
+
+def _whisker(
+    row: str, value: float, low: float, high: float, kind: str, words: str, *, whole: bool = True
+) -> dict[str, Any]:
+    """One mark with its interval. `whole`: filled, else hollow and thinner."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [value],
+        "y": [row],
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value],
+            "arrayminus": [value - low],
+            "thickness": 2.5 if whole else 1.5,
+            "width": 6,
+        },
+        "marker": {
+            "symbol": SYMBOLS.get(kind, "circle") + ("" if whole else "-open"),
+            "size": 12 if whole else 9,
+            "color": ARM_COLOURS.get(kind, CALIBRATED),
+        },
+        "hovertext": [words],
+        "hoverinfo": "text",
+        "showlegend": False,
     }
 
 
@@ -104,41 +100,18 @@ def _word(row: str, word: str, reason: str) -> dict[str, Any]:
 
 
 def matrix(analysis: Analysis, question: str) -> Figure | None:
-    """How often the arm of a row is preferred to that of a column. Cells without votes say so; None where all
-    are.
-    """
+    """How often the arm of a row is preferred to that of a column; None where no pair of arms has votes."""
     labels = [arm.label for arm in analysis.arms]
-    found: dict[tuple[str, str], PairTable] = {}
-    for table in analysis.tables.get(question, ()):
-        found[table.arm, table.other] = table
-    z: list[list[float | None]] = []
-    text: list[list[str]] = []
-    hover: list[list[str]] = []
-    for row in labels:
-        line: list[tuple[float | None, str, str]] = []
-        for column in labels:
-            mine, theirs = found.get((row, column)), found.get((column, row))
-            rate = mine.headline if mine else theirs.headline if theirs else None
-            if row == column or rate is None:
-                line.append((None, "", ""))
-            elif isinstance(rate, NoData):
-                line.append((None, "no data", rate.reason))
-            else:
-                value = 100 * (rate.value if mine else 1 - rate.value)
-                low, high = (rate.low, rate.high) if mine else (1 - rate.high, 1 - rate.low)
-                interval = f"[{100 * low:.1f}, {100 * high:.1f}], n = {rate.n}"
-                words = f"{_safe(row)} over {_safe(column)}: {value:.1f} % {interval}"
-                line.append((value, f"{value:.0f} %", words))
-        z.append([v for v, _, _ in line])
-        text.append([t for _, t, _ in line])
-        hover.append([h for _, _, h in line])
-    if not any(value is not None for row_of in z for value in row_of):
+    rates = {(t.arm, t.other): t.headline for t in analysis.tables.get(question, ())}
+    cells = [[_cell(rates, row, column) for column in labels] for row in labels]
+    z, text, hover = ([[cell[part] for cell in line] for line in cells] for part in range(3))
+    if not any(value is not None for line in z for value in line):
         return None
     names = [_lines(label) for label in labels]
     blank = [  # a heatmap writes nothing on cells without a value
         {"x": names[j], "y": names[i], "text": word, "showarrow": False, "font": {"color": BASE}}
-        for i, row_of in enumerate(z)
-        for j, (value, word) in enumerate(zip(row_of, text[i]))
+        for i, line in enumerate(cells)
+        for j, (value, word, _) in enumerate(line)
         if value is None and word
     ]
     return {
@@ -171,8 +144,24 @@ def matrix(analysis: Analysis, question: str) -> Figure | None:
             annotations=blank,
         ),
         "words": "How often each arm is preferred to each other. "
-        + "; ".join(h for row in hover for h in row if h),
+        + "; ".join(words for line in cells for *_, words in line if words),
     }
+
+
+def _cell(
+    rates: Mapping[tuple[str, str], Rate | NoData], row: str, column: str
+) -> tuple[float | None, str, str]:
+    """(percent, text, hover words) of one cell of the matrix."""
+    mine, rate = rates.get((row, column)), rates.get((row, column), rates.get((column, row)))
+    if row == column or rate is None:
+        return None, "", ""
+    if isinstance(rate, NoData):
+        return None, "no data", rate.reason
+    value, low, high = (100 * share for share in (rate.value, rate.low, rate.high))
+    if mine is None:
+        value, low, high = 100 - value, 100 - high, 100 - low
+    words = f"{_safe(row)} over {_safe(column)}: {value:.1f} % [{low:.1f}, {high:.1f}], n = {rate.n}"
+    return value, f"{value:.0f} %", words
 
 
 def strengths(analysis: Analysis, question: str) -> Figure | None:
@@ -181,42 +170,17 @@ def strengths(analysis: Analysis, question: str) -> Figure | None:
     if fit is None or isinstance(fit, NoData):
         return None
     data = []
-    for strength in fit.arms:
-        kind = analysis.kind_of(strength.arm)
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [strength.value],
-                "y": [_lines(strength.arm)],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [strength.high - strength.value],
-                    "arrayminus": [strength.value - strength.low],
-                    "thickness": 2.5,
-                    "width": 6,
-                },
-                "marker": {
-                    "size": 12,
-                    "color": ARM_COLOURS.get(kind, CALIBRATED),
-                    "symbol": SYMBOLS.get(kind, "circle"),
-                },
-                "hovertext": [
-                    f"{_safe(strength.arm)}: {strength.value:+.2f} "
-                    f"[{strength.low:+.2f}, {strength.high:+.2f}]<br>{fit.votes} votes; {fit.method}"
-                ],
-                "hoverinfo": "text",
-                "showlegend": False,
-            }
-        )
+    for s in fit.arms:
+        interval = f"{s.value:+.2f} [{s.low:+.2f}, {s.high:+.2f}]"
+        words = f"{_safe(s.arm)}: {interval}<br>{fit.votes} votes; {fit.method}"
+        data.append(_whisker(_lines(s.arm), s.value, s.low, s.high, analysis.kind_of(s.arm), words))
     return {
         "data": data,
         "layout": layout(
             x="strength, log odds (mean of arms is 0)",
             y="",
             height=100 + 50 * len(fit.arms),
-            yaxis={"type": "category", "autorange": "reversed", "title": {"text": ""}},
+            yaxis={**ROWS, "autorange": "reversed"},
             xaxis={"zeroline": True, "showgrid": True},
         ),
         "words": "Strengths: " + ", ".join(f"{s.arm} {s.value:+.2f}" for s in fit.arms),
@@ -224,7 +188,7 @@ def strengths(analysis: Analysis, question: str) -> Figure | None:
 
 
 def over_time(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Votes so far against time (UTC)."""
+    """Number of votes against time (UTC)."""
     times = sorted(row["time"] for row in rows)
     step = max(1, math.ceil(len(times) / 500))  # enough points for any screen
     kept = [i for i in range(len(times)) if i % step == 0 or i == len(times) - 1]
@@ -243,13 +207,13 @@ def over_time(rows: Sequence[dict[str, Any]]) -> Figure:
         "layout": layout(
             x="time, UTC", y="votes", height=220, xaxis={"type": "date"}, yaxis={"rangemode": "tozero"}
         ),
-        "words": f"{len(times)} votes"
+        "words": count(len(times), "vote")
         + (f", from {times[0]:%d %b %H:%M} to {times[-1]:%d %b %H:%M} UTC" if times else ""),
     }
 
 
 def raters(reports: Sequence[RaterReport]) -> Figure:
-    """Each rater's median time and share of left choices; flagged ones are hollow diamonds."""
+    """Each rater's median time and share of left choices; flagged raters are hollow diamonds."""
     data = []
     for flagged, name, symbol, colour in (
         (False, "no flag", "circle", CALIBRATED),
@@ -288,30 +252,15 @@ def raters(reports: Sequence[RaterReport]) -> Figure:
             height=280,
             yaxis={"range": [-3, 103], "showgrid": True},
             xaxis={"rangemode": "tozero"},
-            shapes=[
-                {
-                    "type": "line",
-                    "xref": "paper",
-                    "x0": 0,
-                    "x1": 1,
-                    "y0": 50,
-                    "y1": 50,
-                    "line": {"color": BASE, "dash": "dot"},
-                }
-            ],
+            shapes=[{**DOTTED, "xref": "paper", "x0": 0, "x1": 1, "y0": 50, "y1": 50}],
         ),
-        "words": f"{len(reports)} raters, {sum(bool(r.flags) for r in reports)} flagged.",
+        "words": f"{count(len(reports), 'rater')}, {sum(bool(r.flags) for r in reports)} flagged.",
     }
 
 
-def answers(rows: Sequence[dict[str, Any]]) -> Counter[str]:
-    """How often each answer was given on real pairs."""
-    return Counter(row["winner"] for row in rows if row["kind"] == "real")
-
-
 def _safe(text: str) -> str:
-    """Plotly reads a few tags in its texts: an arm's label is never one."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Plotly reads a few tags in its texts, so labels are escaped."""
+    return html.escape(text, quote=False)
 
 
 def _lines(label: str, width: int = 18) -> str:

@@ -1,35 +1,35 @@
-"""Votes as files: one row a vote with arms resolved, pairs for preference training, and the whole closed
-study.
-"""
+"""Votes as files: one row a vote with arms resolved, pairs for preference training, whole studies."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from calibri.errors import StudyError
+from calibri.files import replacing
 from studio.studies.results.analysis import Analysis
 from studio.studies.results.reports import to_html, to_markdown
 from studio.studies.storage.database import Database
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.vote_store import RESOLVED
 
-#: In this order in every format. Rater ids are keyed hashes; the key never leaves the studio.
-COLUMNS = (
-    "id", "study", "question", "prompt", "seed", "category", "kind", "pair", "arm_x", "arm_y", "left_is_x",
-    "side", "winner", "winning_arm", "image_x", "image_y", "rater", "response_ms", "shown_ms", "server_ms",
-    "comment", "time", "valid",
-)  # fmt: skip
+#: In this order in every format. Rater ids are keyed hashes, and the key never leaves the studio.
+_NAMES = (
+    "id study question prompt seed category kind pair arm_x arm_y left_is_x side winner winning_arm image_x "
+    "image_y rater response_ms shown_ms server_ms comment time valid"
+)
+COLUMNS = tuple(_NAMES.split())
 FORMATS = ("csv", "jsonl", "parquet", "preferences", "zip")
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """CSV with a header. Texts that a spreadsheet would run as a formula get an apostrophe in front."""
+    """CSV with a header. Texts that a spreadsheet would read as a formula get an apostrophe in front."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -55,7 +55,7 @@ def to_jsonl(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def to_preferences(rows: Iterable[dict[str, Any]], flagged: frozenset[str] = frozenset()) -> str:
-    """Chosen and rejected pictures, one JSON object a valid vote on a real pair that prefers a side."""
+    """Chosen and rejected pictures: one JSON object for each valid vote for a side of a real pair."""
     lines = []
     for row in rows:
         if row["kind"] != "real" or not row["valid"] or row["winner"] not in ("x", "y"):
@@ -78,62 +78,62 @@ def to_preferences(rows: Iterable[dict[str, Any]], flagged: frozenset[str] = fro
 
 
 def to_parquet(db: Database, study: str, path: Path) -> Path:
-    """The same rows as Parquet, typed. `study` must be an id that exists."""
-    if not db.read("SELECT 1 FROM studies WHERE id = ?", [study]):
-        raise StudyError("There is no such study.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Every vote as Parquet, with DuckDB's own types."""
     query = RESOLVED.format(study="'" + study.replace("'", "''") + "'")
-    target = str(path).replace("'", "''")
-    db.run_outside(f"COPY (SELECT {', '.join(COLUMNS)} FROM ({query})) TO '{target}' (FORMAT parquet)")
+    with replacing(path) as part:
+        target = str(part).replace("'", "''")
+        db.run_outside(f"COPY (SELECT {', '.join(COLUMNS)} FROM ({query})) TO '{target}' (FORMAT parquet)")
     return path
 
 
 def to_zip(
     db: Database, images: ImageStore, analysis: Analysis, rows: Sequence[dict[str, Any]], path: Path
 ) -> Path:
-    """Protocol, arms, votes in all formats, reports and pictures. Raises StudyError while the study is not
-    closed.
-    """
+    """Protocol, arms, votes in all formats, reports and pictures. Raises StudyError for an open study."""
     study = analysis.study
     if study.status not in ("closed", "archived"):
-        raise StudyError("Close the study first: the whole of it is exported when no vote can come any more.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet = to_parquet(db, study.id, path.with_suffix(".votes.parquet"))
-    flagged = frozenset(r.rater for r in analysis.flagged)
-    part = path.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as out:
-        out.writestr("protocol.json", study.protocol.model_dump_json(indent=1))
-        about = {
-            "id": study.id,
-            "name": study.name,
-            "seed": study.seed,
-            "protocol_sha256": study.protocol.hash,
-            "opened": _plain(study.opened),
-            "closed": _plain(study.closed),
-            "arms": [
-                {
-                    "label": a.label,
-                    "kind": a.kind,
-                    "backbone": a.backbone,
-                    "settings": json.loads(a.settings),
-                    "calibration_sha256": a.calibration_hash,
-                    "calibration": json.loads(a.calibration) if a.calibration else None,
-                }
-                for a in analysis.arms
-            ],
-        }
-        out.writestr("study.json", json.dumps(about, indent=1, ensure_ascii=False))
-        out.writestr("votes.csv", to_csv(rows))
-        out.writestr("votes.jsonl", to_jsonl(rows))
-        out.writestr("preferences.jsonl", to_preferences(rows, flagged))
-        out.writestr("report.md", to_markdown(analysis))
-        out.writestr("report.html", to_html(analysis))
-        out.write(parquet, "votes.parquet")
-        pairs = db.read("SELECT DISTINCT unnest([image_x, image_y]) FROM pairs WHERE study = ?", [study.id])
-        for (sha256,) in sorted(pair for pair in pairs if pair[0]):
-            out.writestr(
-                zipfile.ZipInfo(f"images/{sha256}.png"), images.read(sha256)
-            )  # PNG is compressed already
-    parquet.unlink()
-    part.replace(path)
+        raise StudyError("Close the study first: the whole study is exported when no more votes can come.")
+    texts = {
+        "protocol.json": study.protocol.model_dump_json(indent=1),
+        "study.json": json.dumps(_about(analysis), indent=1, ensure_ascii=False),
+        "votes.csv": to_csv(rows),
+        "votes.jsonl": to_jsonl(rows),
+        "preferences.jsonl": to_preferences(rows, frozenset(r.rater for r in analysis.flagged)),
+        "report.md": to_markdown(analysis),
+        "report.html": to_html(analysis),
+    }
+    shown = db.read("SELECT DISTINCT unnest([image_x, image_y]) FROM pairs WHERE study = ?", [study.id])
+    with (
+        replacing(path) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as out,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        for name, text in texts.items():
+            out.writestr(name, text)
+        out.write(to_parquet(db, study.id, Path(folder) / "votes.parquet"), "votes.parquet")
+        for (sha256,) in sorted(row for row in shown if row[0]):
+            out.writestr(zipfile.ZipInfo(f"images/{sha256}.png"), images.read(sha256))  # compressed already
     return path
+
+
+def _about(analysis: Analysis) -> dict[str, Any]:
+    study = analysis.study
+    return {
+        "id": study.id,
+        "name": study.name,
+        "seed": study.seed,
+        "protocol_sha256": study.protocol.hash,
+        "opened": _plain(study.opened),
+        "closed": _plain(study.closed),
+        "arms": [
+            {
+                "label": a.label,
+                "kind": a.kind,
+                "backbone": a.backbone,
+                "settings": json.loads(a.settings),
+                "calibration_sha256": a.calibration_hash,
+                "calibration": json.loads(a.calibration) if a.calibration else None,
+            }
+            for a in analysis.arms
+        ],
+    }

@@ -1,8 +1,8 @@
-"""The one owner of the DuckDB file: one connection, a cursor for each call, one writer.
+"""The only owner of the DuckDB file: one connection, a cursor for each call, one writer.
 
 Writes are jobs that a single thread runs in short transactions; jobs that wait at the same moment share one
-commit, so that a crowd of raters costs one fsync and not a hundred. A job has happened when `write` returns.
-The file is opened at the first use, so that importing or starting a tool makes nothing.
+commit, so many raters cost one fsync. A job is on disk when `write` returns. The file is opened at first use:
+importing or starting a tool creates nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,15 +27,19 @@ from calibri.errors import CalibriError, StudyError
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
-MOST_TOGETHER = 64  # jobs in one transaction: at 2 ms each nobody waits long for the others
+MOST_TOGETHER = 64  # jobs in one transaction: at 2 ms each nobody waits long
 TRIES = 3
 CLOSING = "The studio is closing; nothing more is written."
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
+class FileInUse(StudyError):
+    """Another process has the file open."""
+
+
 class Transaction:
-    """What a job writes and reads with: its own writes are visible to it."""
+    """Reads and writes for a job, which sees its own writes."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         self._cursor = cursor
@@ -42,6 +47,9 @@ class Transaction:
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         return self._cursor.execute(sql, list(values)).fetchall()
+
+    def records(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        return _records(self._cursor, sql, values)
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Execute a statement that changes something."""
@@ -51,7 +59,7 @@ class Transaction:
     def insert(self, table: str, rows: Sequence[dict[str, Any]], *, if_new: bool = False) -> None:
         """Insert dictionaries with the same keys as many-row statements (executemany takes 2 ms a row).
 
-        `if_new`: leave rows alone whose key is there already.
+        `if_new`: skip rows whose key exists.
         """
         if not rows:
             return
@@ -66,18 +74,27 @@ class Transaction:
             )
 
 
+Answered = tuple[Any, CalibriError | None]  # an answer, or why the job was refused
+
+
 class Job:
     """A function waiting for its transaction, and the future of its answer."""
 
     def __init__(self, work: Callable[[Transaction], Any]) -> None:
-        self.work, self.future = work, Future()
+        self.work = work
+        self.future: Future[Any] = Future()
+
+    def finish(self, answer: Any, refusal: CalibriError | None) -> None:
+        if refusal is None:
+            self.future.set_result(answer)
+        else:
+            self.future.set_exception(refusal)
 
 
 class Database:
-    """Opens `path` (made with its folder when first needed) or, with None, a database in memory.
+    """Opens `path` (created with its folder when first needed) or, with None, a database in memory.
 
-    `on_rollback` is called in the writer thread after a transaction was undone: whoever keeps a copy of the
-    tables in memory forgets it then.
+    `on_rollback` is called in the writer thread after a rollback, so that copies in memory are dropped.
     """
 
     def __init__(self, path: Path | None, *, on_rollback: Callable[[], None] = lambda: None) -> None:
@@ -119,44 +136,31 @@ class Database:
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
-        cursor = self._open().cursor()
-        try:
+        with closing(self._open().cursor()) as cursor:
             return cursor.execute(sql, list(values)).fetchall()
-        finally:
-            cursor.close()
 
     def records(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """All rows of a query as dictionaries."""
-        cursor = self._open().cursor()
-        try:
-            rows = cursor.execute(sql, list(values)).fetchall()
-            names = [column[0] for column in cursor.description or []]
-        finally:
-            cursor.close()
-        return [dict(zip(names, row)) for row in rows]
+        with closing(self._open().cursor()) as cursor:
+            return _records(cursor, sql, values)
 
     def run_outside(self, *statements: str) -> None:
-        """Statements that read this database and write other files (COPY, ATTACH): not the writer's
-        business.
-        """
-        cursor = self._open().cursor()
-        try:
+        """Statements that read this database and write other files (COPY, ATTACH), outside the writer."""
+        with closing(self._open().cursor()) as cursor:
             for statement in statements:
                 cursor.execute(statement)
-        finally:
-            cursor.close()
 
     # writing
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction and return its answer after the commit.
 
-        `work` may run again after a conflict, so it must decide from what it reads. A StudyError from it
-        refuses the job and leaves nothing behind.
+        `work` may run again after a conflict, so it must decide from what it reads. A CalibriError from it
+        refuses the job and changes nothing.
         """
         self._open()
         if threading.current_thread() is self._writer:
-            raise StudyError("a write job cannot wait for another one")
+            raise StudyError("A write job cannot wait for another one.")
         job = Job(work)
         with self._opening:  # nothing comes after the None of `close`
             if self._closed:
@@ -183,18 +187,13 @@ class Database:
                 for job in jobs:
                     self._alone(cursor, job)
                 continue
-            for job, (answer, refusal) in zip(jobs, answers):
-                if refusal is None:
-                    job.future.set_result(answer)
-                else:
-                    job.future.set_exception(refusal)
+            for job, answered in zip(jobs, answers):
+                job.finish(*answered)
         cursor.close()
 
-    def _together(self, cursor: duckdb.DuckDBPyConnection, jobs: Sequence[Job]) -> list[tuple[Any, Any]]:
-        """(answer, refusal) for each job, all committed. Raises, with nothing changed, when one fails
-        midway.
-        """
-        answers: list[tuple[Any, Any]] = []
+    def _together(self, cursor: duckdb.DuckDBPyConnection, jobs: Sequence[Job]) -> list[Answered]:
+        """(answer, refusal) for each job, all committed. Raises, with nothing changed, when a job fails."""
+        answers: list[Answered] = []
         cursor.execute("BEGIN TRANSACTION")
         try:
             for job in jobs:
@@ -214,20 +213,13 @@ class Database:
     def _alone(self, cursor: duckdb.DuckDBPyConnection, job: Job) -> None:
         for attempt in range(1, TRIES + 1):
             try:
-                answer, refusal = self._together(cursor, [job])[0]
-            except (duckdb.ConstraintException, duckdb.TransactionException) as error:
-                if attempt == TRIES:
+                job.finish(*self._together(cursor, [job])[0])
+                return
+            except Exception as error:
+                conflict = isinstance(error, duckdb.ConstraintException | duckdb.TransactionException)
+                if attempt == TRIES or not conflict:
                     job.future.set_exception(error)
                     return
-            except Exception as error:
-                job.future.set_exception(error)
-                return
-            else:
-                if refusal is None:
-                    job.future.set_result(answer)
-                else:
-                    job.future.set_exception(refusal)
-                return
 
     def _undo(self, cursor: duckdb.DuckDBPyConnection) -> None:
         try:
@@ -237,9 +229,15 @@ class Database:
         self.on_rollback()
 
 
+def _records(cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    rows = cursor.execute(sql, list(values)).fetchall()
+    names = [column[0] for column in cursor.description or []]
+    return [dict(zip(names, row)) for row in rows]
+
+
 def connect(path: Path | None) -> duckdb.DuckDBPyConnection:
     """Open a file that no other process has open. Raises StudyError with what to do about it."""
-    limits = {
+    limits: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "memory_limit": "512MB",
@@ -252,9 +250,9 @@ def connect(path: Path | None) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path), config=limits)
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
-            raise StudyError(
-                f"{path.name} is open in another process, which is its only owner. Ask that studio "
-                "(calibri study does it by itself), or end it first."
+            raise FileInUse(
+                f"{path.name} is open in another process. Use that studio (calibri study does so by itself), "
+                "or close it first."
             ) from None
         raise StudyError(f"{path.name} cannot be opened: {error}") from error
 
@@ -268,7 +266,7 @@ def migrations(folder: Path = MIGRATIONS) -> list[tuple[int, str, str]]:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = MIGRATIONS) -> int:
-    """Bring the tables up to date, one transaction a migration. Returns the version reached."""
+    """Bring the tables up to date, one transaction for each migration. Returns the version."""
     known = migrations(folder)
     connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_version "
@@ -277,7 +275,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = MIGRATIONS) ->
     done = int(connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()[0][0])
     if done > len(known):
         raise StudyError(
-            f"the votes were written by a newer studio (tables {done}, known here {len(known)}). Update it."
+            f"A newer studio wrote these votes: expected tables {len(known)}, got {done}. Update this one."
         )
     for number, name, sql in known[done:]:
         connection.execute("BEGIN TRANSACTION")
@@ -285,23 +283,19 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = MIGRATIONS) ->
             connection.execute(sql)
             connection.execute(
                 "INSERT INTO schema_version VALUES (?, ?, CAST(epoch_ms(?) AS TIMESTAMP))",
-                [number, name, _now_ms()],
+                [number, name, int(time.time() * 1000)],
             )
             connection.execute("COMMIT")
         except duckdb.Error as error:
             connection.execute("ROLLBACK")
-            raise StudyError(f"migration {name} failed, nothing was changed: {error}") from error
+            raise StudyError(f"Migration {name} failed; nothing was changed: {error}") from error
     return len(known)
 
 
-def _now_ms() -> int:
-    return int(time.time() * 1000)
+def open_secret(path: Path) -> Callable[[], bytes]:
+    """A function that returns the 32 secret bytes in `path`: created at first use, for its owner only.
 
-
-def secret_of(path: Path) -> Callable[[], bytes]:
-    """A function that returns the 32 secret bytes kept in `path`, readable by the owner alone; made when
-    first asked for. It lies beside the database and not in it, so that exports and snapshots never hold
-    it.
+    The file is beside the database, not in it, so exports and snapshots never contain the secret.
     """
 
     @cache
@@ -314,9 +308,9 @@ def secret_of(path: Path) -> Callable[[], bytes]:
         part.touch(mode=0o600)
         part.write_bytes(secrets.token_bytes(32))
         try:
-            os.link(part, path)  # the first of two processes wins, and the other reads what it wrote
+            os.link(part, path)  # the first of two processes wins; the other reads its bytes
         except FileExistsError:
-            log.debug("another process has just made %s", path.name)
+            log.debug("another process has just created %s", path.name)
         part.unlink()
         return path.read_bytes()
 

@@ -1,6 +1,6 @@
-"""Pictures of studies on disk: PNG files named by the hash of their bytes, without any metadata.
+"""Pictures of studies on disk: PNG files without metadata, named by the hash of their bytes.
 
-A rater's browser gets every picture of a study in the same number of bytes: the length of a PNG tells how
+A rater's browser gets every picture of a study in the same number of bytes: the length of a PNG shows how
 much detail it has, and so which arm made it.
 """
 
@@ -22,24 +22,24 @@ from calibri.files import write_whole
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PADDING = b"paDd"  # a private chunk that readers of PNG pass over
+PADDING = b"paDd"  # a private chunk that PNG readers skip
 _CHUNK = 12  # bytes of a chunk beside its data
 _END = 12  # bytes of the last chunk, IEND
 _GRAIN = 4096  # lengths are whole multiples of it
-SHOWN = 384  # px: small pictures are shown at a whole multiple of their size, up to about this width
+SHOWN = 384  # px: small pictures are enlarged by a whole factor, up to about this width
 _SHA = re.compile(r"[0-9a-f]{64}")
 
 
 class ImageStore:
-    """Content-addressed PNG files in `folder`, which is made at the first write."""
+    """Content-addressed PNG files in `folder`, which is created at the first write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, sha256: str) -> Path:
-        """Where these bytes lie. Raises StudyError for what is no hash."""
+        """The file of a picture. Raises StudyError for anything but a hash."""
         if not _SHA.fullmatch(sha256):
-            raise StudyError(f"expected the sha256 of a picture, got {sha256[:80]!r}")
+            raise StudyError(f"Expected the sha256 of a picture, got {sha256[:80]!r}.")
         return self.folder / sha256[:2] / f"{sha256}.png"
 
     def put(self, image: Image) -> str:
@@ -50,15 +50,12 @@ class ImageStore:
         return sha256
 
     def restore(self, sha256: str, data: bytes) -> None:
-        """Write these bytes under their hash, unless they are there. Raises StudyError where they do not
-        fit.
-        """
-        path = self.path(sha256)
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise StudyError(f"the bytes of picture {sha256[:12]} do not have that hash")
-        if path.exists():
-            return
-        write_whole(path, data)
+        """Write these bytes under their hash, unless they are there. Raises StudyError for a wrong hash."""
+        path, got = self.path(sha256), hashlib.sha256(data).hexdigest()
+        if got != sha256:
+            raise StudyError(f"Expected a picture with the hash {sha256[:12]}…, got {got[:12]}….")
+        if not path.exists():
+            write_whole(path, data)
 
     def has(self, sha256: str) -> bool:
         return self.path(sha256).exists()
@@ -68,7 +65,7 @@ class ImageStore:
         try:
             return self.path(sha256).read_bytes()
         except FileNotFoundError:
-            raise StudyError(f"picture {sha256[:12]} is missing from the image store") from None
+            raise StudyError(f"The file of picture {sha256[:12]}… is missing.") from None
 
     def open(self, sha256: str) -> Image:
         """The picture as stored, RGB."""
@@ -78,7 +75,7 @@ class ImageStore:
             return image.convert("RGB")
 
     def view(self, sha256: str) -> bytes:
-        """The PNG as a rater sees it: small pictures enlarged by a whole factor. Made once, kept beside."""
+        """The PNG as raters see it: small pictures enlarged by a whole factor. Made once and kept."""
         path = self.path(sha256).with_suffix(".view.png")
         if path.exists():
             return path.read_bytes()
@@ -95,13 +92,11 @@ class ImageStore:
         return data
 
     def padded_view(self, sha256: str, length: int) -> bytes:
-        """The PNG as a rater sees it, `length` bytes long: see `common_length`."""
+        """The PNG as raters see it, `length` bytes long: see `common_length`."""
         return pad(self.view(sha256), length)
 
     def common_length(self, pictures: Iterable[str]) -> int:
-        """The number of bytes that each of these pictures can be padded to. Those that are gone or damaged do
-        not count.
-        """
+        """The number of bytes that all these pictures can be padded to. Skips missing and damaged ones."""
         longest = 0
         for sha256 in pictures:
             try:
@@ -122,9 +117,9 @@ def _padded_length(length: int) -> int:
 
 
 def pad(data: bytes, length: int) -> bytes:
-    """The same PNG in `length` bytes, or in the least padded length where it is longer than that.
+    """The same PNG in `length` bytes, or in its least padded length where it is longer.
 
-    What is added looks random, so that a proxy that compresses answers brings no difference back.
+    The padding looks random, so that compression on the way does not bring the difference back.
     """
     length = max(length, _padded_length(len(data)))
     filling = hashlib.shake_256(data[-64:]).digest(length - len(data) - _CHUNK)

@@ -1,9 +1,8 @@
-"""Copies of the votes: Parquet snapshots while people vote, live backups, restoring without duplicates."""
+"""Copies of the votes: Parquet snapshots while people vote, live backups, restores without duplicates."""
 
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
 import threading
@@ -13,36 +12,34 @@ from pathlib import Path
 import duckdb
 
 from calibri.errors import StudyError
+from studio.machine.background import Background
 from studio.studies.storage.database import Database, Transaction, migrations
 from studio.studies.storage.study_store import now
 
 log = logging.getLogger(__name__)
 
-#: In the order in which they are restored: events before votes, as they say which votes were taken back.
+#: In the order in which they are restored: events come before votes, because they say which were taken back.
 TABLES = ("studies", "arms", "images", "renders", "pairs", "raters", "assignments", "vote_events", "votes")
 KEPT = 5  # automatic snapshots; those of a closing are never removed
 
 
 class Snapshots:
-    """Writes a folder of Parquet files every `every` votes and at each close. Off the voters' path."""
+    """Writes a folder of Parquet files after every `every` votes and at each close, in the background."""
 
     def __init__(self, db: Database, folder: Path, every: int = 200) -> None:
         self.db, self.folder, self.every = db, folder, every
         self._since = 0
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._background = Background("snapshot")
 
-    def voted(self) -> None:
-        """A vote was acknowledged; the snapshot that may follow is written by a thread of its own."""
+    def count_vote(self) -> None:
+        """Note an acknowledged vote; the snapshot that may follow does not keep the voter waiting."""
         with self._lock:
             self._since += 1
-            if self._since < self.every or (self._thread is not None and self._thread.is_alive()):
-                return
-            self._since = 0
-            self._thread = threading.Thread(target=self._quietly, name="snapshot", daemon=True)
-            self._thread.start()
+            if self._since >= self.every and self._background.start(self._take_quietly):
+                self._since = 0
 
-    def _quietly(self) -> None:
+    def _take_quietly(self) -> None:
         try:
             self.take("auto")
         except (OSError, duckdb.Error, StudyError) as error:
@@ -58,21 +55,14 @@ class Snapshots:
             f"COPY {table} TO {_quoted(part / f'{table}.parquet')} (FORMAT parquet)" for table in TABLES
         ]
         self.db.run_outside("BEGIN TRANSACTION READ ONLY", *copies, "COMMIT")
-        whole = self.folder / name
-        os.replace(part, whole)
+        whole = part.rename(self.folder / name)
         for old in sorted(self.folder.glob("*-auto"))[:-KEPT]:
             shutil.rmtree(old)
         return whole
 
-    def latest(self) -> Path | None:
-        """The newest whole snapshot."""
-        found = sorted(p for p in self.folder.glob("*") if p.is_dir() and not p.name.startswith("."))
-        return found[-1] if found else None
-
     def close(self) -> None:
         """Wait for the snapshot under way."""
-        if self._thread is not None:
-            self._thread.join(30)
+        self._background.close()
 
 
 def _quoted(path: Path) -> str:
@@ -82,30 +72,28 @@ def _quoted(path: Path) -> str:
 def backup(db: Database, path: Path) -> Path:
     """A consistent copy of the whole database while people vote. Raises StudyError where `path` exists."""
     if path.exists():
-        raise StudyError(f"{path.name} exists already; choose another name for the backup.")
+        raise StudyError(f"{path.name} exists already. Choose another name for the backup.")
     path.parent.mkdir(parents=True, exist_ok=True)
     alias = f"backup_{secrets.token_hex(4)}"
     [(source,)] = db.read("SELECT current_database()")
     db.run_outside(
-        f"ATTACH {_quoted(path)} AS {alias}",
-        f'COPY FROM DATABASE "{source}" TO {alias}',
-        f"DETACH {alias}",
+        f"ATTACH {_quoted(path)} AS {alias}", f'COPY FROM DATABASE "{source}" TO {alias}', f"DETACH {alias}"
     )
     return path
 
 
 def restore(db: Database, folder: Path) -> dict[str, int]:
-    """Bring back from a snapshot what is not there. Returns how many rows of each table were new.
+    """Add the rows of a snapshot that are missing here. Returns how many rows of each table were new.
 
-    Idempotent: rows are known by their keys, votes by their id; several snapshots may be restored in any
-    order. A vote that was taken back, here or in the snapshot, does not count again. A study that exists
-    keeps its state. Raises StudyError where `folder` is no snapshot of this studio.
+    Idempotent: rows are known by their keys, votes by their id; snapshots may be restored in any order. A
+    vote that was taken back, here or in the snapshot, stays taken back. A study that exists keeps its state.
+    Raises StudyError where `folder` is no snapshot.
     """
     missing = [
         table for table in ("studies", "pairs", "votes") if not (folder / f"{table}.parquet").is_file()
     ]
     if missing:
-        raise StudyError(f"{folder.name} is no snapshot: {', '.join(missing)} are missing.")
+        raise StudyError(f"{folder.name} is no snapshot: it lacks {', '.join(missing)}.")
 
     def fill(t: Transaction, tables: Sequence[str]) -> dict[str, int]:
         new = {}
@@ -139,7 +127,7 @@ def restore(db: Database, folder: Path) -> dict[str, int]:
 
     def second(t: Transaction) -> dict[str, int]:
         new = fill(t, TABLES[-1:])
-        # What one of the two sides had not heard of: a showing is voted on where there is a vote on it.
+        # The two sides may disagree: a showing is voted on where there is a vote on it.
         t.run(
             "UPDATE assignments SET state = 'voted' "
             "WHERE state <> 'voted' AND token IN (SELECT token FROM votes)"
@@ -150,18 +138,18 @@ def restore(db: Database, folder: Path) -> dict[str, int]:
         )
         return new
 
-    # Apart, because a key that was deleted is free for an insert only after the commit.
+    # Two transactions, because a deleted key is free for an insert only after the commit.
     return db.write(first) | db.write(second)
 
 
 def versions() -> dict[str, str]:
-    """What wrote the data, for reports."""
+    """The programs that wrote the data, for reports."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"tables": str(len(migrations()))}
     for name in ("calibri-studio", "torch", "diffusers", "duckdb", "numpy", "scipy"):
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # the studio run from its folder, without being installed
+        except PackageNotFoundError:  # run from its folder
             found[name] = "not installed"
     return found

@@ -1,4 +1,4 @@
-"""Studies as they lie in the database: the study, its arms, its pairs and what was rendered for them."""
+"""Studies as the database stores them: the study, its arms, its pairs and what was rendered for them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from calibri.errors import StudyError
+from calibri.words import count
 from studio.studies.protocol import Protocol
 from studio.studies.storage.database import Database, Transaction
 
 Status = Literal["draft", "open", "closed", "archived"]
 ArmKind = Literal["base", "calibrated", "ensemble", "gold"]
 
-#: From → the states a study may go to.
+#: State → the states that a study may change to.
 NEXT: dict[str, tuple[str, ...]] = {
     "draft": ("open", "archived"),
     "open": ("closed",),
@@ -25,8 +26,11 @@ NEXT: dict[str, tuple[str, ...]] = {
 }
 
 
+NO_STUDY = "There is no such study."
+
+
 def now() -> datetime:
-    """The time of an event: UTC, without a zone, as DuckDB's TIMESTAMP keeps it."""
+    """The time in UTC without a zone, as DuckDB's TIMESTAMP stores it."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
@@ -46,7 +50,7 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyArm:
-    """One arm: what is rendered and how. `calibration`: the artefact's JSON, None for the base."""
+    """One arm: what is rendered and how. `calibration`: the artefact's JSON; None for the base."""
 
     id: str
     study: str
@@ -100,7 +104,7 @@ class StudyPair:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study has come. `wanted` is None where the protocol takes as many votes as come."""
+    """How far a study is. `wanted` is None where the protocol sets no number of votes."""
 
     pairs: int
     rendered: int
@@ -118,23 +122,25 @@ class StudyStore:
     # reading
 
     def all(self, *statuses: Status) -> list[Study]:
-        """Studies of these states (none named: every state), the newest first."""
+        """Studies in these states (none named: all), the newest first."""
         marks = ", ".join("?" * len(statuses))
         where = f"WHERE status IN ({marks})" if statuses else ""
         rows = self.db.records(f"SELECT * FROM studies {where} ORDER BY created DESC, id", statuses)
         return [_study(row) for row in rows]
 
+    def list_choices(self, *statuses: Status) -> list[tuple[str, str]]:
+        """(words, id) of `all` for a field to choose from."""
+        return [(f"{study.name} ({study.status})", study.id) for study in self.all(*statuses)]
+
     def get(self, study: object) -> Study:
-        """By id, or by name where only one study has it. Raises StudyError for an unknown one."""
+        """The study of this id, or of this name where only one has it. Raises StudyError."""
         if not isinstance(study, str) or len(study) > 200:
-            raise StudyError("There is no such study.")
+            raise StudyError(NO_STUDY)
         rows = self.db.records("SELECT * FROM studies WHERE id = ? OR name = ?", [study, study])
         exact = [row for row in rows if row["id"] == study]
         if exact or len(rows) == 1:
             return _study((exact or rows)[0])
-        raise StudyError(
-            f"{len(rows)} studies have the name {study!r}; use the id." if rows else "There is no such study."
-        )
+        raise StudyError(f"{len(rows)} studies have the name {study!r}. Use the id." if rows else NO_STUDY)
 
     def arms(self, study: str) -> list[StudyArm]:
         rows = self.db.records("SELECT * FROM arms WHERE study = ? ORDER BY place", [study])
@@ -145,7 +151,7 @@ class StudyStore:
         return [StudyPair(**row) for row in rows]
 
     def progress(self, study: Study) -> Progress:
-        """Counts for the organiser. Repeats are no pairs of their own here."""
+        """Counts for the organiser. Repeats do not count as pairs here."""
         [(pairs, rendered)] = self.db.read(
             "SELECT count(*), count(*) FILTER (WHERE image_x IS NOT NULL AND image_y IS NOT NULL) "
             "FROM pairs WHERE study = ? AND kind <> 'repeat'",
@@ -159,8 +165,8 @@ class StudyStore:
         each = study.protocol.votes_per_pair
         return Progress(pairs, rendered, raters, showings, None if each is None else each * real)
 
-    def by_rater(self, study: str) -> list[dict[str, Any]]:
-        """id, kind, pairs done and time of the last vote of each rater; who voted last comes first."""
+    def count_by_rater(self, study: str) -> list[dict[str, Any]]:
+        """id, kind, pairs done and time of the last vote of each rater; the latest voter comes first."""
         return self.db.records(
             "SELECT r.id, r.kind, count(DISTINCT v.token) AS done, max(v.time) AS last FROM raters r "
             "LEFT JOIN votes v ON v.rater = r.id AND v.study = r.study WHERE r.study = ? "
@@ -168,9 +174,9 @@ class StudyStore:
             [study],
         )
 
-    def by_pair(self, study: str) -> list[dict[str, Any]]:
-        """prompt, labels x and y, votes (skips do not count) and how often x stood left, for each real pair;
-        those with the fewest votes come first.
+    def count_by_pair(self, study: str) -> list[dict[str, Any]]:
+        """prompt, labels x and y, votes (without skips) and how often x was on the left, for each real pair.
+        Pairs with the fewest votes come first.
         """
         return self.db.records(
             "SELECT p.prompt, p.seed, x.label AS x, y.label AS y, "
@@ -183,10 +189,10 @@ class StudyStore:
             [study],
         )
 
-    def by_arms(self, study: str) -> list[dict[str, Any]]:
-        """labels x and y, pairs, votes, fewest and most votes a pair, and how often x stood left."""
+    def count_by_arms(self, study: str) -> list[dict[str, Any]]:
+        """labels x and y, pairs, votes, fewest and most votes a pair, and how often x was on the left."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in self.by_pair(study):
+        for row in self.count_by_pair(study):
             blank = {"x": row["x"], "y": row["y"], "pairs": 0, "votes": 0, "lefts": 0}
             made = found.setdefault((row["x"], row["y"]), blank | {"fewest": row["votes"], "most": 0})
             made["pairs"] += 1
@@ -195,8 +201,8 @@ class StudyStore:
             made["most"] = max(made["most"], row["votes"])
         return list(found.values())
 
-    def rendered(self, recipes: Sequence[str]) -> dict[str, str]:
-        """Recipe → hash of the picture, for those that were rendered before, in whatever study."""
+    def find_rendered(self, recipes: Sequence[str]) -> dict[str, str]:
+        """Recipe → hash of the picture, for those that were rendered before, in any study."""
         found: dict[str, str] = {}
         for start in range(0, len(recipes), 500):
             part = list(recipes[start : start + 500])
@@ -207,11 +213,11 @@ class StudyStore:
     # writing
 
     def add(self, study: Study, arms: Sequence[StudyArm], pairs: Sequence[StudyPair]) -> None:
-        """A new study with all it consists of, in one transaction."""
+        """Write a new study with its arms and pairs, in one transaction."""
 
         def work(t: Transaction) -> None:
             if t.read("SELECT 1 FROM studies WHERE name = ? AND status <> 'archived'", [study.name]):
-                raise StudyError(f"There is a study named {study.name!r} already. Choose another name.")
+                raise StudyError(f"There is already a study called {study.name!r}. Choose another name.")
             t.insert("studies", [_study_row(study)])
             t.insert("arms", [_arm_row(arm) for arm in arms])
             self.add_pairs(t, pairs)
@@ -219,7 +225,7 @@ class StudyStore:
         self.db.write(work)
 
     def add_arms(self, arms: Sequence[StudyArm]) -> None:
-        """Arms of a study that grows as it goes; those that are there already are left alone."""
+        """Add arms to a study; those that it has already are skipped."""
         self.db.write(lambda t: t.insert("arms", [_arm_row(arm) for arm in arms], if_new=True))
 
     @staticmethod
@@ -229,15 +235,9 @@ class StudyStore:
     def add_picture(
         self, recipe: str, sha256: str, arm: StudyArm, pair: StudyPair, size: tuple[int, int]
     ) -> None:
-        """Note that a recipe was rendered."""
-        image = {
-            "sha256": sha256,
-            "arm": arm.id,
-            "prompt": pair.prompt,
-            "seed": pair.seed,
-            "width": size[0],
-            "height": size[1],
-        }
+        """Record that a recipe was rendered."""
+        image = {"sha256": sha256, "arm": arm.id, "prompt": pair.prompt, "seed": pair.seed}
+        image |= {"width": size[0], "height": size[1]}
 
         def work(t: Transaction) -> None:
             t.insert("images", [image], if_new=True)
@@ -246,7 +246,7 @@ class StudyStore:
         self.db.write(work)
 
     def hang(self, pairs: Sequence[tuple[str, str, str]]) -> None:
-        """Give pairs their pictures: (pair id, image x, image y)."""
+        """Give pairs, and their repeats, their pictures: (pair id, image x, image y)."""
 
         def work(t: Transaction) -> None:
             for start in range(0, len(pairs), 200):
@@ -268,7 +268,7 @@ class StudyStore:
         def work(t: Transaction) -> None:
             rows = t.read("SELECT status FROM studies WHERE id = ?", [study])
             if not rows:
-                raise StudyError("There is no such study.")
+                raise StudyError(NO_STUDY)
             if status not in NEXT[rows[0][0]]:
                 raise StudyError(f"A study that is {rows[0][0]} cannot become {status}.")
             if status == "open":
@@ -278,11 +278,11 @@ class StudyStore:
                 )
                 if missing:
                     raise StudyError(
-                        f"{missing} pairs of this study have no pictures yet. Render them first."
+                        f"{count(missing, 'pair')} of this study have no pictures yet. Render first."
                     )
-            field = {"open": "opened", "closed": "closed"}.get(status)
             t.run("UPDATE studies SET status = ? WHERE id = ?", [status, study])
-            if field:
+            if status in ("open", "closed"):
+                field = "opened" if status == "open" else "closed"
                 t.run(f"UPDATE studies SET {field} = ? WHERE id = ?", [now(), study])
 
         self.db.write(work)
@@ -293,28 +293,13 @@ PAIR_COLUMNS = "id, study, prompt, seed, arm_x, arm_y, image_x, image_y, kind, r
 
 
 def _study(row: dict[str, Any]) -> Study:
-    return Study(
-        id=row["id"],
-        name=row["name"],
-        protocol=Protocol.model_validate_json(row["protocol"]),
-        seed=row["seed"],
-        status=row["status"],
-        created=row["created"],
-        opened=row["opened"],
-        closed=row["closed"],
-    )
+    del row["protocol_hash"]
+    return Study(**{**row, "protocol": Protocol.model_validate_json(row["protocol"])})
 
 
 def _study_row(study: Study) -> dict[str, Any]:
-    return {
-        "id": study.id,
-        "name": study.name,
-        "protocol": study.protocol.to_json(),
-        "protocol_hash": study.protocol.hash,
-        "seed": study.seed,
-        "status": study.status,
-        "created": study.created,
-    }
+    protocol = study.protocol
+    return {**vars(study), "protocol": protocol.to_json(), "protocol_hash": protocol.hash}
 
 
 def _arm(row: dict[str, Any]) -> StudyArm:

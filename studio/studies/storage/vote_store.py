@@ -1,4 +1,4 @@
-"""Votes as they lie in the database, and as the statistics want them."""
+"""Votes as the database stores them, and as the statistics take them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from calibri.preference import Vote
 from studio.studies.storage.database import Database, Transaction
 from studio.studies.storage.study_store import now
 
-#: One row a vote with arms resolved: what exports, reports and snapshots say. A repeat counts under the pair
-#: it
-#: repeats. `valid` is false for votes an organiser has invalidated.
+#: One row a vote with arms resolved, for exports and reports. A repeat counts under the pair that it repeats.
+#: `valid` is false for votes that an organiser has invalidated.
 RESOLVED = """
 SELECT v.id, v.study, v.question, p.prompt, p.seed, p.category, p.kind,
        coalesce(p.repeat_of, v.pair) AS pair,
@@ -31,7 +30,7 @@ ORDER BY v.time, v.id
 
 
 class VoteStore:
-    """Reads votes; writes events on them. The votes themselves are written by studies/voting."""
+    """Reads votes and writes events about them. The votes themselves are written by studies/voting."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
@@ -39,10 +38,6 @@ class VoteStore:
     def rows(self, study: str) -> list[dict[str, Any]]:
         """One dictionary a vote, arms resolved, in order of time."""
         return self.db.records(RESOLVED.format(study="?"), [study])
-
-    def votes(self, study: str) -> list[Vote]:
-        """The valid votes as `calibri.preference` takes them."""
-        return [as_vote(row) for row in self.rows(study) if row["valid"]]
 
     def count(self, study: str) -> int:
         [(n,)] = self.db.read("SELECT count(*) FROM votes WHERE study = ?", [study])
@@ -53,7 +48,10 @@ class VoteStore:
         return self.db.records("SELECT * FROM vote_events WHERE study = ? ORDER BY time, id", [study])
 
     def invalidate(self, vote: str, reason: str) -> None:
-        """Leave a vote out of the results, with a reason that is kept. The vote itself stays."""
+        """Leave a vote out of the results, with a reason that is kept. The vote itself stays.
+
+        Raises StudyError without a reason, for an unknown vote and for one that is left out already.
+        """
         if not reason.strip():
             raise StudyError("Say why this vote is to be left out.")
 
@@ -68,7 +66,7 @@ class VoteStore:
         self.db.write(work)
 
     def note(self, study: str, kind: str, detail: dict[str, Any]) -> None:
-        """An event on the study as a whole, such as opening, closing or unblinding."""
+        """Record an event of the whole study, such as opening, closing or unblinding."""
         self.db.write(lambda t: add_event(t, study, kind, detail))
 
 
@@ -81,38 +79,21 @@ def add_event(
     time: datetime | None = None,
 ) -> None:
     """Append one event inside a transaction."""
-    t.insert(
-        "vote_events",
-        [
-            {
-                "id": secrets.token_hex(16),
-                "study": study,
-                "vote": vote,
-                "kind": kind,
-                "detail": json.dumps(detail, default=str, ensure_ascii=False, sort_keys=True),
-                "time": time or now(),
-            }
-        ],
-    )
+    words = json.dumps(detail, default=str, ensure_ascii=False, sort_keys=True)
+    row = {"id": secrets.token_hex(16), "study": study, "vote": vote, "kind": kind}
+    t.insert("vote_events", [{**row, "detail": words, "time": time or now()}])
 
 
 def as_vote(row: dict[str, Any]) -> Vote:
-    """A resolved row as the statistics see it.
+    """A resolved row as the statistics take it.
 
-    The time of an answer is what the browser says, and never more than the server saw pass since the pair or
-    the rater's last vote: a script that claims to have looked for long is seen through.
+    The response time is the browser's, but never more than the server measured since the pair was shown or
+    the rater last voted, so a script cannot claim a long look.
     """
     times = [ms for ms in (row["response_ms"], row["server_ms"]) if ms is not None]
+    same = ("question", "arm_x", "arm_y", "prompt", "rater", "winner", "pair", "left_is_x", "kind")
     return Vote(
-        question=row["question"],
-        arm_x=row["arm_x"],
-        arm_y=row["arm_y"],
-        prompt=row["prompt"],
-        rater=row["rater"],
-        winner=row["winner"],
-        pair=row["pair"],
-        left_is_x=row["left_is_x"],
-        kind=row["kind"],
+        **{name: row[name] for name in same},
         category=row["category"] or "",
         response_ms=min(times, default=None),
         order=row["time"].timestamp(),

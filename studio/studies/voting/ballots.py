@@ -1,4 +1,4 @@
-"""What a rater's browser is told and may answer. Everything that comes from outside is checked here first."""
+"""What a rater's browser is sent and may answer. All input from browsers is checked here first."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from calibri.errors import StudyError
 from studio.studies.protocol import LONGEST_COMMENT, Protocol
 
 LONGEST_MS = 24 * 3600 * 1000
-RaterKind = Literal["anonymous", "hub", "invite", "local"]
 
 
 class Refused(StudyError):
-    """What a rater may not do. `code`: a word for logs and tests; the text is for the rater."""
+    """A rater's request that is not allowed. `code`: a word for logs and tests; the text is for the rater."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -22,16 +21,8 @@ class Refused(StudyError):
 
 
 @dataclass(frozen=True)
-class Who:
-    """A rater as they present themselves. `identity` is hashed with the studio's key and stored nowhere."""
-
-    kind: RaterKind
-    identity: str
-
-
-@dataclass(frozen=True)
 class View:
-    """All that a rater's browser is told. `stage`: welcome, vote, or end."""
+    """All that a rater's browser is sent: neither which arm is on which side nor which pair is a check."""
 
     stage: Literal["welcome", "vote", "end"]
     study: str
@@ -46,14 +37,14 @@ class View:
     answers: tuple[str, ...] = ()
     least_view_ms: int = 0
     comments: bool = False
-    votes: tuple[str, ...] = ()  # ids of the votes this call acknowledges
+    votes: tuple[str, ...] = ()  # ids of the votes that this call acknowledges
     again: bool = False  # the same vote was acknowledged before
 
 
-def vote_view(
+def make_ballot(
     study: str, name: str, protocol: Protocol, showings: tuple[dict[str, Any], ...], **more: Any
 ) -> View:
-    """A view with pairs to vote on, as the protocol wants them asked."""
+    """A view with pairs to vote on and the protocol's questions."""
     return View(
         "vote",
         study,
@@ -68,41 +59,41 @@ def vote_view(
     )
 
 
-def token_of(token: object) -> str:
-    """The token as a word of 32 hexadecimal digits. Raises Refused for anything else."""
+def read_token(token: object) -> str:
+    """A token of 32 hexadecimal digits. Raises Refused for anything else."""
     if not (isinstance(token, str) and len(token) == 32 and all(c in "0123456789abcdef" for c in token)):
-        raise Refused("token", "This is no valid vote. Reload the page to go on.")
+        raise Refused("token", "This vote is not valid. Reload the page to go on.")
     return token
 
 
-def winner_of(side: str, left_is_x: bool) -> str:
-    """Which arm a choice of sides prefers."""
+def find_winner(side: str, left_is_x: bool) -> str:
+    """The winner, x or y, that a choice of side means; tie, both_bad and skip stay as they are."""
     if side not in ("left", "right"):
         return side
     return "x" if (side == "left") == left_is_x else "y"
 
 
-def answers_of(answers: object, protocol: Protocol) -> dict[str, str]:
+def read_answers(answers: object, protocol: Protocol) -> dict[str, str]:
     """Question → side, in the protocol's order. Raises Refused for anything else."""
     ids = [q.id for q in protocol.questions]
     if not isinstance(answers, Mapping) or set(answers) != set(ids):
-        raise Refused("answers", "Answer every question, and no other.")
+        raise Refused("answers", "Answer every question, and no others.")
     if any(not isinstance(side, str) or side not in protocol.sides for side in answers.values()):
-        raise Refused("answers", f"An answer is one of: {', '.join(protocol.sides)}.")
+        raise Refused("answers", f"Expected an answer among {', '.join(protocol.sides)}.")
     return {question: answers[question] for question in ids}
 
 
-def milliseconds_of(value: object) -> int | None:
-    """A time as a browser says it; None where it says none. Raises Refused for what is no time."""
+def read_milliseconds(value: object) -> int | None:
+    """A time that a browser measured; None where it sent none. Raises Refused for anything else."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise Refused("answers", "A time is a number of milliseconds.")
+        raise Refused("answers", "Expected a time as a number of milliseconds.")
     return min(int(value), LONGEST_MS)
 
 
-def comment_of(value: object) -> str:
-    """A remark without control characters. Raises Refused for one that is too long."""
+def read_comment(value: object) -> str:
+    """A comment without control characters. Raises Refused for one that is too long."""
     if not isinstance(value, str) or len(value) > LONGEST_COMMENT:
-        raise Refused("comment", f"A remark has at most {LONGEST_COMMENT} characters.")
+        raise Refused("comment", f"A comment has at most {LONGEST_COMMENT} characters.")
     return "".join(c for c in value if c.isprintable() or c == "\n").strip()

@@ -1,7 +1,8 @@
-"""Who is shown which pair next, and which picture stands on the left. In memory, no database, no Gradio.
+"""Which pair a rater sees next, and which picture is on the left. In memory: no database, no Gradio.
 
-Fewest votes first, never a pair the rater has seen, sides by a coin that leans towards balance. Checks (gold
-pairs, and repeats with sides swapped) come at the protocol's rates, at moments the rater cannot foresee.
+Pairs with the fewest votes come first, never one that the rater has seen; sides are tossed by a coin that
+leans towards balance. Checks (gold pairs, and repeats with sides swapped) come at the protocol's rates, at
+moments that the rater cannot predict.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from studio.studies.storage.study_store import StudyPair
 
 ArmPair = tuple[str, str]
 
-# A side that follows from earlier showings tells the arm to whoever can join them. So sides are tossed: by a
-# fair coin while they are near balance, else by one that falls on the rarer side a little oftener (Efron,
-# Biometrika 58, 1971). Whoever knew all earlier showings would be right with BIAS at most.
+# A side that follows from earlier showings would reveal the arm to whoever knows them, so sides are tossed:
+# by a fair coin near balance, else by one that favours the rarer side a little (Efron, Biometrika 58, 1971).
+# Someone who knew all earlier showings would guess right with probability BIAS at most.
 BIAS = 0.6
-FREE = 4  # as far from balance as the coin is fair
+FREE = 4  # imbalance up to which the coin is fair
 
 
 @dataclass
 class Showing:
-    """One assignment as dealing sees it. `answer`: the winner of the first question, once there is one."""
+    """One assignment. `answer`: the winner of the first question, once there is one."""
 
     token: str
     pair: StudyPair
@@ -45,8 +46,8 @@ class Showing:
 
     @property
     def weights(self) -> tuple[int, int]:
-        """(for the pair's load, for the balance of sides). A skipped pair still wants a vote, though its
-        sides were shown; one whose time is over holds neither.
+        """(for the pair's load, for the balance of sides). A skipped pair still needs a vote, but its sides
+        were shown; an expired one counts for neither.
         """
         if self.state == "issued":
             return (0, 0) if self.late else (1, 1)
@@ -71,7 +72,7 @@ class RaterBook:
 
 
 class Book:
-    """The dealing state of one open study. Whoever owns it calls it from one thread at a time."""
+    """The dealing state of one open study. Not thread-safe: its owner calls it from one thread at a time."""
 
     def __init__(
         self, study: str, protocol: Protocol, seed: int, pairs: Iterable[StudyPair], name: str = ""
@@ -92,7 +93,7 @@ class Book:
     # bookkeeping
 
     def add(self, showing: Showing) -> None:
-        """A showing was issued (or is read back from the database)."""
+        """Take in a showing that was issued or read from the database."""
         self.raters[showing.rater].showings.append(showing)
         self._by_token[showing.token] = showing
         self._count(showing, +1)
@@ -110,7 +111,7 @@ class Book:
             self.score[arms][0] += sign * SCORES[showing.answer]
             self.score[arms][1] += sign
 
-    def known(self, token: str) -> Showing | None:
+    def get(self, token: str) -> Showing | None:
         """The showing of this token in this study, if there is one."""
         return self._by_token.get(token)
 
@@ -122,7 +123,7 @@ class Book:
             raise StudyError("The studio lost track of this pair. Reload the page to go on.") from None
 
     def include(self, pair: StudyPair) -> None:
-        """A pair that was made after the study was opened."""
+        """Add a pair that was made after the study was opened."""
         self.pairs[pair.id] = pair
         self.real.append(pair)
 
@@ -130,13 +131,13 @@ class Book:
         return rater in self.consented
 
     def settle(self, showing: Showing, state: str, answer: str | None = None) -> None:
-        """A showing was voted on, undone or dropped."""
+        """Note that a showing was voted on, undone or dropped."""
         self._count(showing, -1)
         showing.state, showing.answer = state, answer
         self._count(showing, +1)
 
     def sweep(self, moment: datetime) -> None:
-        """Showings whose time is over no longer hold their pair's place."""
+        """Free the pairs of showings that have expired."""
         while self._expiring and self._expiring[0][0] <= moment:
             showing = self._by_token[heapq.heappop(self._expiring)[1]]
             if showing.state == "issued" and not showing.late:
@@ -144,7 +145,7 @@ class Book:
                 showing.late = True
 
     def open_showings(self, rater: str) -> list[Showing]:
-        """What this rater was shown and has not answered, oldest first."""
+        """This rater's unanswered showings, oldest first."""
         return sorted((s for s in self.raters[rater].showings if s.state == "issued"), key=lambda s: s.issued)
 
     # choosing
@@ -167,13 +168,13 @@ class Book:
         return self._real(rater, seen, random)
 
     def _due(self, rater: str, kind: str, number: int, rate: float, mine: list[Showing]) -> bool:
-        """Whether the rater's share of this kind of check lags behind the rate, with a phase of their own."""
-        if rate <= 0:
-            return False
+        """Whether the rater has had fewer checks of this kind than the rate asks for."""
         return self._checks_by(rater, kind, number, rate) > sum(s.pair.kind == kind for s in mine)
 
     def _checks_by(self, rater: str, kind: str, number: int, rate: float) -> int:
-        """How many checks of this kind the rater should have had among the first `number` showings."""
+        """How many checks of this kind belong among the rater's first `number` showings. Each rater has their
+        own phase, so nobody predicts the next check.
+        """
         if rate <= 0:
             return 0
         digest = hashlib.sha256(f"{self.seed}:{rater}:{kind}".encode()).digest()
@@ -183,7 +184,7 @@ class Book:
     def _repeat(self, mine: list[Showing], random: Random) -> tuple[StudyPair, bool] | None:
         again = {s.pair.repeat_of for s in mine if s.pair.kind == "repeat"}
         old = mine[: max(0, len(mine) - self.protocol.repeat_gap + 1)]
-        offered = [
+        repeatable = [
             s
             for s in old
             if s.pair.kind == "real"
@@ -192,9 +193,9 @@ class Book:
             and s.pair.id not in again
             and s.pair.id in self.repeats
         ]
-        if not offered:
+        if not repeatable:
             return None
-        first = random.choice(offered)
+        first = random.choice(repeatable)
         return self.repeats[first.pair.id], not first.left_is_x
 
     def _real(self, rater: str, seen: set[str], random: Random) -> tuple[StudyPair, bool] | None:
@@ -212,17 +213,17 @@ class Book:
             met[(showing.pair.arm_x, showing.pair.arm_y)] += 1
         rarest = min(met[(p.arm_x, p.arm_y)] for p in fresh)
         pair = random.choice([p for p in fresh if met[(p.arm_x, p.arm_y)] == rarest])
-        return pair, self.side_for(pair, random)
+        return pair, self.toss_side(pair, random)
 
-    def side_for(self, pair: StudyPair, random: Random) -> bool:
-        """Whether x stands left, by a coin that is fair or, far from balance, favours the rarer side."""
+    def toss_side(self, pair: StudyPair, random: Random) -> bool:
+        """Whether x is on the left, by a coin that is fair or, far from balance, favours the rarer side."""
         lean = self.lean[(pair.arm_x, pair.arm_y)]
         chance = 0.5 if abs(lean) <= FREE else BIAS if lean < 0 else 1 - BIAS
         return random.random() < chance
 
     def _doubt(self, arms: ArmPair) -> float:
-        """Variance of the win rate's Beta(wins + 1, losses + 1): the adaptive sampler asks where it is
-        large.
+        """Variance of Beta(wins + 1, losses + 1): the adaptive sampler picks the pair of arms where it is
+        largest.
         """
         wins, counted = self.score[arms]
         a, b = wins + 1, counted - wins + 1
@@ -231,10 +232,10 @@ class Book:
     def total_for(self, rater: str) -> int:
         """How many showings this rater will have had at the end, checks included.
 
-        The checks still to come are counted by their rates, not by what was dealt: a total that grew with a
-        check would tell the rater which pair is one.
+        Checks still to come are counted by their rates, not by what was dealt: a total that grew with a check
+        would reveal it.
         """
-        book = self.raters.get(rater) or RaterBook()  # who only looks leaves nothing behind
+        book = self.raters.get(rater) or RaterBook()  # a mere look stores nothing
         mine = book.counted
         seen = {s.pair.id for s in book.showings}
         wanted = self.protocol.votes_per_pair

@@ -1,6 +1,4 @@
-"""What an organiser sees before raters do: the rater's own page on the study's first pairs, storing
-nothing.
-"""
+"""The preview for organisers: the rater's own page on the study's first pairs. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import hmac
 from collections.abc import Callable
 
 from studio.studies.storage.study_store import StudyPair, StudyStore
-from studio.studies.voting.ballots import Refused, View, vote_view
+from studio.studies.voting.ballots import Refused, View, make_ballot
 
 SHOWN = 3  # pairs
 AHEAD = 2  # as in voting: the pair on screen and the next one
@@ -17,6 +15,7 @@ AHEAD = 2  # as in voting: the pair on screen and the next one
 
 class Previews:
     """Works for studies in any state. `key()`: secret bytes that sign the preview's address.
+
     `picture(study, sha256)`: a picture as raters get it.
     """
 
@@ -27,7 +26,7 @@ class Previews:
         self._shown: dict[str, tuple[str, str, str]] = {}  # token → study, left, right
 
     def code(self, study: str) -> str:
-        """What the address of the preview holds beside the study."""
+        """The signature in the preview's address."""
         return hmac.new(self._key(), f"preview:{study}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def view(self, study: str, code: object, token: object = None) -> View:
@@ -40,12 +39,13 @@ class Previews:
             return View("welcome", study, known.name, text=protocol.instruction, consent=protocol.consent)
         pairs = [p for p in self._studies.pairs(study) if p.kind == "real" and p.is_rendered][:SHOWN]
         tokens = [self._hang(code, number, pair) for number, pair in enumerate(pairs)]
-        at = tokens.index(str(token)) + 1 if token in tokens else 0
-        if at >= len(pairs):
+        done = tokens.index(str(token)) + 1 if token in tokens else 0
+        if done >= len(pairs):
             text = "End of the preview. No vote was stored." if pairs else "There are no pictures yet."
             return View("end", study, known.name, text=text)
-        shown = tuple({"token": w, "prompt": p.prompt} for w, p in list(zip(tokens, pairs))[at : at + AHEAD])
-        return vote_view(study, known.name, protocol, shown, done=at, total=len(pairs))
+        following = list(zip(tokens, pairs))[done : done + AHEAD]
+        shown = tuple({"token": word, "prompt": pair.prompt} for word, pair in following)
+        return make_ballot(study, known.name, protocol, shown, done=done, total=len(pairs))
 
     def _hang(self, code: str, number: int, pair: StudyPair) -> str:
         token = hashlib.sha256(f"{code}:{pair.id}".encode()).hexdigest()[:32]
@@ -54,7 +54,7 @@ class Previews:
         return token
 
     def picture(self, token: str, side: str) -> bytes | None:
-        """The PNG, or None where this is no token of a preview."""
+        """The PNG, or None for a token that is not of a preview."""
         if token not in self._shown or side not in ("left", "right"):
             return None
         study, left, right = self._shown[token]

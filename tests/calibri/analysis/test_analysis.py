@@ -186,7 +186,7 @@ def test_arms_are_compared_in_pairs(arms, pairs):
 
 
 def test_arms_need_names_of_their_own(arms, pairs):
-    with pytest.raises(SearchError, match="name of its own"):
+    with pytest.raises(SearchError, match="different names"):
         list(evaluate([arms[0], arms[0]], pairs, SumScorer(), ["size"]))
 
 

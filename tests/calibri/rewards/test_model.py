@@ -30,7 +30,7 @@ PUBLISHED = ("pickscore", "hpsv2", "mps", "aesthetic", "clipscore")
     "device, words",
     [
         ("gpu", "device 'gpu': expected cpu, cuda, cuda:1 or mps"),
-        ("cuda:77", "device 'cuda:77': this machine has .* CUDA devices"),
+        ("cuda:77", "device 'cuda:77': torch finds .* on this machine"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(golden, device, words):
@@ -257,6 +257,22 @@ def test_what_a_picture_shows_is_its_key():
     assert len(keys) == 4
 
 
+def test_every_pixel_of_a_large_picture_counts():
+    pixels = np.random.default_rng(2).integers(0, 256, (300, 211, 3), dtype=np.uint8)
+    first = picture_hash(Image.fromarray(pixels))
+    draw = np.random.default_rng(3)
+    for _ in range(200):
+        place = tuple(draw.integers(0, size) for size in pixels.shape)
+        changed = pixels.copy()
+        changed[place] ^= 1 << int(draw.integers(8))
+        assert picture_hash(Image.fromarray(changed)) != first
+    rows = pixels.copy()
+    rows[[10, 200]] = rows[[200, 10]]
+    assert picture_hash(Image.fromarray(rows)) != first
+    blank = [Image.new("RGB", size) for size in ((300, 211), (211, 300), (301, 211))]
+    assert len({picture_hash(image) for image in blank}) == 3
+
+
 def test_a_file_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not a database, " * 100)
     with pytest.raises(RewardError, match=r"notes\.txt cannot hold scores"):
@@ -300,4 +316,6 @@ def test_a_scorer_with_a_cache_scores_pictures_once(tmp_path):
     first = scorer(requests, ["bright"])
     assert np.array_equal(scorer(requests, ["bright"]), first)
     assert reward.seen == 6
+    plain = LocalScorer(Painter(), {"bright": Counting()})(requests, ["bright"])
+    assert np.array_equal(plain, first)
     assert scorer.revisions == {"bright": "r1"} and scorer.judges == frozenset()

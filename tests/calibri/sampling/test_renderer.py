@@ -324,6 +324,24 @@ def test_the_renderers_own_allocator_runs_out_and_the_batch_is_halved(backbone):
     assert [r.request.seed for r in made] == [0, 1, 2] and renderer.batch_size == 1
 
 
+def test_progress_never_runs_backwards_where_memory_ends_after_some_steps(backbone):
+    told, calls = [], []
+
+    def run_out(_module, _args, kwargs):
+        calls.append(kwargs["hidden_states"].shape[0])
+        if calls == [3, 3, 3]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = backbone.transformer.register_forward_pre_hook(run_out, with_kwargs=True)
+    try:
+        requests = [RenderRequest(PROMPTS[0], i, 4) for i in range(3)]
+        Renderer(backbone, batch_size=3).render(requests, on_step=lambda *now: told.append(now))
+    finally:
+        hook.remove()
+    assert [done for done, _ in told] == list(range(1, 13))
+    assert [total for _, total in told] == [4] * 2 + [12] * 10
+
+
 def test_out_of_memory_halves_the_batch(backbone, monkeypatch):
     renderer = Renderer(backbone, batch_size=4)
     sizes = []

@@ -166,7 +166,7 @@ def test_a_reward_that_never_changes_is_refused(make_config, formula_scorer, lay
 
 
 def test_an_unknown_reward_is_named(make_config, formula_scorer, layout):
-    with pytest.raises(SearchError, match="redness is not loaded"):
+    with pytest.raises(SearchError, match=r"expected loaded rewards \(size\), got redness"):
         Objective(make_config(), layout, formula_scorer({"size": 1.0}))
 
 

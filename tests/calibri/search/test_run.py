@@ -9,7 +9,8 @@ from calibri.search.config import Budget, SearchConfig
 from calibri.search.fitted import point_reached
 from calibri.search.journal import JournalTail, RunFolder, read_journal
 from calibri.search.records import EventRecord, GenerationRecord, ValidationRecord
-from calibri.search.run import calibration_of, run_search
+from calibri.search.run import run_search
+from calibri.search.space import SearchSpace
 from calibri.search.stopping import tail_average
 
 
@@ -240,8 +241,8 @@ def test_the_weights_of_an_ensemble_are_searched(search, backbone, make_config):
     records = search(values=values)
     last = generations(records)[-1]
     assert len(last.mean) == 8 and last.mean[-2:] != [1.5, -0.5]
-    found = calibration_of(make_config(**values), backbone.layout("layer"), np.array(last.mean))
-    assert [m.condition for m in found.members] == ["positive", "negative"]
+    members = SearchSpace.of(make_config(**values), backbone.layout("layer")).decode(np.array(last.mean))
+    assert [m.condition for m in members] == ["positive", "negative"]
 
 
 def test_another_backbone_is_refused(search, tmp_path, rewards, make_config):

@@ -17,9 +17,9 @@ from gradio_client.exceptions import AppError, AuthenticationError
 from studio.access.limits import MOST_PICTURES
 from studio.access.signin import SESSION, VISITOR
 from studio.machine.host import ModelHost
-from studio.settings import ROOT
 from tests.studio.launched import PATIENCE, Launched, launched
 
+ROOT = Path(__file__).resolve().parents[3]
 NAME, PASSWORD = "ann", "open:sesame"
 REFUSED = re.compile(r"[Oo]nly (its|the) organisers")
 PROMPTS = [f"a red cube {i}" for i in range(24)]
@@ -165,7 +165,7 @@ def test_direct_calls_do_not_skip_the_queue_or_the_rights(studio: Launched, visi
 def test_signing_in_and_out(studio: Launched) -> None:
     with studio.client() as client:
         form = client.get("/signin")
-        assert "name='password'" in form.text and form.headers["x-frame-options"] == "DENY"
+        assert 'name="password"' in form.text and form.headers["x-frame-options"] == "DENY"
         wrong = client.post("/signin", data={"username": NAME, "password": "guess"})
         assert wrong.status_code == 403 and "wrong" in wrong.text and SESSION not in client.cookies
         right = client.post("/signin", data={"username": NAME, "password": PASSWORD})
@@ -173,7 +173,7 @@ def test_signing_in_and_out(studio: Launched) -> None:
         assert "HttpOnly" in sent and "SameSite=lax" in sent and PASSWORD not in sent
         assert f"signed in as <b>{NAME}</b>" in client.get("/signin").text
         assert client.post("/signout").status_code == 303
-        assert "name='password'" in client.get("/signin").text
+        assert 'name="password"' in client.get("/signin").text
 
 
 @pytest.mark.parametrize("path", ["/signin", "/login"])
@@ -265,4 +265,4 @@ def _labels(studio: Launched, number: int) -> list[str]:
 def test_a_private_studio_has_no_door_of_its_own(host: ModelHost, tmp_path: Path) -> None:
     with launched(tmp_path, host) as private, private.client() as client:
         assert client.get("/").status_code == 200 and VISITOR not in client.cookies
-        assert "name='password'" not in client.get("/signin").text
+        assert 'name="password"' not in client.get("/signin").text

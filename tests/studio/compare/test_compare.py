@@ -9,38 +9,66 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibri.errors import CalibriError, RenderError
-from studio.compare.comparison import Steps, history_of
-from studio.compare.form import AGAINST, MOST_ROWS, USUAL, Form, checked, form_of, prompts_in, seeds_in
+from calibri.errors import CalibriError, RenderCancelled, RenderError
+from studio.compare.comparison import compare, get_history
+from studio.compare.form import (
+    AGAINST,
+    MOST_ROWS,
+    USUAL,
+    Form,
+    FormError,
+    form_of,
+    read_order,
+    read_prompts,
+    read_seeds,
+)
 from studio.compare.layout import AGAINST_WORDS
-from studio.compare.measures import difference, means
-from studio.compare.page import compare, count_of, form_from, form_values, latest, painted
-from studio.compare.send import calibration_at, study_of
+from studio.compare.measures import compute_means, measure_difference
+from studio.compare.page import get_latest
+from studio.compare.send import draft_study, find_calibration
 from studio.compare.view import (
     MAPPED,
-    caption_of,
-    columns,
-    laid_over,
-    legend_html,
-    means_html,
-    sides,
-    thumbnails,
-    tiles,
-    width_of,
+    choose_pair,
+    count_columns,
+    lay_over,
+    list_thumbnails,
+    list_tiles,
+    list_values,
+    open_overlay,
+    read_values,
+    show_comparison,
+    show_row,
+    write_count,
+    write_legend,
+    write_means,
 )
 from studio.core import Core
 from studio.machine.host import HostStatus
-from studio.rendering.arms import DESK, NOTHING, Choice, arm_of, choices, offered
-from studio.rendering.asks import LONGEST_PROMPT, Ask, problems_of
+from studio.rendering.arms import DESK, NOTHING, Choice, list_choices, resolve_arms
+from studio.rendering.asks import LONGEST_PROMPT, Ask
 from studio.rendering.places import SharedPlace
-from studio.scales.edits import added, change, opened
-from studio.ui.errors import was_cancelled
+from studio.rendering.shots import Shot
+from studio.rendering.view import write_captions
+from studio.scales.edits import add_member, change, open_calibration
 
 CUBE = Form("a red cube", 3, 2)
 
 
 def pixels(image) -> np.ndarray:
     return np.asarray(image)
+
+
+def caption_of(shot: Shot, base: Shot | None) -> str:
+    return write_captions([shot], base)[0]
+
+
+def problems_of(core: Core, form: Form) -> dict[str, str]:
+    """Field → sentence, of a form that cannot be rendered; empty for one that can."""
+    try:
+        read_order(form, core.host.backbone, core.settings.demo)
+    except FormError as error:
+        return error.problems
+    return {}
 
 
 def test_three_arms_of_one_noise_give_three_pictures(stocked: Core, visitor: str) -> None:
@@ -82,7 +110,7 @@ def test_the_desk_can_be_an_arm_and_is_an_ensemble_with_two_members(core: Core, 
     assert "empty" in compare(core, visitor, asked).shots[0].arm.missing
     change(core, visitor, lambda d: d.set([1.3] * len(d.layout.names)))
     assert compare(core, visitor, asked).shots[0].arm.kind == "calibrated"
-    added(core, visitor)
+    add_member(core, visitor)
     shot = compare(core, visitor, asked).shots[0]
     assert shot.arm.kind == "ensemble" and shot.nfe == 4
 
@@ -103,7 +131,7 @@ def test_the_preset_compares_base_at_many_steps_with_calibrated_at_few(stocked: 
 
 
 def test_any_saved_calibration_can_be_an_arm(stocked: Core, visitor: str) -> None:
-    kinds = dict(offered(stocked, stocked.visitors.of(visitor)))
+    kinds = dict(list_choices(stocked, stocked.visitors.of(visitor)))
     assert kinds["Bent (layer)"] == "studio/bent" and kinds["Pair (2 members, layer)"] == "studio/pair"
     made = compare(stocked, visitor, replace(CUBE, arms=(Choice("studio/pair"), Choice("studio/bent"))))
     assert [s.arm.kind for s in made.shots] == ["ensemble", "calibrated"]
@@ -118,7 +146,7 @@ def test_prompts_and_seeds_make_a_grid(stocked: Core, visitor: str) -> None:
     assert asked == [(p, s) for p in ("a red cube", "a blue cone") for s in (3, 4, 6, 7)]
     assert all(len({s.ask.seed for s in row}) == 1 for row in made.rows)
     assert len({pixels(row[1].image).tobytes() for row in made.rows}) == len(made.rows)
-    assert len(tiles(made)) == len(made.rows) * width_of(made) == 24
+    assert len(list_tiles(made.rows)) == len(made.rows) * count_columns(made) == 24
     alone = compare(stocked, visitor, replace(CUBE, prompt="a blue cone", seed=6))
     again = made.rows[asked.index(("a blue cone", 6))]
     # Another number of rows in a batch may round a pixel to its neighbouring level.
@@ -127,7 +155,7 @@ def test_prompts_and_seeds_make_a_grid(stocked: Core, visitor: str) -> None:
 
 def test_a_single_row_has_no_grid(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, CUBE)
-    assert tiles(made) == [] and means_html(made) == ""
+    assert list_tiles(made.rows) == [] and write_means(made) == ""
 
 
 def test_means_are_paired_with_base(stocked: Core, visitor: str) -> None:
@@ -137,12 +165,12 @@ def test_means_are_paired_with_base(stocked: Core, visitor: str) -> None:
         for i, row in enumerate(made.rows)
     ]
     scored = replace(made, shots=rows[0], more=rows[1:])
-    base, calibrated, _ = means(scored)
+    base, calibrated, _ = compute_means(scored)
     assert base["rewards"]["align"][0] == pytest.approx(0.05)
     assert base["rewards"]["align"][1] is None  # base is not compared with itself
     interval = calibrated["rewards"]["align"][1]
     assert interval.mean == pytest.approx(0.5) and interval.n == 2
-    assert "+0.50" in means_html(scored)
+    assert "+0.50" in write_means(scored)
 
 
 @pytest.mark.parametrize(
@@ -157,21 +185,21 @@ def test_means_are_paired_with_base(stocked: Core, visitor: str) -> None:
     ],
 )
 def test_seeds_are_read(text, seeds: list[int]) -> None:
-    assert seeds_in(text) == seeds
+    assert read_seeds(text) == tuple(seeds)
 
 
 @pytest.mark.parametrize("text", ["a", "-1", "3-", "9-2", "1.5", "99999999999", "0-100000"])
 def test_seeds_that_cannot_be_read_are_a_sentence(text: str) -> None:
-    with pytest.raises(RenderError, match="written like"):
-        seeds_in(text)
-    assert "written like" in count_of("a", "", text, "base")
+    with pytest.raises(ValueError, match="written like"):
+        read_seeds(text)
+    assert "written like" in write_count("a", "", text, "base")
 
 
 def test_words_count_the_pictures() -> None:
-    assert count_of("a", "", "", "base", "calibrated", NOTHING) == ""
-    assert "2 prompts × 3 seeds × 2 arms = 12" in count_of("a", "b", "1, 2", "base", "desk", NOTHING)
-    assert "&lt;b&gt;" in count_of("a", "", "<b>", "base")
-    assert prompts_in("one\ntwo", "two\n\nthree") == ["one", "two", "three"]
+    assert write_count("a", "", "", "base", "calibrated", NOTHING) == ""
+    assert "2 prompts × 3 seeds × 2 arms = 12" in write_count("a", "b", "1, 2", "base", "desk", NOTHING)
+    assert "&lt;b&gt;" in write_count("a", "", "<b>", "base")
+    assert read_prompts("one\ntwo", "two\n\nthree") == ("one", "two", "three")
 
 
 @pytest.mark.parametrize(
@@ -191,10 +219,9 @@ def test_words_count_the_pictures() -> None:
     ],
 )
 def test_what_cannot_be_asked_is_said_at_its_field(core: Core, prompt, seed, steps, field) -> None:
-    assert list(problems_of(prompt, seed, steps)) == [field]
-    assert list(checked(core, Form(prompt, seed, steps)).problems) == [field]
-    with pytest.raises(RenderError):
-        Ask.checked(prompt, seed, steps)
+    assert list(problems_of(core, Form(prompt, seed, steps))) == [field]
+    with pytest.raises(RenderError, match=f"{field}: expected"):
+        Ask.read(prompt, seed, steps)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +241,7 @@ def test_what_cannot_be_asked_is_said_at_its_field(core: Core, prompt, seed, ste
 )
 def test_every_other_field_is_checked_too(core: Core, visitor: str, changed, field: str) -> None:
     form = replace(CUBE, **changed)
-    assert list(checked(core, form).problems) == [field]
+    assert list(problems_of(core, form)) == [field]
     with pytest.raises(RenderError):
         compare(core, visitor, form)
 
@@ -227,24 +254,24 @@ def test_the_size_is_the_visitors_within_the_backbones_limits(stocked: Core, vis
 def test_a_public_studio_renders_fewer_rows(core: Core) -> None:
     demo = replace(core, settings=core.settings.model_copy(update={"demo": True}))
     form = replace(CUBE, seeds="10-17")
-    assert not checked(core, form).problems
-    assert "at once" in checked(demo, form).problems["seeds"]
+    assert not problems_of(core, form)
+    assert "at once" in problems_of(demo, form)["seeds"]
 
 
 def test_a_newer_press_calls_off_the_older(stocked: Core, visitor: str) -> None:
     caught, thread = _long_one(stocked, visitor)
     newer = compare(stocked, visitor, Form("a blue cone", 2, 2))
     thread.join(60)
-    assert len(caught) == 1 and was_cancelled(caught[0])
-    assert latest(stocked, visitor) is newer
+    assert len(caught) == 1 and isinstance(caught[0], RenderCancelled)
+    assert get_latest(stocked, visitor) is newer
 
 
 def test_stop_ends_a_render_under_way_and_leaves_the_history(stocked: Core, visitor: str) -> None:
     caught, thread = _long_one(stocked, visitor)
     stocked.visitors.of(visitor).stop("compare")
     thread.join(60)
-    assert len(caught) == 1 and was_cancelled(caught[0])
-    assert not history_of(stocked, visitor)
+    assert len(caught) == 1 and isinstance(caught[0], RenderCancelled)
+    assert not get_history(stocked, visitor)
 
 
 def _long_one(core: Core, visitor: str) -> tuple[list[BaseException], threading.Thread]:
@@ -273,38 +300,30 @@ def test_steps_are_counted_over_all_batches(stocked: Core, visitor: str) -> None
     assert list(done) == sorted(set(done)) and set(totals) == {done[-1]}
 
 
-def test_a_halved_batch_does_not_run_backwards() -> None:
-    told: list[tuple[int, int]] = []
-    counted = Steps(lambda *now: told.append(now), [2, 2, 2, 2], 4)
-    for done in (1, 2, 1, 2):
-        counted(done, 2)
-    assert told == [(1, 2), (2, 2), (3, 3), (4, 4)]
-
-
 def test_history_is_the_newest_first_and_belongs_to_one_visitor(stocked: Core, visitor: str) -> None:
     compare(stocked, visitor, Form("one", 1, 2))
     compare(stocked, visitor, Form("two", 1, 2, seeds="2"))
-    words = [text.split(" · ") for _, text in thumbnails(stocked, visitor)]
+    words = [text.split(" · ") for _, text in list_thumbnails(stocked, visitor)]
     assert [w[0] for w in words] == ["two", "one"] and words[0][1] == "seed 1 and 1 more"
-    assert thumbnails(stocked, stocked.visitors.new_id()) == []
+    assert list_thumbnails(stocked, stocked.visitors.new_id()) == []
 
 
 def test_the_form_comes_back_from_a_comparison(stocked: Core, visitor: str) -> None:
     arms = (Choice("base", 5), Choice("studio/bent", None, 2.0), Choice(NOTHING))
     form = Form("a red cube", 3, 2, "a blue cone", "4, 5", 1.5, 48, 32, arms)
     assert form_of(compare(stocked, visitor, form)) == form
-    assert form_from(tuple(form_values(form))) == form
-    assert form_from((*form_values(CUBE)[:8], None, 0, "", *[None] * 6)).arms == (Choice(NOTHING),) * 3
+    assert read_values(tuple(list_values(form))) == form
+    assert read_values((*list_values(CUBE)[:8], None, 0, "", *[None] * 6)).arms == (Choice(NOTHING),) * 3
 
 
 def test_two_pictures_lie_over_one_another(stocked: Core, visitor: str) -> None:
     row = compare(stocked, visitor, replace(CUBE, arms=(USUAL[0], Choice(NOTHING), USUAL[2]))).shots
-    assert sides(row, "0", "1") == (0, 2)  # where one is missing, the next that has a picture
-    assert sides(row, "2", "0") == (2, 0)
-    assert sides(row, None, "x") == (0, 2)
-    assert sides(row[:1], "0", "1") is None
-    assert "Render two arms" in laid_over(row[:1], "Slider", "0", "1")[2]
-    slider, mapped, words, left, right = laid_over(row, MAPPED, "0", "2")
+    assert choose_pair(row, "0", "1")[:2] == (0, 2)  # where one is missing, the next that has a picture
+    assert choose_pair(row, "2", "0")[:2] == (2, 0)
+    assert choose_pair(row, None, "x")[:2] == (0, 2)
+    assert choose_pair(row[:1], "0", "1") is None
+    assert "Render two arms" in lay_over(row[:1], "Slider", "0", "1")[2]
+    slider, mapped, words, left, right = lay_over(row, MAPPED, "0", "2")
     assert not slider.visible and mapped.visible and "levels" in words
     assert (left.value, right.value) == ("0", "2")
 
@@ -315,14 +334,14 @@ def test_a_difference_map_is_dark_where_two_pictures_agree() -> None:
     one = Image.new("RGB", (4, 2), (10, 20, 30))
     two = one.copy()
     two.putpixel((3, 1), (10, 20, 230))
-    picture, words = difference(one, two)
+    picture, words = measure_difference(one, two)
     light = pixels(picture).astype(int).sum(axis=2)
     assert light[1, 3] > 600 and (np.delete(light.ravel(), 7) < 20).all()
     assert "the largest 200" in words and "12% of the pixels" in words
-    assert "same in every pixel" in difference(one, one)[1]
-    assert "the same" in legend_html(words) and words in legend_html(words)
+    assert "same in every pixel" in measure_difference(one, one)[1]
+    assert "the same" in write_legend(words) and words in write_legend(words)
     with pytest.raises(RenderError, match="one size"):
-        difference(one, two.resize((2, 2)))
+        measure_difference(one, two.resize((2, 2)))
 
 
 def test_captions_escape_what_people_typed(stocked: Core) -> None:
@@ -330,24 +349,18 @@ def test_captions_escape_what_people_typed(stocked: Core) -> None:
     evil = shot.arm.calibration.model_copy(update={"title": "<script>alert(1)</script>"})
     shot = replace(shot, arm=replace(shot.arm, calibration=evil))
     assert "<script" not in caption_of(shot, None)
-    assert "<script" not in laid_over([shot, shot], "Slider", "0", "1")[2]
-
-
-def test_choices_are_of_this_backbone_and_granularity_only(stocked: Core) -> None:
-    assert [title for title, _ in choices(stocked, "calibrated", "layer")] == ["Bent"]
-    assert [title for title, _ in choices(stocked, "ensemble", "layer")] == ["Pair"]
-    assert choices(stocked, "calibrated", "gate") == []
+    assert "<script" not in lay_over([shot, shot], "Slider", "0", "1")[2]
 
 
 def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Core, visitor: str) -> None:
     made = compare(stocked, visitor, CUBE)
-    desk, _ = opened(stocked, visitor, calibration_at(stocked, visitor, made.shots[2], USUAL[2]))
+    desk, _ = open_calibration(stocked, visitor, find_calibration(stocked, visitor, made.shots[2], USUAL[2]))
     assert [m.weight for m in desk.members] == [1.5, -0.5]
     with pytest.raises(CalibriError, match="base has no scales"):
-        calibration_at(stocked, visitor, made.shots[0], USUAL[0])
+        find_calibration(stocked, visitor, made.shots[0], USUAL[0])
     # A prepared picture knows its kind only: the studio's first of that kind stands for it.
     prepared = replace(made.shots[1], arm=replace(made.shots[1].arm, calibration=None))
-    assert calibration_at(stocked, visitor, prepared, USUAL[1]).title == "Bent"
+    assert find_calibration(stocked, visitor, prepared, USUAL[1]).title == "Bent"
 
 
 def test_a_comparison_becomes_the_form_of_a_study(stocked: Core, visitor: str) -> None:
@@ -355,14 +368,14 @@ def test_a_comparison_becomes_the_form_of_a_study(stocked: Core, visitor: str) -
     from studio.studies.planning import NewArm
 
     form = replace(CUBE, prompts="a blue cone", seeds="4", arms=(*AGAINST[:2], Choice("base", 30)))
-    sent = study_of(stocked, visitor, compare(stocked, visitor, form))
+    sent = draft_study(stocked, visitor, compare(stocked, visitor, form))
     arms = [NewArm(**asdict(arm)) for arm in sent.arms]
     assert [(a.kind, a.steps) for a in arms] == [("base", 30), ("calibrated", 8), ("base", 30)]
     assert len({a.label for a in arms}) == 3
     assert sent.prompts == "a red cube\na blue cone" and sent.seeds == 2
     place = stocked.visitors.of(visitor).place(SharedPlace)
     place.draft = sent
-    filled = new.sent(stocked, visitor)
+    filled = new.take_draft(stocked, visitor)
     assert (
         filled[0] == [asdict(arm) for arm in sent.arms]
         and "Bent, 8 steps" in filled[1]
@@ -370,19 +383,20 @@ def test_a_comparison_becomes_the_form_of_a_study(stocked: Core, visitor: str) -
     )
     assert place.draft is None  # taken once
     with pytest.raises(CalibriError, match="at least two"):
-        study_of(stocked, visitor, compare(stocked, visitor, replace(CUBE, arms=(Choice("base"),))))
+        draft_study(stocked, visitor, compare(stocked, visitor, replace(CUBE, arms=(Choice("base"),))))
 
 
 def test_an_arm_of_nothing_is_not_rendered(stocked: Core, visitor: str) -> None:
-    arm = arm_of(stocked, stocked.visitors.of(visitor), Choice(NOTHING))
+    [arm] = resolve_arms(stocked, [Choice(NOTHING)], stocked.visitors.of(visitor))
     assert arm.missing
     made = compare(stocked, visitor, replace(CUBE, arms=(Choice("base"), Choice(NOTHING), Choice(NOTHING))))
     assert [s.image is None for s in made.shots] == [False, True, True]
 
 
 def test_the_page_shows_empty_places_before_anything_is_made() -> None:
-    assert [image for image, *_ in columns([])] == [None] * 3
-    assert painted(None, 0)[-1] == ["", 0]
+    assert [part.value for part in show_row([])[::2]] == [None] * 3
+    assert open_overlay([])[0] is None
+    assert show_comparison(None, 0)[-1] == ["", 0]
 
 
 def test_a_studio_that_still_loads_says_how_far_it_is() -> None:

@@ -14,11 +14,11 @@ from PIL import Image
 
 from calibri.errors import CalibriError, RenderError
 from calibri.sampling.png import read_settings, save_png
+from studio.compare.comparison import compare
 from studio.compare.form import Form
-from studio.compare.page import compare
-from studio.compare.png_settings import file_name, png_of, png_settings, settings_from, zip_of
+from studio.compare.png_settings import describe_picture, make_png, make_zip, name_file, read_form
 from studio.core import Core
-from studio.rendering.arms import DESK, NOTHING, Choice, arm_of
+from studio.rendering.arms import DESK, NOTHING, Choice, resolve_arms
 from studio.scales.edits import change
 
 FORM = Form(
@@ -34,10 +34,10 @@ def written(folder: Path, content: bytes) -> Path:
 
 def test_a_png_brings_the_form_back(stocked: Core, visitor: str, tmp_path: Path) -> None:
     made = compare(stocked, visitor, replace(FORM, width=48))
-    path = written(tmp_path, png_of(made, made.shots[1]))
+    path = written(tmp_path, make_png(made, made.shots[1]))
     with Image.open(path) as image:
         assert np.array_equal(np.asarray(image), np.asarray(made.shots[1].image))
-    form, remark = settings_from(stocked, stocked.visitors.of(visitor), path)
+    form, remark = read_form(stocked, stocked.visitors.of(visitor), path)
     assert (form.prompt, form.seed, form.steps, remark) == ("a red cube", 3, 2, "")
     assert (form.width, form.height) == (48, None)  # the height is the backbone's own
     assert form.arms == (Choice("base", 5), Choice("studio/bent", None, 2.0), Choice("studio/pair"))
@@ -49,11 +49,12 @@ def test_a_png_brings_the_form_back(stocked: Core, visitor: str, tmp_path: Path)
 def test_a_calibration_that_is_saved_nowhere_comes_along(stocked: Core, visitor: str, tmp_path: Path) -> None:
     change(stocked, visitor, lambda d: d.set([1.3] * 7))
     made = compare(stocked, visitor, replace(FORM, arms=(Choice(DESK), Choice("base"), Choice(NOTHING))))
-    path = written(tmp_path, png_of(made, made.shots[0]))
+    path = written(tmp_path, make_png(made, made.shots[0]))
     other = stocked.visitors.of(stocked.visitors.new_id())
-    form, _ = settings_from(stocked, other, path)
+    form, _ = read_form(stocked, other, path)
     assert form.arms[0].what.startswith("png/") and form.arms[1:] == (Choice("base"), Choice(NOTHING))
-    assert arm_of(stocked, other, form.arms[0]).calibration.members[0].scales == (1.3,) * 7
+    [arm] = resolve_arms(stocked, form.arms[:1], other)
+    assert arm.calibration.members[0].scales == (1.3,) * 7
 
 
 def test_the_settings_are_whole_and_name_no_folder_of_this_machine(
@@ -64,7 +65,7 @@ def test_the_settings_are_whole_and_name_no_folder_of_this_machine(
     shot = made.shots[1]
     told = replace(shot.arm, calibration=shot.arm.calibration.model_copy(update={"found": found}))
     shots = [made.shots[0], replace(shot, arm=told), made.shots[2]]
-    settings = png_settings(replace(made, shots=shots), shots[1])
+    settings = describe_picture(replace(made, shots=shots), shots[1])
     assert settings["calibration"]["found"] == {"run": "one", "nested": [{"file": "two"}], "reward": "a/b"}
     assert str(tmp_path) not in json.dumps(settings)
     assert {"seed", "steps", "guidance", "width", "nfe", "rewards", "backbone_fingerprint"} <= set(settings)
@@ -79,7 +80,7 @@ def test_a_png_of_the_command_line_opens_as_base_and_its_calibration(
     settings = {"prompt": "a cube", "seed": 1, "steps": 4, "guidance": None, "backbone": "tiny"}
     path = tmp_path / "cli.png"
     save_png(Image.new("RGB", (32, 32)), path, {**settings, "calibration": json.loads(entry.to_json())})
-    form, _ = settings_from(stocked, stocked.visitors.of(visitor), path)
+    form, _ = read_form(stocked, stocked.visitors.of(visitor), path)
     assert form == Form("a cube", 1, 4, arms=(Choice("base"), Choice("studio/bent"), Choice(NOTHING)))
 
 
@@ -87,13 +88,13 @@ def test_a_png_of_the_command_line_opens_as_base_and_its_calibration(
     "settings, words",
     [
         (None, "no settings"),
-        ({"prompt": "a", "seed": 1, "steps": 2, "backbone": "FLUX.1-dev"}, "was made on 'FLUX.1-dev'"),
-        ({"prompt": "", "seed": 1, "steps": 2}, "Type what"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "backbone": "FLUX.1-dev"}, "made on 'FLUX.1-dev'"),
+        ({"prompt": "", "seed": 1, "steps": 2}, "prompt: expected"),
         ({"prompt": "a", "seed": -1, "steps": 2}, "seed"),
         ({"prompt": "a", "seed": 1, "steps": 2, "width": "wide"}, "width"),
         ({"prompt": "a", "seed": 1, "steps": 2, "arms": "many"}, "arms"),
-        ({"prompt": "a", "seed": 1, "steps": 2, "calibration": {"format": "x"}}, "calibration is damaged"),
-        ({"prompt": "a", "seed": 1, "steps": 2, "guidance": "much"}, "Guidance"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "calibration": {"format": "x"}}, "damaged. calibration"),
+        ({"prompt": "a", "seed": 1, "steps": 2, "guidance": "much"}, "guidance"),
     ],
 )
 def test_a_png_that_does_not_fit_is_refused_in_words(
@@ -102,7 +103,7 @@ def test_a_png_that_does_not_fit_is_refused_in_words(
     path = tmp_path / "picture.png"
     save_png(Image.new("RGB", (8, 8)), path, settings)
     with pytest.raises(RenderError, match=words) as caught:
-        settings_from(core, core.visitors.of(visitor), path)
+        read_form(core, core.visitors.of(visitor), path)
     assert str(tmp_path) not in str(caught.value)
 
 
@@ -110,31 +111,31 @@ def test_what_is_no_png_is_refused_without_its_path(core: Core, tmp_path: Path) 
     path = tmp_path / "picture.png"
     path.write_text("no picture", encoding="utf-8")
     with pytest.raises(RenderError, match=r"^picture\.png: no picture") as caught:
-        settings_from(core, core.visitors.of(None), path)
+        read_form(core, core.visitors.of(None), path)
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_another_version_of_the_backbone_is_said(stocked: Core, visitor: str, tmp_path: Path) -> None:
     made = compare(stocked, visitor, FORM)
     older = replace(made, made_on={**made.made_on, "backbone_fingerprint": "0" * 64})
-    path = written(tmp_path, png_of(older, made.shots[0]))
-    assert "another version" in settings_from(stocked, stocked.visitors.of(visitor), path)[1]
+    path = written(tmp_path, make_png(older, made.shots[0]))
+    assert "another version" in read_form(stocked, stocked.visitors.of(visitor), path)[1]
 
 
 def test_all_pictures_go_into_one_zip(stocked: Core, visitor: str, tmp_path: Path) -> None:
     arms = (Choice("base"), Choice("base"), Choice("calibrated"))
     made = compare(stocked, visitor, replace(FORM, seeds="4", arms=arms))
-    with zipfile.ZipFile(io.BytesIO(zip_of(made))) as archive:
+    with zipfile.ZipFile(io.BytesIO(make_zip(made))) as archive:
         names = archive.namelist()
         content = archive.read(names[-1])
     assert len(set(names)) == 6
-    assert names[0] == file_name(made.shots[0]) == "a-red-cube-seed3-base-2.png"
+    assert names[0] == name_file(made.shots[0]) == "a-red-cube-seed3-base-2.png"
     assert read_settings(written(tmp_path, content))["seed"] == 4
 
 
 def test_without_a_picture_there_is_no_file(core: Core, visitor: str) -> None:
     made = compare(core, visitor, replace(FORM, arms=(Choice("ensemble"),)))
     with pytest.raises(CalibriError, match="no picture"):
-        png_of(made, made.shots[0])
+        make_png(made, made.shots[0])
     with pytest.raises(CalibriError, match="no picture"):
-        zip_of(made)
+        make_zip(made)

@@ -25,7 +25,7 @@ from studio.diagnose.view import (
     find_sweep,
     list_sweeps,
 )
-from studio.scales.edits import place_of
+from studio.scales.edits import get_place
 
 FORM = (["tabletop-quality"], 2, 2, "block", 1.0, "0, 1.5", "a red cube\na blue ball\na red cube")
 
@@ -126,7 +126,7 @@ def test_a_cell_shows_base_and_changed_and_reads_them_the_second_time(
 
 def test_the_best_goes_to_the_desk(core: Core, sweeps: Sweeps, measured: Sweep, visitor: str) -> None:
     form.open_best(core, sweeps, visitor, measured.id)
-    desk = place_of(core, visitor).desk
+    desk = get_place(core, visitor).desk
     assert desk.layout.granularity == "block" and desk.values[0] == 1.5
     with pytest.raises(SearchError, match="no such sweep"):
         form.open_best(core, sweeps, visitor, "gone")

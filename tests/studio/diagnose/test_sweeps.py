@@ -97,7 +97,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_cells(sweeps: Sweeps, reward:
     assert sweeps.cells(begun.id) == sweeps.cells(whole.id)
     with pytest.raises(SearchError, match="nothing left"):
         sweeps.resume(begun.id)
-    with pytest.raises(SearchError, match="does not run"):
+    with pytest.raises(SearchError, match="not running"):
         sweeps.stop(begun.id)
 
 
@@ -241,7 +241,7 @@ def test_the_best_start_needs_a_cell_that_is_better(sweeps: Sweeps, host: ModelH
     lines = path.read_text(encoding="utf-8").split("\n")
     path.write_text(lines[0] + "\n", encoding="utf-8")
     with pytest.raises(SearchError, match="No cell of this sweep is better"):
-        sweeps.find_start(found.id, layout)
+        sweeps.start_of(found.id, layout)
     better = cell(found.note.names[0], 1.5, 0.4, 0.1)
     path.write_text(f"{lines[0]}\n{better.model_dump_json()}\n", encoding="utf-8")
-    assert sweeps.find_start(found.id, layout).members[0].scales == (1.5, 1.0, 1.0, 1.0, 1.0)
+    assert sweeps.start_of(found.id, layout).members[0].scales == (1.5, 1.0, 1.0, 1.0, 1.0)

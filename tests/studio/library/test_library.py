@@ -18,7 +18,7 @@ from studio.library.form import BASE, import_files, make_arm, render_pair
 from studio.library.page import Handlers, show_pair
 from studio.library.thumbnails import PROMPT, SEED, Thumbnails
 from studio.machine.render_cache import RenderCache
-from studio.rendering.shots import kept_shots
+from studio.rendering.shots import shoot_cached
 
 GAIN = {"mean": 0.4, "low": 0.3, "high": 0.5, "n": 128}
 
@@ -40,14 +40,14 @@ def calibration(core: Core, granularity: str = "block", scale: float = 1.2, **mo
 
 def test_a_thumbnail_is_rendered_once_and_kept(stocked: Core, thumbnails: Thumbnails) -> None:
     thumbs, bent = thumbnails, stocked.calibrations.get("studio/bent").calibration
-    assert thumbs.find(bent) is None and "being rendered" in thumbs.why_not(bent)
-    thumbs.want()
+    assert thumbs.find(bent) is None and "being rendered" in thumbs.explain_missing(bent)
+    thumbs.render_missing()
     thumbs.wait()
     first = thumbs.find(bent)
     assert first.startswith(b"RIFF") and thumbs.revision == 2
     again = Thumbnails(stocked.host, stocked.calibrations, thumbs.folder, thumbs.renders)
     assert again.find(bent) == first
-    again.want()
+    again.render_missing()
     again.wait()
     assert again.revision == 0
     markup = Handlers(stocked, thumbnails).draw("studio/bent", BASE)[0]
@@ -72,11 +72,11 @@ def test_what_cannot_be_painted_says_why(stocked: Core, thumbnails: Thumbnails) 
     store, thumbs = stocked.calibrations, thumbnails
     wrong = store.save(calibration(stocked, names=tuple(f"triple.{i}" for i in range(5)), title="Wrong"))
     other = store.save(calibration(stocked, backbone="FLUX.1-dev", title="Other"))
-    thumbs.want()
+    thumbs.render_missing()
     thumbs.wait()
-    assert "triple.0" in thumbs.why_not(wrong.calibration)
-    assert thumbs.why_not(other.calibration) == "FLUX.1-dev is not loaded"
-    thumbs.want()  # what failed is not tried for ever
+    assert "triple.0" in thumbs.explain_missing(wrong.calibration)
+    assert thumbs.explain_missing(other.calibration) == "FLUX.1-dev is not loaded"
+    thumbs.render_missing()  # what failed is not tried for ever
     assert thumbs._missing() is None
 
 
@@ -111,7 +111,7 @@ def test_another_backbones_calibration_is_a_sentence_and_not_a_picture(stocked: 
     steps = stocked.host.wait_ready().spec.steps
     shots = render_pair(stocked, stocked.visitors.new_id(), entry.id, BASE, PROMPT, SEED, steps)
     assert shots[0].image is None and shots[1].image is not None
-    assert kept_shots(stocked, []) == []
+    assert shoot_cached(stocked, []) == []
 
 
 def test_what_is_gone_or_cannot_be_asked_is_a_sentence(stocked: Core) -> None:
@@ -120,7 +120,7 @@ def test_what_is_gone_or_cannot_be_asked_is_a_sentence(stocked: Core) -> None:
         render_pair(stocked, visitor, "", BASE, PROMPT, SEED, 2)
     with pytest.raises(ArtifactError, match="any more"):
         render_pair(stocked, visitor, "own/gone", BASE, PROMPT, SEED, 2)
-    with pytest.raises(RenderError, match="Type what"):
+    with pytest.raises(RenderError, match="prompt: expected"):
         render_pair(stocked, visitor, "studio/bent", BASE, " ", SEED, 2)
     assert "any more" in Handlers(stocked, None).describe("own/gone", BASE)[1]
     assert "Choose a calibration above" in Handlers(stocked, None).describe("", BASE)[1]

@@ -19,7 +19,7 @@ from studio.core import Core
 from studio.machine import host as hosting
 from studio.machine.host import Memory, ModelHost, _load_backbone
 from studio.machine.queue import HostError
-from studio.scales.edits import desk_of, place_of
+from studio.scales.edits import get_desk, get_place
 from studio.settings import Settings
 from studio.shell.model_bar import downloaded, offered, switch, words
 
@@ -150,12 +150,12 @@ def test_the_old_backbone_is_gone_before_the_new_one_is_read(tiny_folder: Path, 
 
 
 def test_a_switch_changes_layout_desk_and_bar(own: Core, other_folder: Path, visitor: str) -> None:
-    place = place_of(own, visitor)
-    before = desk_of(own, place, "block").layout
+    place = get_place(own, visitor)
+    before = get_desk(own, place, "block").layout
     assert words(own, None, visitor)[0] == f"{len(before.names)} scales, one a block"
     assert "loading" in switch(own, str(other_folder), None)
     own.host.wait_ready()
-    after = desk_of(own, place)
+    after = get_desk(own, place)
     assert after.layout.granularity == "block" and after.layout.names != before.names
     assert words(own, None, visitor)[0] == "3 scales, one a block"
     assert len(own.host.render(REQUESTS[:1])) == 1
@@ -170,7 +170,7 @@ def test_what_was_loaded_once_is_offered_by_name(own: Core, other_folder: Path) 
 
 
 def test_no_switch_while_a_search_runs(own: Core, other_folder: Path) -> None:
-    with own.host.reserved("the search “Layer”"):
+    with own.host.reserve("the search “Layer”"):
         with pytest.raises(HostError, match="cannot be changed while the search “Layer” runs"):
             switch(own, str(other_folder), None)
         assert own.host.status.backbone == "tiny" and own.host.status.phase == "ready"

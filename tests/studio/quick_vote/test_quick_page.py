@@ -42,7 +42,7 @@ def test_the_arms_compared_last_meet_again_on_a_seed_of_their_own(stocked, studi
     assert not shown & {s.image.tobytes() for s in last.shots}
     told = page.vote(studies, visitor, made.study, made.token, "left")
     assert {told.left.rpartition(", ")[2], told.right.rpartition(", ")[2]} == {"3 steps", "2 steps"}
-    words, figure = page.score(stocked, studies)
+    words, figure = page.draw_score(stocked, studies)
     assert "Bent" in words
     assert len(figure["data"]) == 1
 

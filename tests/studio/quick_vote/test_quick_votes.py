@@ -10,7 +10,9 @@ import pytest
 from calibri.calibration.artifact import Calibration
 from calibri.errors import StudyError
 from calibri.preference import Rate
-from studio.quick_vote.votes import Contender, offer, standing, vote
+from studio.quick_vote.votes import Contender, analyse_votes, offer, open_quick_study, vote
+from studio.studies.protocol import QUICK
+from studio.studies.storage.study_store import Study, now
 from studio.studies.voting.ballots import Refused
 from tests.studio.studies.conftest import calibration, picture
 
@@ -29,8 +31,8 @@ def contenders(seed: int) -> list[Contender]:
 def play(world, count: int, prefers: str, of: int = 2):
     for seed in range(count):
         made = offer(world.studies, VISITOR, "tabletop", "a red cube", seed, contenders(seed)[:of])
-        pictures = {c.label: list(c.image.getdata()) for c in contenders(seed)}
-        side = "left" if list(made.left.getdata()) == pictures[prefers] else "right"
+        pictures = {c.label: c.image.tobytes() for c in contenders(seed)}
+        side = "left" if made.left.tobytes() == pictures[prefers] else "right"
         reveal = vote(world.studies, VISITOR, made.study, made.token, side)
         yield side, reveal
 
@@ -39,7 +41,7 @@ def test_a_few_votes_give_a_win_rate(world):
     for side, reveal in play(world, 6, "Mine"):
         assert (reveal.left if side == "left" else reveal.right).startswith("Mine")
         assert reveal.winner.startswith("Mine")
-    [table] = standing(world.studies, "tabletop").tables["preference"]
+    [table] = analyse_votes(world.studies, "tabletop").tables["preference"]
     assert isinstance(table.headline, Rate)
     assert table.headline.value == 1.0
     assert "one rater, one prompt" in table.headline.method
@@ -56,7 +58,7 @@ def test_of_three_arms_those_that_met_least_meet(world):
 
 
 def test_before_the_first_vote_there_is_nothing(world):
-    assert standing(world.studies, "tabletop") is None
+    assert analyse_votes(world.studies, "tabletop") is None
 
 
 def test_a_token_is_good_for_one_vote_and_one_visitor(world):
@@ -82,19 +84,26 @@ def test_quick_votes_are_offered_to_no_rater_and_survive_a_restart(world):
     list(play(world, 2, "Base"))
     world.reopen()
     list(play(world, 1, "Base"))
-    assert standing(world.studies, "tabletop").total == 3
+    assert analyse_votes(world.studies, "tabletop").total == 3
 
 
 def test_a_quick_study_that_was_closed_opens_again_and_one_put_away_is_followed_by_another(world):
     list(play(world, 1, "Base"))
     [first] = world.studies.store.all()
     world.studies.set_status(first.id, "closed")
-    assert standing(world.studies, "tabletop").total == 1
+    assert analyse_votes(world.studies, "tabletop").total == 1
     list(play(world, 1, "Base"))
-    assert standing(world.studies, "tabletop").total == 2
+    assert analyse_votes(world.studies, "tabletop").total == 2
     world.studies.set_status(first.id, "closed")
     world.studies.set_status(first.id, "archived")
-    assert standing(world.studies, "tabletop") is None
+    assert analyse_votes(world.studies, "tabletop") is None
     list(play(world, 1, "Base"))
-    assert standing(world.studies, "tabletop").total == 1
+    assert analyse_votes(world.studies, "tabletop").total == 1
     assert {s.status for s in world.studies.store.all()} == {"open", "archived"}
+
+
+def test_a_quick_study_with_an_id_of_an_earlier_version_is_found(world):
+    name = "a" * 39 + " b"  # was cut behind its hyphen once
+    old = Study(f"quick-{'a' * 39}--1", "Quick votes of old", QUICK, 1, "draft", now())
+    world.studies.store.add(old, [], [])
+    assert open_quick_study(world.studies, name).id == old.id

@@ -11,7 +11,7 @@ import pytest
 
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
-from studio.scales.edits import place_of
+from studio.scales.edits import get_place
 from studio.visitors import Visitors
 from tests.studio.launched import PATIENCE, Launched, launched
 
@@ -40,7 +40,7 @@ def test_the_end_of_an_overtaken_move_takes_nothing_back(studio: Launched) -> No
     visitor = Visitors.new_id()
     stronger, undo = event_of(studio, "stronger"), event_of(studio, "undo")
     data = [visitor, "a red cube", 0, 2]
-    place = place_of(studio.core, visitor)
+    place = get_place(studio.core, visitor)
     with studio.client() as client, ThreadPoolExecutor(2) as pool:
         with studio.core.host.hold(Priority.INTERACTIVE, "the test"):
             older = pool.submit(studio.call, client, stronger, data)
@@ -65,7 +65,9 @@ def test_no_page_drops_what_is_typed_or_picked_while_it_answers(studio: Launched
         if event in follows and fn.trigger_mode == "once"
     ]
     assert lost == []
-    painting = {
-        fn.name: fn.trigger_mode for fn in studio.app.fns.values() if fn.name in ("on_pair", "on_key")
-    }
-    assert painting == {"on_pair": "multiple", "on_key": "multiple"}  # the newest takes over
+    modes = {"library-left": set(), "cell-base-1": set()}
+    for fn in studio.app.fns.values():
+        for part in fn.outputs:
+            if part.elem_id in modes:
+                modes[part.elem_id].add(fn.trigger_mode)
+    assert modes == {"library-left": {"multiple"}, "cell-base-1": {"multiple"}}  # the newest takes over

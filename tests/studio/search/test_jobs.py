@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from calibri.calibration.artifact import Calibration
-from calibri.errors import CalibriError, SearchError
+from calibri.errors import CalibriError, RenderError, SearchError
 from calibri.rewards.base import load_reward
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import read_journal
@@ -20,7 +20,7 @@ from calibri.search.records import GenerationRecord, ResultRecord, SessionRecord
 from calibri.search.run import run_search
 from studio.machine.host import ModelHost
 from studio.machine.queue import HostError, Priority
-from studio.search.jobs import Searches
+from studio.search.jobs import Searches, explain
 
 WORKER = Path(__file__).with_name("search_worker.py")
 ROOT = Path(__file__).parents[3]
@@ -83,13 +83,12 @@ def reference(host: ModelHost, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_search_runs_to_its_end_and_its_calibration_can_be_opened(jobs: Searches, reference: Path) -> None:
-    before = jobs.revision
     run = jobs.start(small(), WHOLE, "My first: search!", by="ann")
     assert run == "my-first-search"
     done = jobs.wait(run, PATIENCE)
     assert (done.state, done.error, done.generations) == ("done", "", 6)
     assert done.verdict in ("better", "not told apart", "worse") and done.seconds > 0
-    assert jobs.revision > before and jobs.busy_words() == ""
+    assert not jobs.busy and jobs.busy_words() == ""
     assert story(jobs.store.folder / run) == story(reference)
     found = jobs.calibration(run)
     assert found.names == jobs._host.wait_ready().layout("layer").names
@@ -213,7 +212,7 @@ def test_closing_leaves_a_run_that_the_next_start_resumes_on_the_same_trajectory
 
     second = Searches(host, runs, assets)
     assert second.status(run).state == "interrupted" and second.status(run).title == "kept"
-    assert second.revision and second.all()[0].generations >= 2
+    assert second.all()[0].generations >= 2
     second.resume(run)
     assert second.wait(run, PATIENCE).state == "done"
     second.close()
@@ -298,3 +297,28 @@ def test_an_altered_journal_is_shown_as_failed_and_not_resumed(jobs: Searches, t
     assert status.state == "failed" and "was altered" in status.error and str(tmp_path) not in status.error
     with pytest.raises(CalibriError, match="cannot go on"):
         fresh.resume(run)
+
+
+def test_a_shortage_of_memory_is_told_by_its_cause() -> None:
+    import torch
+
+    shortage = RenderError("not enough memory for one picture")
+    shortage.__cause__ = torch.OutOfMemoryError("CUDA")
+    for problem in (shortage, MemoryError()):
+        assert "smaller batches" in explain(problem)
+    assert explain(RenderError("a word about out of memory")) == "a word about out of memory"
+    assert explain(OSError(28, "No space left on device")).endswith("Make room, then resume.")
+    assert explain(ZeroDivisionError("x")) == "ZeroDivisionError: x"
+
+
+def test_what_can_be_done_follows_the_state(jobs: Searches) -> None:
+    run = jobs.start(small(), Budget(images=100_000))
+    until(lambda: jobs.status(run).state == "running" and jobs.status(run).images > 0, "it did not begin")
+    assert jobs.see(run).acts == {"pause", "stop"} and jobs.busy
+    jobs.pause(run)
+    until(lambda: jobs.status(run).state == "paused", "it did not pause")
+    assert jobs.see(run).acts == {"resume", "stop"} and "1 search paused" in jobs.busy_words()
+    jobs.stop(run)
+    until(lambda: jobs.see(run).acts != {"resume", "stop"}, "it did not stop")
+    jobs.wait(run, PATIENCE)
+    assert jobs.see(run).acts == {"resume"} and not jobs.busy and jobs.see("../x") is None

@@ -11,10 +11,10 @@ import pytest
 from calibri.errors import SearchError
 from calibri.search.config import Budget
 from calibri.search.journal import JOURNAL, RunFolder, read_journal
-from calibri.search.records import GenerationRecord
+from calibri.search.records import GenerationRecord, read_generation
 from calibri.search.stopping import tail_average
 from calibri.words import slug
-from studio.search.runs import RunStore, step_of
+from studio.search.runs import RunStore
 from tests.studio.search.runfolders import EACH, Writer, config, generation
 
 
@@ -23,14 +23,10 @@ def test_what_is_kept_of_a_generation_is_what_its_record_says(tmp_path: Path) ->
     writer.generations(0, 5)
     run = RunStore(tmp_path / "runs").get("one")
     records = [r for r in read_journal(writer.folder) if isinstance(r, GenerationRecord)]
-    assert len(run.steps) == len(records) == 5
-    for step, record in zip(run.steps, records):
+    assert len(run.generations) == len(records) == 5
+    for step, record in zip(run.generations, records):
         assert step[:4] == (record.generation, record.images, record.seconds, record.best)
-        assert (step.mean_gain, step.low, step.high) == (
-            record.bucket_mean.mean,
-            record.bucket_mean.low,
-            record.bucket_mean.high,
-        )
+        assert step.bucket_mean == record.bucket_mean
         assert (step.sigma, step.axis_ratio) == (record.sigma, record.axis_ratio)
         assert list(step.mean) == record.mean and list(step.spread) == record.spread
     assert run.images == 64 + 5 * EACH and run.base.pairs == 64
@@ -42,7 +38,7 @@ def test_a_line_with_its_fields_in_another_order_reads_the_same() -> None:
     usual = record.model_dump_json().encode()
     data = record.model_dump(mode="json")
     turned = json.dumps(dict(reversed(list(data.items())))).encode()
-    assert step_of(usual) == step_of(turned)
+    assert read_generation(usual) == read_generation(turned)
 
 
 def test_a_poll_reads_only_what_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +46,7 @@ def test_a_poll_reads_only_what_was_added(tmp_path: Path, monkeypatch: pytest.Mo
     writer.generations(0, 400)
     store = RunStore(tmp_path / "runs")
     run = store.get("one")
-    assert len(run.steps) == 400
+    assert len(run.generations) == 400
     read = []
     tail, plain = run._tail, run._tail._read
 
@@ -60,12 +56,11 @@ def test_a_poll_reads_only_what_was_added(tmp_path: Path, monkeypatch: pytest.Mo
         return data
 
     monkeypatch.setattr(tail, "_read", counted)
-    before = store.revision
     store.refresh(now=True)
-    assert sum(read) == 0 and store.revision == before
+    assert sum(read) == 0 and run.lines == 402
     writer.generations(400, 402)
     store.refresh(now=True)
-    assert len(run.steps) == 402 and store.revision > before
+    assert len(run.generations) == 402 and run.lines == 404
     assert sum(read) < 3 * 6000  # two lines, not the four hundred before them
 
 
@@ -92,13 +87,13 @@ def test_an_unfinished_line_waits_and_an_altered_one_is_told(tmp_path: Path) -> 
     journal.write_bytes(whole[:-40])
     store = RunStore(tmp_path / "runs")
     run = store.get("one")
-    assert len(run.steps) == 2 and run.error == ""
+    assert len(run.generations) == 2 and run.error == ""
     journal.write_bytes(whole)
     store.refresh(now=True)
-    assert len(run.steps) == 3
+    assert len(run.generations) == 3
     journal.write_bytes(whole.replace(b'"generation":1,', b'"generation":9,'))
     told = RunStore(tmp_path / "runs").get("one")
-    assert "was altered" in told.error and len(told.steps) == 1
+    assert "was altered" in told.error and len(told.generations) == 1
     assert str(tmp_path) not in told.error
 
 
@@ -123,8 +118,8 @@ def test_folders_come_and_go_and_broken_ones_are_left_out(tmp_path: Path) -> Non
 
 def test_new_folders_have_short_names_and_their_note(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "runs")
-    first = store.new("Łayer, 2 × quality!", "ann", Budget(images=7), "Łayer, 2 × quality!")
-    second = store.new("Łayer, 2 × quality!", "", None, "Łayer, 2 × quality!")
+    first = store.create("Łayer, 2 × quality!", "ann", Budget(images=7))
+    second = store.create("Łayer, 2 × quality!", "", None)
     assert (first.name, second.name) == ("ayer-2-quality", "ayer-2-quality-2")
     assert slug("../../etc", "search") == "etc" and slug("", "search") == "search"
     assert len(slug("x" * 200, "search")) == 40
@@ -133,7 +128,7 @@ def test_new_folders_have_short_names_and_their_note(tmp_path: Path) -> None:
             pass
     store.refresh(now=True)
     run = store.get(first.name)
-    assert (run.title, run.note.by, run.budget.images) == ("Łayer, 2 × quality!", "ann", 7)
+    assert (run.title, run.note.by, run.limits.images) == ("Łayer, 2 × quality!", "ann", 7)
     assert [r.id for r in store.all()] == [second.name, first.name]
 
 

@@ -11,12 +11,12 @@ from studio.search.charts import (
     COLUMNS,
     MOST,
     drawn_key,
-    kept,
     mean_figure,
     reward_figure,
     spread_figure,
     step_figure,
     stride,
+    thin_out,
 )
 from studio.search.runs import Run, RunStore
 from tests.studio.search.runfolders import EACH, Writer
@@ -41,7 +41,7 @@ def curves(figure: dict) -> list[dict]:
 
 def test_ten_thousand_generations_are_at_most_two_thousand_points_a_curve(long_store: RunStore) -> None:
     run = long_store.get("long")
-    assert len(run.steps) == 10_000
+    assert len(run.generations) == 10_000
     figures = [reward_figure([run]), step_figure([run]), spread_figure(run), mean_figure(run)]
     for figure in figures:
         for trace in curves(figure):
@@ -56,10 +56,10 @@ def test_ten_thousand_generations_are_at_most_two_thousand_points_a_curve(long_s
 
 
 def test_points_that_are_drawn_stay_where_they_are_when_more_arrive(long_store: RunStore) -> None:
-    steps = long_store.get("long").steps
+    steps = long_store.get("long").generations
     before: list[int] = []
     for count in [*range(1, 60), *range(1990, 2010), *range(3990, 4010), 5000, 7999, 8001, 10_000]:
-        now = [s.generation for s in kept(steps[:count])]
+        now = [s.generation for s in thin_out(steps[:count])]
         assert len(now) <= MOST and now[0] == 0
         step = stride(count)
         assert now == list(range(0, count, step)) and step & (step - 1) == 0
@@ -72,10 +72,10 @@ def test_charts_are_sent_again_only_when_a_drawn_point_was_added(long_store: Run
     whole, key = long_store.get("long"), []
     part = Run(whole.folder, whole.config, whole.note, 0.0)
     for count in range(9_984, 10_001):
-        part.steps = whole.steps[:count]
+        part.generations = whole.generations[:count]
         key.append(drawn_key([part]))
     assert len(set(key)) == 3  # 16 more generations, of which every eighth is drawn
-    part.steps = whole.steps[:40]
+    part.generations = whole.generations[:40]
     assert drawn_key([part]) != drawn_key([part, whole])
 
 

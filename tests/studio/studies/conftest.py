@@ -18,7 +18,8 @@ from studio.studies.planning import NewArm, NewPrompt, NewStudy
 from studio.studies.protocol import Protocol
 from studio.studies.storage.study_store import Study
 from studio.studies.studies import Studies, open_studies
-from studio.studies.voting.ballots import View, Who
+from studio.studies.voting.ballots import View
+from studio.studies.voting.identity import Who
 
 
 class Clock:

@@ -12,9 +12,9 @@ import uvicorn
 from starlette.applications import Starlette
 
 from calibri.errors import StudyError
-from studio.studies.cli import main, through_the_studio
+from studio.studies.cli import ask_studio, main
 from studio.studies.http import routes
-from tests.studio.studies.conftest import calibration, hang_pictures
+from tests.studio.studies.conftest import calibration, hang_pictures, rows
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def address(world):
 def test_the_running_studio_does_what_its_owner_asks(world, address):
     study = world.study(prompts=2)
     world.rater(study).join().vote_all()
-    ask = lambda action, **values: through_the_studio(world.folder, address, action, values)  # noqa: E731
+    ask = lambda action, **values: ask_studio(world.folder, address, action, values)  # noqa: E731
     assert ask("show", study=study.id)["showings"] == 2
     assert ask("close", study=study.id)["status"] == "closed"
     name, data = ask("export", study=study.id, format="csv")
@@ -116,12 +116,12 @@ def test_the_running_studio_does_what_its_owner_asks(world, address):
 def test_another_folder_s_key_opens_nothing(world, address, tmp_path):
     world.study()
     with pytest.raises(StudyError, match="Only the organiser"):
-        through_the_studio(tmp_path / "other", address, "list", {})
+        ask_studio(tmp_path / "other", address, "list", {})
 
 
 def test_no_studio_at_that_address(world):
     with pytest.raises(StudyError, match="no studio answers"):
-        through_the_studio(world.folder, "http://127.0.0.1:9", "list", {})
+        ask_studio(world.folder, "http://127.0.0.1:9", "list", {})
 
 
 def test_arms_may_have_steps_of_their_own(capsys, world, tmp_path):
@@ -149,3 +149,25 @@ def test_a_report_without_flagged_raters_says_so(capsys, world, tmp_path):
     code, _, err = call(capsys, world.folder, "report", study.id, "--category", "none such")
     assert code == 1
     assert "No votes on category" in err
+
+
+def test_a_vote_can_be_left_out_and_stays_in_the_exports(capsys, world, tmp_path):
+    study = world.study(prompts=2)
+    world.rater(study).join().vote_all()
+    [first, _] = rows(world)
+    world.studies.close()
+    asked = ["invalidate", first["id"], "--reason", "pressed by a cat"]
+    assert call(capsys, world.folder, *asked)[0] == 0
+    code, _, err = call(capsys, world.folder, *asked)
+    assert code == 1 and "already" in err
+    out = tmp_path / "votes.jsonl"
+    assert call(capsys, world.folder, "export", study.id, "--format", "jsonl", "--out", str(out))[0] == 0
+    valid = {row["id"]: row["valid"] for row in map(json.loads, out.read_text().splitlines())}
+    assert len(valid) == 2 and not valid[first["id"]]
+
+
+@pytest.mark.parametrize("words", [["spec.json"], ["--name", "n", "--arm", "a", "--prompts", "none.txt"]])
+def test_a_file_that_is_none_is_a_sentence(capsys, world, words):
+    world.studies.close()
+    code, _, err = call(capsys, world.folder, "create", *words)
+    assert code == 1 and "expected" in err.lower()

@@ -12,7 +12,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from studio.quick_vote.votes import quick_study
+from studio.quick_vote.votes import open_quick_study
 from studio.studies import commands
 from studio.studies.http import LARGEST_BODY, routes
 from studio.studies.planning import NewStudy
@@ -302,7 +302,7 @@ def test_a_command_that_does_not_fit(client, world, name, values):
 
 
 def test_the_quick_study_of_the_studio_s_owner_deals_to_nobody_else(client, world):
-    made = quick_study(world.studies, "tabletop")
+    made = open_quick_study(world.studies, "tabletop")
     view = client.post("/ballot/consent", json={"study": made.id, "rater": RATER}).json()
     assert view["stage"] == "end"
     assert view["showings"] == []

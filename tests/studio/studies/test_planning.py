@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from calibri.errors import StudyError
 from studio.rendering.asks import LARGEST_SEED
-from studio.studies.planning import FIRST_SEED, NewArm, NewPrompt, NewStudy, plan, read_prompts
+from studio.studies.planning import FIRST_SEED, NewArm, NewPrompt, NewStudy, plan, read_prompts, read_study
 from studio.studies.protocol import PRESETS, Protocol, Question
 from tests.studio.studies.conftest import calibration
 
@@ -47,7 +47,7 @@ def test_gold_and_repeat_pairs_are_planned_as_the_protocol_says():
         ({"arms": ARMS[:1]}, "at least 2"),
         ({"arms": (ARMS[0], ARMS[0])}, "different labels"),
         ({"arms": (NewArm(label="base", width=64, height=64), ARMS[1])}, "one size"),
-        ({"prompts": (NewPrompt(text="a"), NewPrompt(text="a"))}, "there twice"),
+        ({"prompts": (NewPrompt(text="a"), NewPrompt(text="a"))}, "twice"),
         ({"prompts": ()}, "at least 1"),
         ({"name": ""}, "at least 1"),
         ({"surprise": 1}, "Extra inputs"),
@@ -69,7 +69,7 @@ def test_an_arm_has_what_its_kind_needs():
 
 
 def test_a_calibration_of_another_backbone():
-    with pytest.raises(StudyError, match="renders FLUX"):
+    with pytest.raises(StudyError, match="Expected a calibration of FLUX"):
         plan(new(backbone="FLUX.1-dev"))
 
 
@@ -124,3 +124,29 @@ def test_a_small_study_gets_few_gold_pairs_and_a_large_one_enough_for_its_cap():
 
     assert gold(2, cap=250, gold_rate=0.1, repeat_rate=0.1) == 3
     assert gold(200, cap=40, gold_rate=0.1) == 6
+
+
+def test_page_command_line_and_program_get_one_study_from_what_they_have():
+    arms = [arm.model_dump() for arm in ARMS]
+    typed = {"name": "n", "arms": arms, "prompts": "a\n\nb\n", "protocol": "five-per-pair", "seed": " "}
+    sent = {**typed, "prompts": [{"text": "a"}, {"text": "b"}], "seed": None}
+    written = {**typed, "protocol": PRESETS["five-per-pair"].to_json()}
+    assert read_study(typed) == read_study(written)
+    assert read_study(typed) == read_study({**sent, "protocol": PRESETS["five-per-pair"].model_dump()})
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"seed": "seven"}, ["seed", "'seven'"]),
+        ({"protocol": '{"cap": 0}'}, ["protocol.cap", "0"]),
+        ({"protocol": "unheard of"}, ["protocol", "unheard of", "five-per-pair"]),
+        ({"seeds_per_prompt": None}, ["seeds_per_prompt"]),
+        ({"arms": []}, ["at least 2 arms"]),
+        ({"prompts": "\n"}, ["no prompts"]),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_that_names_the_field(wrong, words):
+    with pytest.raises(StudyError) as caught:
+        read_study({"name": "n", "arms": [a.model_dump() for a in ARMS], "prompts": "a", **wrong})
+    assert all(word in str(caught.value) for word in words)

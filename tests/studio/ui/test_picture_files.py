@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from studio.ui import picture_files as module
-from studio.ui.picture_files import KEPT, served, tidy
+from studio.ui.picture_files import KEPT, serve, tidy
 
 
 @pytest.fixture(autouse=True)
@@ -29,26 +29,26 @@ def aged(path: str) -> None:
 
 
 def test_the_same_pixels_are_one_file_whose_name_tells_nothing_else(folder: Path) -> None:
-    first, again, other = served(grey(1)), served(grey(1)), served(grey(2))
-    assert first == again != other and served(None) is None
+    first, again, other = serve(grey(1)), serve(grey(1)), serve(grey(2))
+    assert first == again != other and serve(None) is None
     assert sorted(folder.iterdir()) == sorted(map(Path, (first, other)))
     with Image.open(first) as kept:
         assert kept.tobytes() == grey(1).tobytes()
 
 
 def test_old_pictures_go_and_those_that_are_asked_for_stay(folder: Path) -> None:
-    old, asked = served(grey(1)), served(grey(2))
+    old, asked = serve(grey(1)), serve(grey(2))
     aged(old)
     aged(asked)
-    assert served(grey(2)) == asked  # asked for once more
+    assert serve(grey(2)) == asked  # asked for once more
     assert tidy(folder) == 1
     assert not Path(old).exists() and Path(asked).exists()
-    assert served(grey(1)) == old and Path(old).exists()  # needed again: written again
+    assert serve(grey(1)) == old and Path(old).exists()  # needed again: written again
 
 
 def test_old_pictures_go_by_themselves(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 1)
-    old = served(grey(1))
+    old = serve(grey(1))
     aged(old)
-    served(grey(2))
+    serve(grey(2))
     assert not Path(old).exists()

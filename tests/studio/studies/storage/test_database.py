@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from calibri.errors import StudyError
-from studio.studies.storage.database import Database, connect, migrate, migrations, secret_of
+from studio.studies.storage.database import Database, connect, migrate, migrations, open_secret
 
 OLD = Path(__file__).parent / "votes-of-version-1.duckdb.gz"
 
@@ -85,7 +85,7 @@ def test_a_second_owner_is_refused_with_a_sentence(db, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, str(db.path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("StudyError votes.duckdb is open in another process")
+    assert done.stdout.startswith("FileInUse votes.duckdb is open in another process")
 
 
 def test_many_threads_write_one_row_each(db):
@@ -171,7 +171,7 @@ def test_closing_finishes_what_waits_and_takes_nothing_more(db):
 
 def test_the_secret_is_made_once_and_readable_by_its_owner_alone(tmp_path):
     path = tmp_path / "data" / "studies.key"
-    first = secret_of(path)()
-    assert secret_of(path)() == first
+    first = open_secret(path)()
+    assert open_secret(path)() == first
     assert len(first) == 32
     assert path.stat().st_mode & 0o777 == 0o600

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from studio.studies.protocol import PREFERENCE, Question
-from studio.studies.voting.ballots import Refused, Who
+from studio.studies.voting.ballots import Refused
+from studio.studies.voting.identity import Who
 from tests.studio.studies.conftest import World, rows
 
 LEFT = {"preference": "left"}
@@ -100,12 +101,12 @@ def test_undo_shows_the_pair_again_with_the_same_sides_and_keeps_the_old_answer(
     token, prompt = rater.token, rater.view.showings[0]["prompt"]
     rater.vote("left")
     voting = world.studies.voting
-    left = voting.picture(token, "left")
+    left = voting.pictures.read(token, "left")
     rater.view = voting.undo(study.id, rater.who)
     assert rows(world) == []
     assert rater.view.showings[0]["prompt"] == prompt
     assert rater.token != token
-    assert voting.picture(rater.token, "left") == left
+    assert voting.pictures.read(rater.token, "left") == left
     [event] = [e for e in world.studies.votes.events(study.id) if e["kind"] == "undo"]
     assert '"side": "left"' in event["detail"]
     rater.vote("right")
@@ -126,14 +127,16 @@ def test_a_view_holds_nothing_of_arms_sides_or_checks(world):
 def test_invites_are_one_rater_each_wherever_they_are_opened(world):
     study = world.study(access="invite")
     voting = world.studies.voting
-    code = voting.invite(study.id, 7)
-    assert voting.who(study.id, "a" * 32, code) == voting.who(study.id, "b" * 32, code) == Who("invite", "7")
+    code = voting.identities.make_invite(study.id, 7)
+    for browser in ("a" * 32, "b" * 32):
+        assert voting.recognise(study.id, browser, code) == Who("invite", "7")
 
 
 def test_a_rater_is_another_one_in_another_study(world):
     one, two = world.study(name="one"), world.study(name="two")
     who = world.rater(one).who
-    assert world.studies.voting.rater_id(one.id, who) != world.studies.voting.rater_id(two.id, who)
+    hashed = world.studies.voting.identities.hash_rater
+    assert hashed(one.id, who) != hashed(two.id, who)
 
 
 def test_no_identity_is_stored(world):
@@ -233,14 +236,14 @@ def test_who_returns_after_the_expiry_gets_the_same_pair_and_sides_under_a_fresh
     study = world.study(expires_minutes=10)
     rater = world.rater(study).join()
     token, prompt = rater.token, rater.view.showings[0]["prompt"]
-    left = world.studies.voting.picture(token, "left")
+    left = world.studies.voting.pictures.read(token, "left")
     world.clock.move(minutes=11)
     rater.view = world.studies.voting.look(study.id, rater.who)
     assert rater.view.showings[0]["prompt"] == prompt
     assert rater.token != token
-    assert world.studies.voting.picture(rater.token, "left") == left
+    assert world.studies.voting.pictures.read(rater.token, "left") == left
     with pytest.raises(Refused):
-        world.studies.voting.picture(token, "left")
+        world.studies.voting.pictures.read(token, "left")
     rater.vote()
     assert len(rows(world)) == 1
 
@@ -341,26 +344,27 @@ def test_voting_without_consent_has_no_token_to_vote_with(world):
 def test_an_invite_that_nobody_signed(world, invite):
     study = world.study(access="invite")
     with pytest.raises(Refused, match="invite link"):
-        world.studies.voting.who(study.id, "a" * 32, invite)
+        world.studies.voting.recognise(study.id, "a" * 32, invite)
 
 
 def test_an_invite_of_another_study(world):
     one, two = world.study(name="one", access="invite"), world.study(name="two", access="invite")
+    voting = world.studies.voting
     with pytest.raises(Refused, match="invite link"):
-        world.studies.voting.who(two.id, "a" * 32, world.studies.voting.invite(one.id, 1))
+        voting.recognise(two.id, "a" * 32, voting.identities.make_invite(one.id, 1))
 
 
 def test_an_invitation_is_needed_where_the_protocol_says_so(world):
     study = world.study(access="invite")
     with pytest.raises(Refused, match="invitation"):
-        world.studies.voting.who(study.id, "a" * 32)
+        world.studies.voting.recognise(study.id, "a" * 32)
 
 
 @pytest.mark.parametrize("identity", [None, "", "short", "a" * 65, "../../../etc/passwd!", 5, {"a": 1}])
 def test_an_identity_that_is_none(world, identity):
     study = world.study()
     with pytest.raises(Refused, match="Reload"):
-        world.studies.voting.who(study.id, identity)
+        world.studies.voting.recognise(study.id, identity)
 
 
 def test_undo_of_nothing(world):
@@ -382,7 +386,7 @@ def test_a_picture_that_is_none(world, side):
     study = world.study()
     rater = world.rater(study).join()
     with pytest.raises(Refused):
-        world.studies.voting.picture(rater.token, side)
+        world.studies.voting.pictures.read(rater.token, side)
 
 
 def test_html_in_a_prompt_stays_text(world):

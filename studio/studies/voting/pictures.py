@@ -1,0 +1,54 @@
+"""Pictures as raters get them: named by a showing's token and a side, all of a study with the same length."""
+
+from __future__ import annotations
+
+from studio.studies.storage.database import Database
+from studio.studies.storage.picture_store import ImageStore
+from studio.studies.storage.study_store import StudyPair
+from studio.studies.voting.ballots import Refused, read_token
+
+
+class ShownPictures:
+    """Knows the pictures of open showings in memory and finds all others in the tables."""
+
+    def __init__(self, db: Database, images: ImageStore) -> None:
+        self._db, self._images = db, images
+        self._open: dict[str, tuple[str, str, str]] = {}  # token → study, left, right
+        self._lengths: dict[str, int] = {}  # study → bytes of each of its pictures
+
+    def keep(self, token: str, pair: StudyPair, left_is_x: bool) -> None:
+        """Remember a showing whose pictures a browser asks for next."""
+        sides = (str(pair.image_x), str(pair.image_y))
+        self._open[token] = (pair.study, *(sides if left_is_x else sides[::-1]))
+
+    def drop(self, token: str) -> None:
+        """Forget a showing that is over."""
+        self._open.pop(token, None)
+
+    def measure_again(self, study: str) -> None:
+        """The study's pictures changed: find their common length again when next asked."""
+        self._lengths.pop(study, None)
+
+    def read(self, token: object, side: object) -> bytes:
+        """The PNG on one side, for whoever holds the token. Raises Refused for unknown ones."""
+        if side not in ("left", "right"):
+            raise Refused("side", "There is no such picture.")
+        known = self._open.get(read_token(token))
+        if known is not None:
+            study, *sides = known
+            return self.read_padded(study, sides[side == "right"])
+        rows = self._db.read(
+            "SELECT a.study, CASE WHEN a.left_is_x = ? THEN p.image_x ELSE p.image_y END, a.state "
+            "FROM assignments a JOIN pairs p ON p.id = a.pair WHERE a.token = ?",
+            [side == "left", read_token(token)],
+        )
+        if not rows or rows[0][2] in ("undone", "dropped"):
+            raise Refused("token", "There is no such picture.")
+        return self.read_padded(rows[0][0], rows[0][1])
+
+    def read_padded(self, study: str, sha256: str) -> bytes:
+        """A picture of this study as browsers get it, with as many bytes as all others of the study."""
+        if study not in self._lengths:
+            rows = self._db.read("SELECT image_x, image_y FROM pairs WHERE study = ?", [study])
+            self._lengths[study] = self._images.common_length({sha for row in rows for sha in row if sha})
+        return self._images.padded_view(sha256, self._lengths[study])
