@@ -24,10 +24,10 @@ from calibri.rewards.pictures import normalise, pad_to_square, resize_and_crop
 
 NAMES = ("hpsv3", "vqascore-xl", "imagereward", "qalign")
 TOKENS = ("hpsv3", "vqascore-xl", "imagereward")  # those that read the prompt
-KEY = {"hpsv3": "mu"}
+KEY = {"hpsv3": "mu", "qalign": "quality"}
 # cases.json of qalign names its first three words alone. No other pair of the vocabulary's 1,000 tokens for
-# the last two gives the six scores: the next best is off by 0.03.
-LAST_WORDS = (651, 297)
+# the last two gives the six scores: the next best is off by 0.03. They are in its tokenizer.json.
+WORD_IDS = [676, 764, 268, 651, 297]
 LONG = ("a very long prompt of a red cube left of a blue sphere, " * 60)[:3000]
 
 
@@ -35,44 +35,23 @@ def folder_of(name):
     return name.split("-")[0]
 
 
-def word_tokenizer(cases):
-    """A tokenizer.json of whole questions, whose ids are those of cases.json."""
-    vocabulary = {"<s>": 1, "<unk>": 0}
-    words = [*cases["preferential_ids"], *LAST_WORDS]
-    vocabulary |= dict(zip(qalign.WORDS, words, strict=True))
-    return Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+@pytest.fixture(scope="module")
+def folders(golden):
+    """name → folder in the published layout."""
+    return {name: golden(folder_of(name)).folder for name in NAMES}
 
 
 @pytest.fixture(scope="module")
-def folders(golden, tmp_path_factory):
-    """name → folder in the published layout. qalign's golden folder has no tokenizer: it gets one."""
-    made = tmp_path_factory.mktemp("qalign")
-    for file in golden("qalign").folder.iterdir():
-        shutil.copyfile(file, made / file.name)
-    word_tokenizer(golden("qalign").cases).save(str(made / "tokenizer.json"))
-    return {name: made if name == "qalign" else golden(folder_of(name)).folder for name in NAMES}
-
-
-@pytest.fixture(scope="module")
-def load(folders, golden):
+def load(folders):
     """name → the reward on its golden checkpoint, loaded once."""
     loaded = {}
 
     def get(name):
         if name not in loaded:
-            reward = calibri.load_reward(name, source=folders[name])
-            if name == "qalign":
-                ask(reward, golden("qalign").cases["input_ids"]["quality"])
-            loaded[name] = reward
+            loaded[name] = calibri.load_reward(name, source=folders[name])
         return loaded[name]
 
     return get
-
-
-def ask(reward, ids):
-    """Gives qalign the ids of the golden question; the picture stands at -200."""
-    at = ids.index(-200)
-    reward._before, reward._after = torch.tensor(ids[:at]), torch.tensor(ids[at + 1 :])
 
 
 # ---- the authors' scores
@@ -88,13 +67,15 @@ def test_scores_are_those_of_the_authors_code(load, golden, name):
     assert np.abs(scores - expected).max() < limit
 
 
-@pytest.mark.parametrize("task", ["quality", "aesthetics"])
-def test_ratings_are_those_of_the_authors_code(load, golden, task):
-    case, reward = golden("qalign"), load("qalign")
-    ask(reward, case.cases["input_ids"][task])
+@pytest.mark.parametrize("name, task", [("qalign", "quality"), ("qalign-aesthetics", "aesthetics")])
+def test_ratings_are_those_of_the_authors_code(golden, name, task):
+    case = golden("qalign")
+    reward = calibri.load_reward(name, source=case.folder)
+    ids = [*reward._before.tolist(), -200, *reward._after.tolist()]
+    assert ids == case.cases["input_ids"][task]
+    assert reward._words == WORD_IDS and WORD_IDS[:3] == case.cases["preferential_ids"]
     expected = case.scores(task)
     assert np.abs(reward.score(case.images, case.prompts) - expected).max() < 1e-5 * expected.std()
-    ask(reward, case.cases["input_ids"]["quality"])
 
 
 def test_hpsv3_says_how_unsure_it_is(load, golden):
@@ -122,13 +103,10 @@ def test_token_ids_are_those_of_the_authors_tokenizers(load, golden):
     assert [text.ids for text in reward._tokenizer.encode_batch(case.prompts)] == case.cases["input_ids"]
 
 
-def test_qalign_words_its_question_as_the_published_code(folders, golden):
-    """With LLaMA's tokenizer the ids are those of these texts; the golden vocabulary is a made-up one."""
+def test_qalign_words_its_question_as_the_published_code():
+    """The end has its words in another order than one would write them."""
     assert qalign.BEFORE.format("quality") == "USER: How would you rate the quality of this image?\n"
     assert qalign.AFTER.format("aesthetics") == "\nASSISTANT: The image of the aesthetics is"
-    reward = calibri.load_reward("qalign-aesthetics", source=folders["qalign"])
-    assert reward._words == [*golden("qalign").cases["preferential_ids"], *LAST_WORDS]
-    assert reward.info.name == "qalign-aesthetics" and int(reward._before[0]) == 1
 
 
 def test_qalign_reads_llamas_sentencepiece_model(tmp_path):
@@ -539,8 +517,6 @@ def test_quantised_weights_need_cuda_and_bitsandbytes(golden, monkeypatch):
 def test_bfloat16_moves_scores_little(folders, load, golden, name):
     case = golden(folder_of(name))
     reward = calibri.load_reward(name, source=folders[name], dtype="bfloat16")
-    if name == "qalign":
-        ask(reward, case.cases["input_ids"]["quality"])
     scores, exact = (each.score(case.images, case.prompts) for each in (reward, load(name)))
     assert np.abs(scores - exact).max() < 0.3 * max(exact.std(), 0.1)
     assert reward.info.revision.endswith("-bfloat16") and reward.info.revision != load(name).info.revision
