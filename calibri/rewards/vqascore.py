@@ -48,7 +48,11 @@ _PREFIXES = (
     ("lm_head.", "text.lm_head."),
 )
 _SAME = ("encoder.embed_tokens.", "decoder.embed_tokens.", "embed_tokens.")  # copies of `shared`
-_UNUSED = (*_SAME, "vision_tower.vision_tower.vision_model.embeddings.position_ids")
+_UNUSED = (
+    *_SAME,
+    "vision_tower.vision_tower.vision_model.embeddings.position_ids",
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.",  # in old checkpoints of T5
+)
 
 
 class ClipFlanT5(nn.Module):
