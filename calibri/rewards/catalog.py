@@ -70,6 +70,7 @@ def _tabletop(name: str, place: str, summary: str, low: float, high: float, **fi
 
 _CLIP_H = 986_109_441
 _CLIP_L = 427_616_513
+_ONE_ALIGN = 8_197_859_328
 _CROSS = 118_505_472
 
 CATALOG: dict[str, RewardSpec] = {
@@ -163,6 +164,64 @@ CATALOG: dict[str, RewardSpec] = {
             parameters=_CLIP_L,
             memory=_needs(_CLIP_L),
             range_hint=(0.0, 1.0),
+        ),
+        RewardSpec(
+            name="hpsv3",
+            place="calibri.rewards.hpsv3:HPSv3",
+            summary="what people preferred on HPDv3: mu of a Qwen2-VL 7B that reads picture and prompt",
+            licence="MIT",
+            source="MizzenAI/HPSv3",
+            parameters=8_292_152_882,
+            memory={
+                "float32": 34_000_000_000,
+                "bfloat16": 17_100_000_000,
+                "8bit": 9_900_000_000,
+                "4bit": 6_900_000_000,
+            },
+            range_hint=(-5.0, 15.0),
+            large=True,
+        ),
+        *(
+            RewardSpec(
+                name=f"vqascore-{size}",
+                place=f"calibri.rewards.vqascore:VQAScore{size.upper()}",
+                summary="probability that CLIP-FlanT5 answers Yes to: does this figure show the prompt",
+                kind="probability",
+                licence="Apache-2.0",
+                source=f"zhiqiulin/clip-flant5-{size}",
+                parameters=parameters,
+                memory=_needs(parameters),
+                range_hint=(0.0, 1.0),
+                large=True,
+            )
+            for size, parameters in (("xl", 3_159_560_192), ("xxl", 11_459_819_520))
+        ),
+        RewardSpec(
+            name="imagereward",
+            place="calibri.rewards.imagereward:ImageReward",
+            summary="what experts preferred, ImageReward: BLIP with cross-attention to the picture",
+            licence="Apache-2.0",
+            source="THUDM/ImageReward",
+            parameters=446_665_953,
+            memory=_needs(446_665_953),
+            range_hint=(-2.5, 2.5),
+        ),
+        *(
+            RewardSpec(
+                name=name,
+                place=f"calibri.rewards.qalign:{cls}",
+                summary=f"Q-Align's rating of a picture's {what} from 1 to 5, without regard to the prompt",
+                licence="unclear",
+                source="q-future/one-align",
+                parameters=_ONE_ALIGN,
+                memory=_needs(_ONE_ALIGN, "float32", "bfloat16", "float16"),
+                range_hint=(1.0, 5.0),
+                large=True,
+            )
+            for name, cls, what in (
+                ("qalign", "QAlign", "quality"),
+                ("qalign-aesthetics", "QAlignAesthetics", "aesthetics"),
+            )
         ),
     )
 }

@@ -5,7 +5,7 @@ What transformers' AutoImageProcessor does depends on whether torchvision is ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ from calibri.errors import RewardError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_LARGEST = 4096  # a square that is padded, in pixels a side
 _NARROW = 16  # longer than so many times its width: only the part that stays is resized
 
 
@@ -39,20 +40,40 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize_and_crop(image: Image.Image, side: int) -> Image.Image:
+def resize_and_crop(
+    image: Image.Image, side: int, middle: Callable[[int], int] = lambda rest: rest // 2
+) -> Image.Image:
     """(side, side): the shorter side resized to it, bicubic, then the middle. What CLIPImageProcessor does
-    with PIL.
+    with PIL. `middle`: of the pixels that go, those on the left or at the top.
     """
     width, height = image.size
     short = min(width, height)
     new = (side, int(side * height / width)) if width == short else (int(side * width / height), side)
-    left, top = (new[0] - side) // 2, (new[1] - side) // 2
+    left, top = middle(new[0] - side), middle(new[1] - side)
     if max(new) <= _NARROW * side:
         resized = image.resize(new, Image.Resampling.BICUBIC)
         return resized.crop((left, top, left + side, top + side))
     across, down = width / new[0], height / new[1]
     box = (left * across, top * down, (left + side) * across, (top + side) * down)
     return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def pad_to_square(image: Image.Image) -> Image.Image:
+    """The RGB picture in the middle of a square of CLIP's mean colour.
+
+    A picture of more than 4096 pixels a side is made smaller first: its square could fill the memory.
+    """
+    if image.width == image.height:
+        return image
+    if max(image.size) > _LARGEST:
+        ratio = _LARGEST / max(image.size)
+        size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
+        image = image.resize(size, Image.Resampling.BOX)
+    side = max(image.size)
+    red, green, blue = (int(level * 255) for level in CLIP_MEAN)
+    square = Image.new("RGB", (side, side), (red, green, blue))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 def normalise(
