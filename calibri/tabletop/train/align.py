@@ -14,7 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer, in_order_of
+from calibri.tabletop.backbone import clip_tokenizer, clip_words, in_order_of
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
@@ -31,17 +31,7 @@ _BATCH, _RATE, _MUON_RATE, _WIDTH, _WRONG = 128, 1.5e-3, 0.01, 128, 2
 def _new_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     config = CLIPConfig(
         projection_dim=_WIDTH,
-        text_config=dict(
-            vocab_size=len(tokenizer),
-            hidden_size=_WIDTH,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=TEXT_TOKENS,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
+        text_config=clip_words(tokenizer, _WIDTH, layers=2, heads=4),
         vision_config=dict(
             hidden_size=_WIDTH,
             intermediate_size=384,

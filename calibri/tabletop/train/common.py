@@ -192,6 +192,27 @@ def run_steps(
     return clock
 
 
+def train_net(
+    place: Place,
+    name: str,
+    net: torch.nn.Module,
+    rate: float,
+    weight_decay: float,
+    lose: Callable[[], tuple[torch.Tensor, int]],
+) -> Clock:
+    """Trains a reward's net by AdamW at a cosine of the rate. `lose`: the loss of the next batch, and how
+    many pictures that has.
+    """
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=weight_decay)
+
+    def take_step(progress: float) -> tuple[float, int]:
+        set_rates([optimizer], [rate], cosine(progress))
+        loss, pictures = lose()
+        return descend(loss, net.parameters(), [optimizer]), pictures
+
+    return run_steps(place, name, net, take_step, save_every=300)
+
+
 def save_net(place: Place, name: str, net: torch.nn.Module, width: int, seed: int, clock: Clock) -> None:
     """Leaves `assets/rewards/<name>.safetensors`, as `reward_nets.load_net` reads it."""
     out = place.assets / "rewards" / f"{name}.safetensors"

@@ -11,17 +11,7 @@ import torch.nn.functional as F
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import KINDS, FactsNet
-from calibri.tabletop.train.common import (
-    BACKBONE_SEED,
-    JUDGE_SEED,
-    Place,
-    cosine,
-    descend,
-    new_net,
-    run_steps,
-    save_net,
-    set_rates,
-)
+from calibri.tabletop.train.common import BACKBONE_SEED, JUDGE_SEED, Place, new_net, save_net, train_net
 
 WIDTHS = {"keep": 20, "facts": 28}
 _BATCH, _RATE = 64, 3e-3
@@ -46,11 +36,9 @@ def train_facts(place: Place, name: str) -> None:
     presence, numbers = targets(len(pictures), seed)
     rng = np.random.default_rng([seed, 21])
     net = new_net(lambda: FactsNet(WIDTHS[name]), 31 + seed, place.device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.02)
     held = 512
 
-    def take_step(progress: float) -> tuple[float, int]:
-        set_rates([optimizer], [_RATE], cosine(progress))
+    def lose() -> tuple[torch.Tensor, int]:
         rows = np.sort(rng.integers(held, len(pictures), size=_BATCH))
         x = degrade(
             to_tensor(pictures[rows]).to(place.device),
@@ -60,9 +48,9 @@ def train_facts(place: Place, name: str) -> None:
             seen, count, _ = net(x.to(memory_format=torch.channels_last))
         y, n = presence[rows].to(place.device), numbers[rows].to(place.device)
         loss = F.binary_cross_entropy_with_logits(seen.float(), y) * 8 + F.cross_entropy(count.float(), n)
-        return descend(loss, net.parameters(), [optimizer]), _BATCH
+        return loss, _BATCH
 
-    clock = run_steps(place, name, net, take_step, save_every=300)
+    clock = train_net(place, name, net, _RATE, 0.02, lose)
     net.eval()
     with torch.inference_mode():
         x = degrade(to_tensor(pictures[:held]), torch.from_numpy(severities(held, rng))).to(place.device)

@@ -18,17 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import QualityNet
-from calibri.tabletop.train.common import (
-    BACKBONE_SEED,
-    JUDGE_SEED,
-    Place,
-    cosine,
-    descend,
-    new_net,
-    run_steps,
-    save_net,
-    set_rates,
-)
+from calibri.tabletop.train.common import BACKBONE_SEED, JUDGE_SEED, Place, new_net, save_net, train_net
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -167,11 +157,9 @@ def train_preference(place: Place, name: str) -> None:
     pictures = place.pictures(seed)[:12_000]
     rng = np.random.default_rng([seed, 121])
     net = new_net(lambda: QualityNet(WIDTHS[name]), 131 + seed, place.device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.05)
     count = len(renders["render"])
 
-    def take_step(progress: float) -> tuple[float, int]:
-        set_rates([optimizer], [_RATE], cosine(progress))
+    def lose() -> tuple[torch.Tensor, int]:
         rows = np.sort(rng.integers(len(pictures), size=3 * _TRUE))
         pick = rng.integers(count, size=_RENDERED)
         x = to_tensor(pictures[rows])[torch.from_numpy(rng.permutation(3 * _TRUE))].to(place.device)
@@ -183,7 +171,7 @@ def train_preference(place: Place, name: str) -> None:
         # Bradley–Terry: P(better preferred) = sigmoid(difference); a small pull towards 0 fixes the free
         # constant
         loss = F.softplus(down - up).mean() + 1e-3 * both.pow(2).mean()
-        return descend(loss, net.parameters(), [optimizer]), len(both)
+        return loss, len(both)
 
-    clock = run_steps(place, name, net, take_step, save_every=300)
+    clock = train_net(place, name, net, _RATE, 0.05, lose)
     save_net(place, name, net, WIDTHS[name], seed, clock)
