@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from calibri.commands.prompts import load_prompts, tell_unread
+from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
 
 
@@ -24,6 +25,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--reward", required=True, metavar="NAMES", help="comma-separated, with weights: a,b:2"
     )
+    add_loading(parser)
     parser.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--values", default="0,0.25,0.5,0.75,1.25,1.5", help="0 bypasses")
@@ -47,7 +49,6 @@ def run(args: argparse.Namespace) -> int:
     from calibri.analysis.settings import SweepSettings
     from calibri.backbones.catalog import resolve
     from calibri.backbones.loading import load_backbone
-    from calibri.rewards.base import load_reward
     from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
     from calibri.search.prompts import sweep_prompts
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     terms, steps = settings.rewards, settings.steps
+    loading = read_loading(args)
     backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     layout = backbone.layout(args.granularity)
     tell_unread(backbone, settings.prompts)
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {term.name: load_reward(term.name, backbone.device.type) for term in terms},
+        loading.load([term.name for term in terms], backbone.device),
         args.batch_size,
     )
     total = len(layout.names) * len(settings.values)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from calibri.commands.prompts import load_prompts, tell_unread
+from calibri.commands.rewards import add_loading, add_scores, open_scores, read_loading
 from calibri.errors import SearchError
 
 
@@ -23,6 +24,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--reward", required=True, metavar="NAMES", help="rewards and judges, comma-separated"
     )
+    add_loading(parser)
+    add_scores(parser)
     parser.add_argument("--steps", default="8", help="of the calibrations, comma-separated")
     parser.add_argument("--base-steps", help="of the base, comma-separated (default: as --steps)")
     parser.add_argument(
@@ -45,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     from calibri.analysis.evaluate import Arm, evaluate, pairs_of
     from calibri.backbones.loading import load_backbone
     from calibri.calibration.artifact import Calibration
-    from calibri.rewards.base import load_reward
     from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
     from calibri.search.prompts import held_out_prompts
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.pairs < 2:
         raise SearchError(f"--pairs: expected 2 or more, got {args.pairs}")
     names = [name.strip() for name in args.reward.split(",") if name.strip()]
+    loading = read_loading(args)
     found = [(path.stem, Calibration.load(path)) for path in args.calibrations]
     arms = [Arm(f"base at {s}", s) for s in base_steps]
     if args.guidance is not None:
@@ -68,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {n: load_reward(n, backbone.device.type) for n in names},
+        loading.load(names, backbone.device),
         args.batch_size,
+        cache=open_scores(args.scores),
     )
     if not args.json:
         print(f"{len(pairs)} pairs; differences from {arms[0].name}, 95 % intervals", file=sys.stderr)

@@ -49,7 +49,7 @@ def own_names(monkeypatch):
 def test_a_registered_reward_is_known_and_gets_the_device():
     calibri.register_reward("redness", Redness)
     assert "redness" in calibri.known_rewards()
-    assert calibri.load_reward("redness", "cpu").device == "cpu"
+    assert calibri.load_reward("redness", device="cpu").device == "cpu"
 
 
 def test_a_place_is_imported_when_the_reward_is_loaded(tmp_path, monkeypatch):
@@ -58,7 +58,7 @@ def test_a_place_is_imported_when_the_reward_is_loaded(tmp_path, monkeypatch):
     with pytest.raises(RewardError, match="redness: my_rewards_of_a_test:Redness cannot be imported"):
         calibri.load_reward("redness")
     (tmp_path / "my_rewards_of_a_test.py").write_text(MODULE)
-    assert calibri.load_reward("redness", "cuda:1").device == "cuda:1"
+    assert calibri.load_reward("redness", device="cuda:1").device == "cuda:1"
     calibri.register_reward("absent", "my_rewards_of_a_test:Absent")
     with pytest.raises(RewardError, match="Absent"):
         calibri.load_reward("absent")
