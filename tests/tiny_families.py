@@ -58,8 +58,7 @@ def sd3_transformer(blocks: int = 3, **settings: Any) -> SD3Transformer2DModel:
 def tiny_sd3() -> StableDiffusion3Pipeline:
     """Without T5, whose tokens are zeros then."""
     tokenizer = _clip_tokenizer()
-    config = pooled_config(tokenizer, 16, layers=2)
-    clips = [CLIPTextModelWithProjection(config) for _ in range(2)]
+    clips = [CLIPTextModelWithProjection(pooled_config(tokenizer, 16, layers=2)) for _ in range(2)]
     vae = AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,

@@ -139,14 +139,21 @@ def new_t5(tokenizer: T5TokenizerFast, width: int, layers: int, heads: int, **mo
     return T5EncoderModel(config)
 
 
+def clip_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, int]:
+    """Fields of both halves of a CLIPConfig."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+    }
+
+
 def clip_words(tokenizer: CLIPTokenizer, width: int, layers: int, heads: int) -> dict[str, int]:
     """Fields of a CLIPTextConfig over the tokenizer's words, as many as it takes."""
     return {
+        **clip_sizes(width, 2 * width, layers, heads),
         "vocab_size": len(tokenizer),
-        "hidden_size": width,
-        "intermediate_size": 2 * width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
         "max_position_embeddings": tokenizer.model_max_length,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,

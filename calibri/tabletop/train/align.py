@@ -14,7 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from calibri.tabletop.backbone import clip_tokenizer, clip_words, in_order_of
+from calibri.tabletop.backbone import clip_sizes, clip_tokenizer, clip_words, in_order_of
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
@@ -32,14 +32,11 @@ def _new_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     config = CLIPConfig(
         projection_dim=_WIDTH,
         text_config=clip_words(tokenizer, _WIDTH, layers=2, heads=4),
-        vision_config=dict(
-            hidden_size=_WIDTH,
-            intermediate_size=384,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            image_size=128,
-            patch_size=16,
-        ),
+        vision_config={
+            **clip_sizes(_WIDTH, 3 * _WIDTH, layers=4, heads=4),
+            "image_size": 128,
+            "patch_size": 16,
+        },
     )
     return CLIPModel(config)
 
