@@ -43,7 +43,7 @@ class Studies:
 
     def create(self, new: NewStudy) -> Study:
         """Write a new draft. `renders.start` renders its pictures."""
-        study, arms, pairs = plan(new)
+        study, arms, pairs = plan(new, self.key())
         self.store.add(study, arms, pairs)
         return study
 
