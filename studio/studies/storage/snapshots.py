@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 #: In the order in which they are restored: events come before votes, because they say which were taken back.
 TABLES = ("studies", "arms", "images", "renders", "pairs", "raters", "assignments", "vote_events", "votes")
 KEPT = 5  # automatic snapshots; those of a closing are never removed
+NUMBER = "number.txt"  # in a snapshot's folder: its place in their order, which no clock changes
 
 
 class Snapshots:
@@ -55,14 +56,35 @@ class Snapshots:
             f"COPY {table} TO {_quoted(part / f'{table}.parquet')} (FORMAT parquet)" for table in TABLES
         ]
         self.db.run_outside("BEGIN TRANSACTION READ ONLY", *copies, "COMMIT")
-        whole = part.rename(self.folder / name)
-        for old in sorted(self.folder.glob("*-auto"))[:-KEPT]:
-            shutil.rmtree(old)
+        with self._lock:
+            last = find_newest(self.folder)
+            (part / NUMBER).write_text(str(1 + (_read_order(last)[0] if last else 0)))
+            whole = part.rename(self.folder / name)
+            for old in sorted(self.folder.glob("*-auto"), key=_read_order)[:-KEPT]:
+                shutil.rmtree(old)
         return whole
+
+    def latest(self) -> Path | None:
+        """The snapshot that was taken last, whatever the clock said; None where there is none."""
+        return find_newest(self.folder)
 
     def close(self) -> None:
         """Wait for the snapshot under way."""
         self._background.close()
+
+
+def find_newest(folder: Path) -> Path | None:
+    """The snapshot in `folder` that was taken last; None where there is none."""
+    found = [p for p in folder.glob("*") if not p.name.startswith(".") and (p / "votes.parquet").is_file()]
+    return max(found, key=_read_order, default=None)
+
+
+def _read_order(snapshot: Path) -> tuple[int, str]:
+    """The place of a snapshot in their order: earlier versions gave no number, so their names count."""
+    try:
+        return int((snapshot / NUMBER).read_text()), snapshot.name
+    except (OSError, ValueError):
+        return 0, snapshot.name
 
 
 def _quoted(path: Path) -> str:
@@ -127,6 +149,13 @@ def restore(db: Database, folder: Path) -> dict[str, int]:
 
     def second(t: Transaction) -> dict[str, int]:
         new = fill(t, TABLES[-1:])
+        # Snapshots of earlier versions have no order: their showings and votes come before all others.
+        for table, first in (("assignments", "issued, token"), ("votes", "time, id")):
+            t.run(
+                f"UPDATE {table} SET number = o.number FROM (SELECT rowid AS row, "
+                f"row_number() OVER (PARTITION BY study ORDER BY {first}) - (SELECT count(*) FROM {table}) "
+                f"AS number FROM {table} WHERE number IS NULL) o WHERE {table}.rowid = o.row"
+            )
         # The two sides may disagree: a showing is voted on where there is a vote on it.
         t.run(
             "UPDATE assignments SET state = 'voted' "
