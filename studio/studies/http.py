@@ -25,6 +25,7 @@ from calibri.errors import CalibriError
 from calibri.words import without_paths
 from studio.studies import commands
 from studio.studies.protocol import QUICK
+from studio.studies.storage.picture_store import PictureGone
 from studio.studies.studies import Studies
 from studio.studies.voting.ballots import Refused, View
 from studio.studies.voting.identity import Who
@@ -147,6 +148,8 @@ class _Api:
         token, side = request.path_params["token"], request.path_params["side"]
         try:
             data = await anyio.to_thread.run_sync(self._bytes, token, side, limiter=self._viewers)
+        except PictureGone:
+            return _refusal("gone", "This picture is lost. Skip this pair.", 410)
         except CalibriError as refusal:
             log.warning("picture refused: %s", refusal)
             return _refusal("picture", "There is no such picture.", 404)

@@ -16,6 +16,7 @@ from studio.studies.results.exports import FORMATS, to_csv, to_jsonl, to_parquet
 from studio.studies.results.reports import to_html, to_markdown
 from studio.studies.storage.database import Database, open_secret
 from studio.studies.storage.picture_store import ImageStore
+from studio.studies.storage.picture_watch import PictureWatch
 from studio.studies.storage.snapshots import Snapshots, backup, restore
 from studio.studies.storage.study_store import Status, Study, StudyStore
 from studio.studies.storage.vote_store import VoteStore
@@ -35,6 +36,7 @@ class Studies:
     store: StudyStore
     votes: VoteStore
     images: ImageStore
+    watch: PictureWatch
     voting: Voting
     previews: Previews
     snapshots: Snapshots
@@ -110,6 +112,7 @@ class Studies:
     def close(self) -> None:
         """Stop rendering, finish snapshots, close the file. Safe to call twice."""
         self.renders.close()
+        self.watch.close()
         self.snapshots.close()
         self.db.close()
 
@@ -120,7 +123,9 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     store, images = StudyStore(db), ImageStore(data / "pictures")
     snapshots = Snapshots(db, data / "snapshots", every)
     key = open_secret(data / "studies.key")
-    taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.count_vote(), **voting)
-    renders = StudyRenders(host, store, images)
+    watch = PictureWatch(db, images)
+    voting |= {"on_vote": lambda _: snapshots.count_vote(), "on_lost": watch.note}
+    taker = Voting(db, store, images, key, **voting)
+    renders = StudyRenders(host, store, images, taker.forget)
     previews = Previews(store, taker.pictures.read_padded, key)
-    return Studies(data, db, store, VoteStore(db), images, taker, previews, snapshots, renders, key)
+    return Studies(data, db, store, VoteStore(db), images, watch, taker, previews, snapshots, renders, key)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from studio.studies.storage.database import Database
-from studio.studies.storage.picture_store import ImageStore
+from studio.studies.storage.picture_store import ImageStore, PictureGone
 from studio.studies.storage.study_store import StudyPair
 from studio.studies.voting.ballots import Refused, read_token
 
 
 class ShownPictures:
-    """Knows the pictures of open showings in memory and finds all others in the tables."""
+    """Knows the pictures of open showings in memory and finds all others in the tables.
 
-    def __init__(self, db: Database, images: ImageStore) -> None:
-        self._db, self._images = db, images
+    `on_lost(study, sha256)` is told of files that cannot be read.
+    """
+
+    def __init__(
+        self, db: Database, images: ImageStore, on_lost: Callable[[str, str], None] = lambda study, sha: None
+    ) -> None:
+        self._db, self._images, self._on_lost = db, images, on_lost
         self._open: dict[str, tuple[str, str, str]] = {}  # token → study, left, right
         self._fetched: dict[str, set[str]] = {}  # open token → sides that a browser fetched
         self._seen: dict[str, list[str]] = {}  # study → tokens of which both sides were
@@ -40,11 +47,13 @@ class ShownPictures:
                 self._seen.setdefault(study, []).append(token)
 
     def measure_again(self, study: str) -> None:
-        """The study's pictures changed: find their common length again when next asked."""
+        """The study's pictures changed: find them, and their common length, again when next asked."""
         self._lengths.pop(study, None)
+        for token in [token for token, known in list(self._open.items()) if known[0] == study]:
+            self._open.pop(token, None)
 
     def read(self, token: object, side: object) -> bytes:
-        """The PNG on one side, for whoever holds the token. Raises Refused for unknown ones."""
+        """The PNG on one side, for whoever holds the token. Raises Refused for unknown ones, PictureGone."""
         if side not in ("left", "right"):
             raise Refused("side", "There is no such picture.")
         word = read_token(token)
@@ -72,4 +81,8 @@ class ShownPictures:
         if study not in self._lengths:
             rows = self._db.read("SELECT image_x, image_y FROM pairs WHERE study = ?", [study])
             self._lengths[study] = self._images.common_length({sha for row in rows for sha in row if sha})
-        return self._images.padded_view(sha256, self._lengths[study])
+        try:
+            return self._images.padded_view(sha256, self._lengths[study])
+        except PictureGone:
+            self._on_lost(study, sha256)
+            raise

@@ -52,9 +52,10 @@ class Voting:
         clock: Callable[[], datetime] = now,
         random: Random | None = None,
         on_vote: Callable[[str], None] = lambda study: None,
+        on_lost: Callable[[str, str], None] = lambda study, sha256: None,
     ) -> None:
         self.db, self.studies = db, studies
-        self.pictures, self.identities = ShownPictures(db, images), Identities(key)
+        self.pictures, self.identities = ShownPictures(db, images, on_lost), Identities(key)
         self._clock, self._random, self._on_vote = clock, random or SystemRandom(), on_vote
         self._books: dict[str, Book] = {}  # used by the writer thread only
         self._protocols: dict[str, Protocol] = {}

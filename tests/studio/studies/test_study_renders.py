@@ -139,7 +139,8 @@ def test_a_lost_picture_is_rendered_again(studies, host):
 
 
 def test_renders_at_guessed_seeds_do_not_tell_which_arm_made_a_picture(studies, host):
-    """The attack: prompts are on the rater's page, the study's seed is guessed, and the studio renders for all.
+    """The attack: prompts are on the rater's page, the study's seed is guessed, anybody can render.
+
     Pictures that come over HTTP are compared with renders of the base at the guessed seeds.
     """
     study = studies.create(spec(host))
