@@ -206,6 +206,8 @@ def draw_card(studies: Studies, study: Study) -> str:
     }
     if lost:
         rows["Lost pictures"] = tell_lost(lost)
+    if dropped := studies.tell_dropped():
+        rows["Lost votes"] = dropped
     preview = commands.preview(studies, study.id)
     return fill_template(
         "studies/pages/card.html", rows=rows.items(), percent=percent, colour=CALIBRATED, preview=preview

@@ -14,6 +14,7 @@ import duckdb
 from calibri.errors import StudyError
 from studio.machine.background import Background
 from studio.studies.storage.database import Database, Transaction, migrations
+from studio.studies.storage.newest import NUMBER, find_newest, read_order
 from studio.studies.storage.study_store import now
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 #: In the order in which they are restored: events come before votes, because they say which were taken back.
 TABLES = ("studies", "arms", "images", "renders", "pairs", "raters", "assignments", "vote_events", "votes")
 KEPT = 5  # automatic snapshots; those of a closing are never removed
-NUMBER = "number.txt"  # in a snapshot's folder: its place in their order, which no clock changes
 
 
 class Snapshots:
@@ -58,9 +58,9 @@ class Snapshots:
         self.db.run_outside("BEGIN TRANSACTION READ ONLY", *copies, "COMMIT")
         with self._lock:
             last = find_newest(self.folder)
-            (part / NUMBER).write_text(str(1 + (_read_order(last)[0] if last else 0)))
+            (part / NUMBER).write_text(str(1 + (read_order(last)[0] if last else 0)))
             whole = part.rename(self.folder / name)
-            for old in sorted(self.folder.glob("*-auto"), key=_read_order)[:-KEPT]:
+            for old in sorted(self.folder.glob("*-auto"), key=read_order)[:-KEPT]:
                 shutil.rmtree(old)
         return whole
 
@@ -71,20 +71,6 @@ class Snapshots:
     def close(self) -> None:
         """Wait for the snapshot under way."""
         self._background.close()
-
-
-def find_newest(folder: Path) -> Path | None:
-    """The snapshot in `folder` that was taken last; None where there is none."""
-    found = [p for p in folder.glob("*") if not p.name.startswith(".") and (p / "votes.parquet").is_file()]
-    return max(found, key=_read_order, default=None)
-
-
-def _read_order(snapshot: Path) -> tuple[int, str]:
-    """The place of a snapshot in their order: earlier versions gave no number, so their names count."""
-    try:
-        return int((snapshot / NUMBER).read_text()), snapshot.name
-    except (OSError, ValueError):
-        return 0, snapshot.name
 
 
 def _quoted(path: Path) -> str:
@@ -102,6 +88,15 @@ def backup(db: Database, path: Path) -> Path:
         f"ATTACH {_quoted(path)} AS {alias}", f'COPY FROM DATABASE "{source}" TO {alias}', f"DETACH {alias}"
     )
     return path
+
+
+def count_missing(db: Database, folder: Path) -> int:
+    """How many votes of a snapshot are not here, leaving out those that were taken back."""
+    [(missing,)] = db.read(
+        f"SELECT count(*) FROM {_quoted(folder / 'votes.parquet')} s WHERE id NOT IN (SELECT id FROM votes) "
+        "AND id NOT IN (SELECT vote FROM vote_events WHERE kind = 'undo' AND vote IS NOT NULL)"
+    )
+    return int(missing)
 
 
 def restore(db: Database, folder: Path) -> dict[str, int]:

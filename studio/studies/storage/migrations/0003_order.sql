@@ -7,3 +7,6 @@ WHERE assignments.token = o.token;
 UPDATE votes SET number = o.number
 FROM (SELECT id, row_number() OVER (PARTITION BY study ORDER BY time, id) AS number FROM votes) o
 WHERE votes.id = o.id;
+-- How many transactions changed something: see storage/tally.py.
+CREATE TABLE commits (number BIGINT NOT NULL);
+INSERT INTO commits VALUES (0);
