@@ -129,6 +129,10 @@ def _restore(studies: Studies, folder: Path) -> dict[str, Any]:
     return {"new": studies.restore(folder)}
 
 
+def _repair(studies: Studies) -> dict[str, Any]:
+    return studies.repair()
+
+
 COMMANDS: dict[str, Callable[..., Answer]] = {
     "list": _list,
     "show": about,
@@ -144,6 +148,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "snapshot": _snapshot,
     "backup": _backup,
     "restore": _restore,
+    "repair": _repair,
 }
 
 
