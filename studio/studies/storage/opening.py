@@ -119,7 +119,7 @@ def find_owner(path: Path) -> int | None:
     DuckDB locks its file as `fcntl(F_SETLK)` does. Never call it where this process has the file open:
     closing a file gives up the locks of its process.
     """
-    if fcntl is None:
+    if sys.platform == "win32":
         try:
             path.open("r+b").close()
         except PermissionError:
