@@ -140,5 +140,5 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BackboneError(f"{path}: {error}") from error
     if not isinstance(content, dict):
-        raise BackboneError(f"{path}: expected a JSON object, came {type(content).__name__}")
+        raise BackboneError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content

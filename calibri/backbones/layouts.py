@@ -83,12 +83,12 @@ class Layout:
         array = np.asarray(values, dtype=np.float64)
         if array.shape != (len(self.names),):
             raise LayoutError(
-                f"expected {len(self.names)} scales at {self.granularity} granularity, came "
+                f"expected {len(self.names)} scales at {self.granularity} granularity, got "
                 + (f"{len(array)}" if array.ndim == 1 else f"an array of shape {array.shape}")
             )
         if not np.isfinite(array).all():
             where = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise LayoutError(f"{self.names[where]}: expected a finite number, came {array[where]}")
+            raise LayoutError(f"{self.names[where]}: expected a finite number, got {array[where]}")
         return array
 
     def expand(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ class Layout:
         """(n_sites,) → (n_scales,) float64: the mean over each scale's sites."""
         array = np.asarray(site_values, dtype=np.float64)
         if array.shape != (self.n_sites,):
-            raise LayoutError(f"expected {self.n_sites} values, one for each site, came shape {array.shape}")
+            raise LayoutError(f"expected {self.n_sites} values, one for each site, got shape {array.shape}")
         return np.array([array[list(group)].mean() for group in self.groups])
 
     def convert(self, values: Sequence[float] | np.ndarray, other: Layout) -> np.ndarray:

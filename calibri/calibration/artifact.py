@@ -93,7 +93,7 @@ class Calibration(_Checked):
             if len(member.scales) != len(self.names):
                 raise ArtifactError(
                     f"member {number}: expected {len(self.names)} scales, one for each name, "
-                    f"came {len(member.scales)}"
+                    f"got {len(member.scales)}"
                 )
         if all(member.weight == 0 for member in self.members):
             raise ArtifactError("members: at least one weight must not be 0")
@@ -178,9 +178,9 @@ class Calibration(_Checked):
         except (json.JSONDecodeError, RecursionError) as error:
             raise ArtifactError(f"not valid JSON: {error}") from error
         if not isinstance(content, dict):
-            raise ArtifactError(f"expected a JSON object, came {type(content).__name__}")
+            raise ArtifactError(f"expected a JSON object, got {type(content).__name__}")
         if content.get("format") != FORMAT:
-            raise ArtifactError(f"expected the format {FORMAT!r}, came {content.get('format')!r}")
+            raise ArtifactError(f"expected the format {FORMAT!r}, got {content.get('format')!r}")
         return cls(**{str(key): value for key, value in content.items()})
 
     @classmethod

@@ -58,10 +58,10 @@ def fold(
     sites = sites_of(inner) if sites is None else tuple(sites)
     scales = np.asarray(values, dtype=np.float64)
     if scales.shape != (len(sites),):
-        raise LayoutError(f"expected {len(sites)} scales, one for each site, came shape {scales.shape}")
+        raise LayoutError(f"expected {len(sites)} scales, one for each site, got shape {scales.shape}")
     if not np.isfinite(scales).all():
         where = int(np.flatnonzero(~np.isfinite(scales))[0])
-        raise LayoutError(f"{sites[where].name}: expected a finite number, came {scales[where]}")
+        raise LayoutError(f"{sites[where].name}: expected a finite number, got {scales[where]}")
     parts = [_foldable(inner, site) for site in sites]
     _refuse_shared(inner, {id(linear) for linear, _ in parts})
     with torch.no_grad():

@@ -59,7 +59,7 @@ def from_official(
     layout = Layout.from_sites(sites, granularity)
     expected = members * sum(len(section) for section in sections) + members
     if len(solution) != expected:
-        raise ArtifactError(f"expected {expected} numbers for {members} members, came {len(solution)}")
+        raise ArtifactError(f"expected {expected} numbers for {members} members, got {len(solution)}")
     values, at = [dict.fromkeys(layout.names, 1.0) for _ in range(members)], 0
     for section in sections:
         for member in values:
@@ -113,7 +113,7 @@ def _parts(content: Any) -> tuple[dict[str, Any], list[float]]:
 def _whole(shapes: dict[str, Any], key: str) -> int:
     value = shapes.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ArtifactError(f"shapes: expected a whole number {key!r}, came {value!r}")
+        raise ArtifactError(f"shapes: expected a whole number {key!r}, got {value!r}")
     return value
 
 
@@ -123,13 +123,13 @@ def _variant(
     """Granularity, the names of each section in the order of `solution` (members nest inside each), and the
     members' conditions."""
     if not 1 <= members <= 8:
-        raise ArtifactError(f"shapes: expected 1 to 8 members, came {members}")
+        raise ArtifactError(f"shapes: expected 1 to 8 members, got {members}")
     blocks = list(dict.fromkeys(site.block for site in sites))
     positive: Condition = "positive"
     if "n_double" in shapes:
         return (*_flux(shapes, members, blocks), (positive,) * members)
     if members != 2:
-        raise ArtifactError(f"shapes: expected the two members of guidance, came {members}")
+        raise ArtifactError(f"shapes: expected the two members of guidance, got {members}")
     count = _whole(shapes, "n_blocks")
     if not all(block.startswith("block.") for block in blocks) or count != len(blocks):
         raise ArtifactError(f"it belongs to a backbone of {count} blocks, this one has {len(blocks)}")

@@ -36,7 +36,7 @@ def parse_vector(text: str, layout: Layout) -> tuple[float, ...]:
             if part.strip():
                 lines.append((number, part.strip()))
     if not lines:
-        raise LayoutError("expected lines like `double[0-3].attn = 1.05`, came no text")
+        raise LayoutError("expected lines like `double[0-3].attn = 1.05`, got no text")
     if not any("=" in part for _, part in lines):
         return _plain(lines, layout)
     aliases = [_aliases(name) for name in layout.names]
@@ -44,7 +44,7 @@ def parse_vector(text: str, layout: Layout) -> tuple[float, ...]:
     for number, part in lines:
         pattern, found, value = part.partition("=")
         if not found:
-            raise LayoutError(f"line {number}: expected `name = number`, came {part!r}")
+            raise LayoutError(f"line {number}: expected `name = number`, got {part!r}")
         scale = _number(value.strip(), number)
         wanted = _pattern(pattern.strip(), number)
         hits = [i for i, names in enumerate(aliases) if any(wanted.fullmatch(name) for name in names)]
@@ -91,7 +91,7 @@ def _plain(lines: list[tuple[int, str]], layout: Layout) -> tuple[float, ...]:
     if len(pieces) != len(layout.names):
         raise LayoutError(
             f"expected lines like `{layout.names[0]} = 1.05`, or all {len(layout.names)} numbers; "
-            f"came {len(pieces)} words"
+            f"got {len(pieces)} words"
         )
     return tuple(_number(piece, n) for n, piece in pieces)
 
@@ -100,9 +100,9 @@ def _number(text: str, line: int) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise LayoutError(f"line {line}: expected a number, came {text!r}") from None
+        raise LayoutError(f"line {line}: expected a number, got {text!r}") from None
     if not math.isfinite(value):
-        raise LayoutError(f"line {line}: expected a finite number, came {text!r}")
+        raise LayoutError(f"line {line}: expected a finite number, got {text!r}")
     return value
 
 
@@ -120,7 +120,7 @@ def _pattern(text: str, line: int) -> re.Pattern[str]:
     for part in text.split("."):
         found = _PART.match(part.strip())
         if not found:
-            raise LayoutError(f"line {line}: expected a name like double[0-3].attn, came {text!r}")
+            raise LayoutError(f"line {line}: expected a name like double[0-3].attn, got {text!r}")
         word, choice = found.groups()
         pieces.append(r"[^.]+" if word == "*" else re.escape(word))
         if choice:
@@ -135,10 +135,10 @@ def _indices(choice: str, text: str, line: int) -> str:
     for piece in choice.split(","):
         found = re.fullmatch(r"\s*(\d+)\s*(?:[-–]\s*(\d+)\s*)?", piece)
         if not found:
-            raise LayoutError(f"line {line}: expected indices like [0-3] or [0,2], came {text!r}")
+            raise LayoutError(f"line {line}: expected indices like [0-3] or [0,2], got {text!r}")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first or last - first > _MOST_INDICES:
-            raise LayoutError(f"line {line}: expected a range from low to high, came [{choice}]")
+            raise LayoutError(f"line {line}: expected a range from low to high, got [{choice}]")
         chosen += range(first, last + 1)
     return "(?:" + "|".join(map(str, chosen)) + ")"
 

@@ -38,7 +38,7 @@ def measure_difference(a: Image, b: Image) -> tuple[Image, str]:
     else:
         words = (
             f"Mean difference {levels.mean():.1f} of 255 levels, the largest {levels.max()}; "
-            f"{(levels > NOTICED).mean():.0%} of the pixels differ by more than {NOTICED}."
+            f"{100 * (levels > NOTICED).mean():.0f} % of the pixels differ by more than {NOTICED}."
         )
     return pil.fromarray(colours.round().astype(np.uint8)), words
 

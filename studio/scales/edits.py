@@ -148,7 +148,7 @@ def blend(core: Core, visitor: object, choice: str | None, share: object) -> tup
         title, vector = other
         place.desk = start.blend(vector, float(share))
         place.blend = Blend(start, place.desk, str(choice))
-        return place.desk, f"{share:.0%} of “{title}”"
+        return place.desk, f"{100 * share:.0f} % of “{title}”"
 
 
 def preview(

@@ -193,7 +193,7 @@ def strip_html(strip: Strip | None, run: Run) -> str:
     config = run.config
     words = (
         f"Left the base, right the point reached after {grouped(strip.images)} images, which is what the "
-        f"search keeps: the average of the means over the last {config.tail:.0%} of them"
+        f"search keeps: the average of the means over the last {100 * config.tail:.0f} % of them"
         + (", halfway to the optimum of a fit to all scores." if config.point == "fitted" else ".")
     )
     frames = [

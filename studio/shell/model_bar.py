@@ -113,7 +113,8 @@ def model_bar(core: Core, searches: Searches | None) -> None:
         return bar_html(host.status, *words(core, searches, visitor_id), account=account)
 
     def look(last: str, known: int, visitor_id: object, request: gr.Request) -> list[Any]:
-        """Bar, what it shows, the loads that this page has seen, and the marker that its parts follow."""
+        """Bar, what it shows, the loads that this page has seen, the marker that its parts follow, and the
+        remark, which a failed load ends."""
         now = draw(visitor_id, request)
         count = host.status.loads
         other = count != known
@@ -121,6 +122,7 @@ def model_bar(core: Core, searches: Searches | None) -> None:
             *([gr.skip(), gr.skip()] if now == last else [now, now]),
             count if other else gr.skip(),
             str(count) if other and known else gr.skip(),
+            "" if now != last and host.status.phase == "failed" else gr.skip(),
         ]
 
     def opened(visitor_id: object, request: gr.Request) -> list[Any]:
@@ -132,7 +134,7 @@ def model_bar(core: Core, searches: Searches | None) -> None:
             gr.Button(visible=not demo or bool(core.rights.username(request))),
         ]
 
-    timer.tick(look, [drawn, loads, visitor], [bar, drawn, loads, marker], **DIRECT)
+    timer.tick(look, [drawn, loads, visitor], [bar, drawn, loads, marker, told], **DIRECT)
     assert Context.root_block is not None  # pages are laid out inside one
     Context.root_block.load(opened, [visitor], [bar, drawn, loads, change], **DIRECT)
 

@@ -88,3 +88,19 @@ def test_an_idle_page_asks_for_less_than_a_kilobyte_a_tick(studio: Launched, pag
     page.wait_for_timeout(15_000)
     assert sizes and max(sizes) <= 1024, sizes
     assert page.locator("#model-bar .ready").is_visible()  # what is not redrawn stays
+
+
+def test_a_backbone_that_cannot_be_loaded_leaves_no_promise(studio: Launched, page, folder: Path) -> None:
+    broken = named(folder, "broken")
+    for weights in (broken / "transformer").glob("*.safetensors"):
+        weights.write_bytes(b"not weights")
+    page.goto(f"{studio.url}/quick")
+    filled(page)
+    wait_for_bar(page, "first.* ready")
+    page.click("#change-backbone")
+    page.wait_for_selector("#backbone input")
+    page.fill("#backbone input", str(broken))
+    page.press("#backbone input", "Enter")
+    page.click("#load-backbone")
+    wait_for_bar(page, "broken.* is not loaded")
+    page.wait_for_function("document.querySelector('#backbone-told').textContent.trim() === ''")

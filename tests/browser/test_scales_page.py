@@ -88,7 +88,7 @@ def test_the_text_moves_the_sliders_and_bad_text_is_a_sentence(page, tiny_studio
     assert values(page)[:8] == ["1.25", "1.00"] * 4
     page.fill("#vector-text textarea", "double.0.attn = very much")
     page.click("#apply-text")
-    page.wait_for_selector("text=expected a number, came")
+    page.wait_for_selector("text=expected a number, got")
     assert values(page)[:8] == ["1.25", "1.00"] * 4
 
 

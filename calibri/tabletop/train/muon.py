@@ -40,7 +40,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for p in self.param_groups[0]["params"]:
             if p.ndim != 2:
-                raise ValueError(f"Muon takes matrices, came a tensor of shape {tuple(p.shape)}")
+                raise ValueError(f"Muon takes matrices, got a tensor of shape {tuple(p.shape)}")
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # it takes no closure

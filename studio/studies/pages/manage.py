@@ -83,7 +83,7 @@ def lay_out(core: Core) -> Page:
             elem_id="study-link",
             scale=3,
         )
-        gr.HTML(warn_of_closed_doors(core))
+        gr.HTML(warn_of_closed_doors(core), min_width=240)
     with gr.Accordion("Invite links", open=False), gr.Row():
         with gr.Column(scale=1, min_width=160):
             number = gr.Number(10, label="How many raters", precision=0, minimum=1, maximum=10_000)

@@ -254,7 +254,7 @@ def draw_summary(analysis: Analysis) -> str:
     share = analysis.share_kept
     votes = "No votes yet."
     if share is not None:
-        votes = f"{analysis.kept} of {analysis.total} votes read ({share:.0%})"
+        votes = f"{analysis.kept} of {analysis.total} votes read ({100 * share:.0f} %)"
     counted = f"{votes}; {count(len(analysis.raters), 'rater')}, {len(analysis.flagged)} flagged"
     if analysis.filter.words:
         counted += f". Filter: {analysis.filter.words}"

@@ -110,7 +110,7 @@ def test_it_cannot_be_changed():
         ({"granularity": "head"}, "granularity.*'head'"),
         ({"names": ("a", "a")}, "'a' comes twice"),
         ({"members": ()}, "members"),
-        ({"members": (Member(scales=(1.0,)),)}, "member 1: expected 2 scales.*came 1"),
+        ({"members": (Member(scales=(1.0,)),)}, "member 1: expected 2 scales.*got 1"),
         ({"members": (Member(scales=(1.0, 1.0), weight=0.0),)}, "at least one weight"),
         ({"members": [{"scales": [1.0, float("nan")]}]}, "member 1: scales.1.*finite"),
         ({"members": [{"scales": [1.0, 1.0]}, {"scales": [1.0, "2"]}]}, "member 2: scales.1.*'2'"),

@@ -67,12 +67,12 @@ def test_text_gives_back_the_same_numbers(granularity, data):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("", "came no text"),
-        ("# only a comment", "came no text"),
+        ("", "got no text"),
+        ("# only a comment", "got no text"),
         ("double.9.attn = 1", "line 1.*'double.9.attn'"),
         ("double.0 = 1\nduble.1 = 2", "line 2.*did you mean double.1"),
         ("double.0 = 1\ndouble.1 2", "line 2: expected `name = number`"),
-        ("double.1 = fast", "line 1: expected a number, came 'fast'"),
+        ("double.1 = fast", "line 1: expected a number, got 'fast'"),
         ("double.1 = nan", "finite"),
         ("double.1 = 1e999", "finite"),
         ("double[3-1] = 1", "from low to high"),

@@ -49,7 +49,7 @@ def test_a_difference_map_is_dark_where_two_pictures_agree() -> None:
     picture, words = measure_difference(one, two)
     light = pixels(picture).astype(int).sum(axis=2)
     assert light[1, 3] > 600 and (np.delete(light.ravel(), 7) < 20).all()
-    assert "the largest 200" in words and "12% of the pixels" in words
+    assert "the largest 200" in words and "12 % of the pixels" in words
     assert "same in every pixel" in measure_difference(one, one)[1]
     assert "the same" in write_legend(words) and words in write_legend(words)
     with pytest.raises(RenderError, match="one size"):

@@ -275,7 +275,7 @@ def test_a_blend_counts_from_where_it_began_and_is_one_step_back(stocked: Core, 
     blend(stocked, visitor, "studio/bent", 1)
     made, remark = blend(stocked, visitor, "studio/bent", 0.5)
     assert made.values == pytest.approx([(0.8 + b) / 2 for b in bent])
-    assert remark == "50% of “Bent”"
+    assert remark == "50 % of “Bent”"
     assert change(stocked, visitor, Desk.undo).values == start.values
     made, _ = blend(stocked, visitor, BASE, 0.5)  # after another change it begins anew
     assert made.values == pytest.approx([0.9] * 7)
