@@ -90,7 +90,7 @@ def main() -> None:
     backbone = load_backbone("tabletop")
     terms = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
     names = [*(term.name for term in terms), *JUDGES]
-    rewards = {name: load_reward(name, backbone.device.type) for name in names}
+    rewards = {name: load_reward(name, device=str(backbone.device)) for name in names}
     scorer = LocalScorer(Renderer(backbone, batch_size=args.batch_size), rewards, args.batch_size)
     pairs = pairs_of(prompt_set("held-out", args.prompts, seed=0), seed=1, per_prompt=args.per_prompt)
 

@@ -49,7 +49,7 @@ class Ruler:
         self.terms = tuple(RewardTerm.parse(text) for text in args.reward.split(","))
         self.names = [term.name for term in self.terms]
         self.weights = np.array([term.weight for term in self.terms])
-        self.rewards = {name: load_reward(name, self.backbone.device.type) for name in self.names}
+        self.rewards = {name: load_reward(name, device=str(self.backbone.device)) for name in self.names}
         renderer = Renderer(self.backbone, batch_size=args.batch_size)
         self.scorer = LocalScorer(renderer, self.rewards, args.batch_size)
         self.pairs = pairs_of(prompt_set("held-out", args.prompts, seed=0), seed=1)

@@ -190,7 +190,6 @@ def run_search(
     them.
     """
     from calibri.errors import SearchError
-    from calibri.rewards.base import load_reward
     from calibri.search.journal import JournalTail
     from calibri.search.run import run_search as run
 
@@ -204,8 +203,7 @@ def run_search(
             known.backbone, device=known.device, dtype=known.dtype, compile=known.compile
         )
     if rewards is None:
-        names = dict.fromkeys([*(term.name for term in known.rewards), *known.judges])
-        rewards = {name: load_reward(name, backbone.device.type) for name in names}
+        rewards = known.reward_loading.load(known.reward_names, backbone.device)
     yield from run(
         config, folder, backbone=backbone, rewards=rewards, budget=budget, stop=stop, progress=progress
     )

@@ -7,6 +7,8 @@ whose function builds its header and its rows. tests/test_docs.py compares what 
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from calibri import commands
 from calibri.backbones.catalog import CATALOG, BackboneSpec, known_backbones
 from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import FAMILIES, family_of, sites_of_config
@@ -21,6 +24,7 @@ from calibri.calibration.artifact import Calibration
 from calibri.cli import parser as calibri_parser
 from calibri.preference import Thresholds
 from calibri.prompts import prompt_categories, prompt_set
+from calibri.rewards.catalog import CATALOG as REWARDS
 from calibri.search.config import PRESETS as SEARCH_PRESETS
 from calibri.search.config import RewardTerm, SearchConfig
 from studio.access import limits
@@ -31,15 +35,12 @@ from studio.studies.protocol import PRESETS as PROTOCOL_PRESETS
 from tests.house import build_table
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = (
-    "check",
-    "diagnose",
-    "evaluate",
-    "info",
-    "prompts",
-    "render",
-    "search",
-)  # study has tables of its own
+# study and rewards, whose actions have options, have tables of their own
+COMMANDS = [
+    module.name
+    for module in pkgutil.iter_modules(commands.__path__)
+    if hasattr(importlib.import_module(f"{commands.__name__}.{module.name}"), "add_options")
+]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 MARKED = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
@@ -159,6 +160,13 @@ def study_actions() -> Table:
     return ("action", "what it does", "arguments"), rows
 
 
+def reward_actions() -> Table:
+    rows = []
+    for name, (words, parser) in subparsers_of(subparser("rewards")).items():
+        rows.append((code(name), words, ", ".join(cell for cell, _ in arguments_of(parser))))
+    return ("action", "what it does", "arguments"), rows
+
+
 def extras() -> Table:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = project["optional-dependencies"].items()
@@ -243,10 +251,19 @@ def shipped() -> Table:
 
 
 def rewards() -> Table:
-    from calibri.rewards.base import known_rewards, load_reward
+    found = [spec for spec in REWARDS.values() if spec.backbone == "tabletop"]
+    return ("name", "role", "what it measures"), [(code(s.name), s.role, s.summary) for s in found]
 
-    found = [load_reward(name).info for name in known_rewards()]
-    return ("name", "role", "what it measures"), [(code(i.name), i.role, i.description) for i in found]
+
+def published_rewards() -> Table:
+    rows = []
+    for spec in [spec for spec in REWARDS.values() if spec.backbone is None]:
+        memory = [f"{n / 1e9:.1f} GB {dtype}" for dtype, n in spec.memory.items()]
+        needs = ", ".join([*memory, *map(code, spec.packages)])
+        millions = spec.parameters / 1e6
+        count = f"{millions:.0f} M" if millions < 1000 else f"{millions / 1000:.3g} B"
+        rows.append((code(spec.name), spec.summary, spec.kind, code(spec.source), spec.licence, count, needs))
+    return ("name", "what it measures", "kind", "weights", "licence", "parameters", "needs"), rows
 
 
 def prompt_counts() -> Table:
@@ -338,6 +355,8 @@ TABLES: dict[str, Callable[[], Table]] = {
     "families": families,
     "shipped calibrations": shipped,
     "rewards": rewards,
+    "published rewards": published_rewards,
+    "calibri rewards": reward_actions,
     "search presets": search_presets,
     "prompts": prompt_counts,
     "protocols": protocols,

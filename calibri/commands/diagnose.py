@@ -7,23 +7,25 @@ import sys
 from pathlib import Path
 
 from calibri.commands.prompts import load_prompts, tell_unread
+from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
 
+HELP = "bypass and scale one block at a time"
+DESCRIPTION = (
+    "Measures each scale of a layout at several values against the base, on the same "
+    "prompts and seeds. The file goes on where it stopped; `calibri search --start FILE` begins from its "
+    "best values."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `diagnose` to the command line."""
-    parser = subparsers.add_parser(
-        "diagnose",
-        help="bypass and scale one block at a time",
-        description="Measures each scale of a layout at several values against the base, on the same "
-        "prompts and seeds. The file goes on where it stopped; `calibri search --start FILE` begins from its "
-        "best values.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("--backbone", default="tabletop")
     parser.add_argument("--granularity", default="block", choices=("block", "layer", "gate"))
     parser.add_argument(
         "--reward", required=True, metavar="NAMES", help="comma-separated, with weights: a,b:2"
     )
+    add_loading(parser)
     parser.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--values", default="0,0.25,0.5,0.75,1.25,1.5", help="0 bypasses")
@@ -37,7 +39,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="cells, one a line")
     parser.add_argument("--json", action="store_true", help="print cells as JSON lines")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     from calibri.analysis.settings import SweepSettings
     from calibri.backbones.catalog import resolve
     from calibri.backbones.loading import load_backbone
-    from calibri.rewards.base import load_reward
     from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
     from calibri.search.prompts import sweep_prompts
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     terms, steps = settings.rewards, settings.steps
+    loading = read_loading(args)
     backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
     layout = backbone.layout(args.granularity)
     tell_unread(backbone, settings.prompts)
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {term.name: load_reward(term.name, backbone.device.type) for term in terms},
+        loading.load([term.name for term in terms], backbone.device),
         args.batch_size,
     )
     total = len(layout.names) * len(settings.values)

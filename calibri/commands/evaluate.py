@@ -7,22 +7,25 @@ import sys
 from pathlib import Path
 
 from calibri.commands.prompts import load_prompts, tell_unread
+from calibri.commands.rewards import add_loading, add_scores, open_scores, read_loading
 from calibri.errors import SearchError
 
+HELP = "compare base and calibrations by rewards"
+DESCRIPTION = (
+    "Renders every arm on the same prompts and seeds. The first arm is the reference: "
+    "base at the first of --base-steps."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `evaluate` to the command line."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="compare base and calibrations by rewards",
-        description="Renders every arm on the same prompts and seeds. The first arm is the reference: "
-        "base at the first of --base-steps.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("calibrations", nargs="*", type=Path, help="calibration files")
     parser.add_argument("--backbone", default="tabletop")
     parser.add_argument(
         "--reward", required=True, metavar="NAMES", help="rewards and judges, comma-separated"
     )
+    add_loading(parser)
+    add_scores(parser)
     parser.add_argument("--steps", default="8", help="of the calibrations, comma-separated")
     parser.add_argument("--base-steps", help="of the base, comma-separated (default: as --steps)")
     parser.add_argument(
@@ -37,7 +40,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--json", action="store_true", help="print rows as JSON lines")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     from calibri.analysis.evaluate import Arm, evaluate, pairs_of
     from calibri.backbones.loading import load_backbone
     from calibri.calibration.artifact import Calibration
-    from calibri.rewards.base import load_reward
     from calibri.rewards.scoring import LocalScorer
     from calibri.sampling.renderer import Renderer
     from calibri.search.prompts import held_out_prompts
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.pairs < 2:
         raise SearchError(f"--pairs: expected 2 or more, got {args.pairs}")
     names = [name.strip() for name in args.reward.split(",") if name.strip()]
+    loading = read_loading(args)
     found = [(path.stem, Calibration.load(path)) for path in args.calibrations]
     arms = [Arm(f"base at {s}", s) for s in base_steps]
     if args.guidance is not None:
@@ -68,8 +70,9 @@ def run(args: argparse.Namespace) -> int:
     pairs = pairs_of(prompts, args.seed, -(-args.pairs // len(prompts)))[: args.pairs]
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        {n: load_reward(n, backbone.device.type) for n in names},
+        loading.load(names, backbone.device),
         args.batch_size,
+        cache=open_scores(args.scores),
     )
     if not args.json:
         print(f"{len(pairs)} pairs; differences from {arms[0].name}, 95 % intervals", file=sys.stderr)

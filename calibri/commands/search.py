@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from calibri.commands.prompts import load_prompts, tell_unread
 from calibri.commands.render import size_of
+from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
 from calibri.search.config import PRESETS, Budget, SearchConfig
 from calibri.search.form import FindStart, Limits, SearchForm
@@ -48,21 +49,20 @@ OPTIONS = (
     "compile",
 )
 
+HELP = "find a better calibration"
+DESCRIPTION = (
+    "Searches scales by CMA-ES against rewards. Ctrl-C finishes the batch under way, "
+    "judges what was found on held-out prompts and saves it; a second Ctrl-C skips the judgement. "
+    "A run that was killed goes on with --resume."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `search` to the command line."""
-    parser = subparsers.add_parser(
-        "search",
-        help="find a better calibration",
-        description="Searches scales by CMA-ES against rewards. Ctrl-C finishes the batch under way, "
-        "judges what was found on held-out prompts and saves it; a second Ctrl-C skips the judgement. "
-        "A run that was killed goes on with --resume.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     _add_run(parser.add_argument_group("run"))
     _add_searched(parser.add_argument_group("what is searched"))
     _add_pictures(parser.add_argument_group("pictures and rewards"))
     _add_fine(parser.add_argument_group("fine settings (presets choose them)"))
-    parser.set_defaults(run=run)
 
 
 def _add_run(where: argparse._ArgumentGroup) -> None:
@@ -106,6 +106,7 @@ def _add_pictures(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--judge", default="", metavar="NAMES", help="rewards to report at the end, never optimised"
     )
+    add_loading(how)
     how.add_argument("--optimize-judges", action="store_true", help="allow judges in --reward")
     how.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
     how.add_argument("--size", metavar="WxH", help="picture size (default: the backbone's)")
@@ -208,7 +209,8 @@ def run(args: argparse.Namespace) -> int:
             dtype=args.dtype or "auto",
             compile=bool(args.compile),
         )
-        config = make_config(args, form, backbone)
+        loading = read_loading(args)
+        config = make_config(args, form, backbone).model_copy(update={"reward_loading": loading})
         tell_unread(backbone, [*config.prompts, *config.validation_prompts, *config.held_out_prompts])
     return _search(args, config, folder, backbone, budget)
 
@@ -227,8 +229,11 @@ def _refuse_changes(args: argparse.Namespace) -> None:
         "size",
         "prompts",
         "held_out",
+        "reward_source",
+        "reward_device",
+        "reward_dtype",
     )
-    given = [name for name in fixed if getattr(args, name) is not None]
+    given = [name for name in fixed if getattr(args, name) not in (None, [])]
     if given:
         option = "--" + given[0].replace("_", "-")
         raise SearchError(f"a resumed run keeps its settings: leave out {option}, or start a new run")
@@ -255,7 +260,7 @@ def _search(
             scorer = stack.enter_context(RayScorer.connected(config, args.ray, workers=args.workers))
             rewards = {}
         else:
-            rewards = load_rewards(config, backbone.device.type)
+            rewards = config.reward_loading.load(config.reward_names, backbone.device)
         stack.enter_context(view)
         for record in run_search(
             config,
@@ -270,14 +275,6 @@ def _search(
         ):
             view.show(record)
     return 0
-
-
-def load_rewards(config: SearchConfig, device: str = "cpu") -> dict[str, Any]:
-    """All rewards and judges of a config, by name, their weights on `device`."""
-    from calibri.rewards.base import load_reward
-
-    names = dict.fromkeys([term.name for term in config.rewards] + list(config.judges))
-    return {name: load_reward(name, device) for name in names}
 
 
 def name_option(field: str) -> str:

@@ -1,21 +1,25 @@
 """What a reward is, and how one is found by name.
 
-A new reward of this project is one file here and one line in `_WHERE`; others come by `register_reward`.
+A new reward of this project is one file here and one entry of the catalogue; others come by
+`register_reward`.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from calibri.errors import RewardError, SearchError
+from calibri.rewards.catalog import CATALOG, Kind, Role
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,12 +27,15 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[\w.-]+")  # the command line writes name:weight,name:weight
 _PLACE = re.compile(r"[\w.]+:\w+")
 
-Role = Literal["reward", "judge"]
-
 
 class RewardInfo(BaseModel):
     """What a reward says of itself. A `judge` is for measuring: a search refuses it unless it is named on
     purpose.
+
+    `kind`: `bt`, whose differences are log odds after division by a temperature, or a `probability` in
+    [0, 1]. `source`: where its weights come from. `weights`: what identifies their content. `revision`: all
+    that a score depends on besides picture and prompt; empty where it is not known, and then its scores are
+    not kept. `size`: bytes of the files. `memory`: dtype → bytes that it needs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +45,14 @@ class RewardInfo(BaseModel):
     version: str
     description: str
     range_hint: tuple[float, float]
+    kind: Kind = "bt"
+    licence: str = ""
+    source: str = ""
+    weights: str = ""
+    revision: str = ""
+    size: int = Field(default=0, ge=0)
+    memory: dict[str, int] = {}
+    parameters: int = Field(default=0, ge=0)
 
 
 class Reward(Protocol):
@@ -46,20 +61,17 @@ class Reward(Protocol):
     info: RewardInfo
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
-        """(n,) float64, higher is better. images: n RGB pictures of any size; prompts: n texts."""
+        """(n,) float64, higher is better. images: n pictures of any size; prompts: n texts."""
+        ...
+
+    def close(self) -> None:
+        """Frees the memory; scoring afterwards is an error. Own rewards may leave it out."""
         ...
 
 
-RewardFactory = Callable[[str], Reward]  # from the device that its weights go to
+RewardFactory = Callable[..., Reward]  # from the device; source and dtype as keywords, where it takes them
 GROUP = "calibri.rewards"  # of entry points: what other packages bring
 
-_WHERE = {
-    "tabletop-align": "calibri.rewards.tabletop_align:AlignReward",
-    "tabletop-quality": "calibri.rewards.tabletop_preference:QualityReward",
-    "tabletop-judge": "calibri.rewards.tabletop_preference:QualityJudge",
-    "tabletop-keep": "calibri.rewards.tabletop_facts:KeepReward",
-    "tabletop-facts": "calibri.rewards.tabletop_facts:FactsJudge",
-}
 _REGISTERED: dict[str, RewardFactory | str] = {}
 
 
@@ -78,7 +90,7 @@ def register_reward(name: str, factory: RewardFactory | str, *, replace: bool = 
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise RewardError(f"expected a name of letters, digits, '.', '_' and '-', got {name!r}")
-    if name in _WHERE or (not replace and name in known_rewards()):
+    if name in CATALOG or (not replace and name in known_rewards()):
         raise RewardError(f"expected a new name for a reward, got {name!r}, which is there already")
     if not (callable(factory) or (isinstance(factory, str) and _PLACE.fullmatch(factory))):
         raise RewardError(f"expected a function, a class or 'package.module:Class', got {factory!r}")
@@ -87,21 +99,33 @@ def register_reward(name: str, factory: RewardFactory | str, *, replace: bool = 
 
 def known_rewards() -> tuple[str, ...]:
     """Names that `load_reward` takes: this project's, then registered ones, then those of packages."""
-    return tuple(dict.fromkeys([*_WHERE, *_REGISTERED, *_installed()]))
+    return tuple(dict.fromkeys([*CATALOG, *_REGISTERED, *_installed()]))
 
 
-def load_reward(name: str, device: str = "cpu") -> Reward:
-    """The reward of that name, its weights on `device`.
+def load_reward(
+    name: str, source: str | Path | None = None, device: str = "cpu", dtype: str = "auto"
+) -> Reward:
+    """The reward of that name, its weights on `device`, any that torch knows (`cuda:1`).
+
+    `source`: a hub id (`owner/name`, `owner/name@revision`) or a folder in the published layout instead of
+    the catalogue's. `dtype`: auto (bfloat16 on CUDA for the large ones, else float32), float32, bfloat16,
+    float16; some take 8bit and 4bit on CUDA. What is not in the hub's cache is downloaded, with progress.
 
     Raises RewardError for an unknown name, for one that cannot be imported, for what is no reward, or
-    without weights.
+    without weights: unknown, gated, offline, damaged, too big for the memory.
     """
-    factory = _WHERE.get(name) or _REGISTERED.get(name) or _installed().get(name)
+    place: RewardFactory | str | None = CATALOG[name].place if name in CATALOG else None
+    factory = place or _REGISTERED.get(name) or _installed().get(name)
     if factory is None:
         raise RewardError(f"unknown reward {name!r}; known are {', '.join(known_rewards())}")
     if isinstance(factory, str):
         factory = _imported(name, factory)
-    reward = factory(device)
+    options: dict[str, Any] = {} if source is None else {"source": source}
+    if dtype != "auto":
+        options["dtype"] = dtype
+    if options and not _takes(factory, device, options):
+        raise RewardError(f"{name} takes no {' and no '.join(options)}: expected the device alone")
+    reward = factory(device, **options)
     if not isinstance(getattr(reward, "info", None), RewardInfo) or not callable(
         getattr(reward, "score", None)
     ):
@@ -110,6 +134,21 @@ def load_reward(name: str, device: str = "cpu") -> Reward:
             f"got {type(reward).__name__}"
         )
     return reward
+
+
+def close_reward(reward: Reward) -> None:
+    """Frees what a reward holds; rewards of other people's making need not know how."""
+    close = getattr(reward, "close", None)
+    if callable(close):
+        close()
+
+
+def _takes(factory: RewardFactory, device: str, options: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(factory).bind(device, **options)
+    except TypeError:
+        return False
+    return True
 
 
 @functools.cache
@@ -158,3 +197,27 @@ class RewardTerm(Frozen):
     @property
     def text(self) -> str:
         return self.name if self.weight == 1 else f"{self.name}:{self.weight:g}"
+
+
+class RewardLoading(Frozen):
+    """How the rewards of a search are loaded. `sources`: name → folder or hub id, where that is not the
+    catalogue's. `device`, `dtype`: as `load_reward` takes them; auto is the backbone's device.
+    """
+
+    sources: dict[str, str] = {}
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def load(self, names: Iterable[str], device: object) -> dict[str, Reward]:
+        """name → reward, each once; `device`: of the backbone. Raises RewardError."""
+        names = list(dict.fromkeys(names))
+        strange = [name for name in self.sources if name not in names]
+        if strange:
+            raise RewardError(f"a source is given for {strange[0]}, expected one of {', '.join(names)}")
+        where = str(device) if self.device == "auto" else self.device
+        return {name: self._load(name, where) for name in names}
+
+    def _load(self, name: str, device: str) -> Reward:
+        own = name not in CATALOG or CATALOG[name].backbone is not None
+        # Rewards that know no dtype are left alone: the option is for those beside them.
+        return load_reward(name, self.sources.get(name), device, "auto" if own else self.dtype)

@@ -11,9 +11,11 @@ import numpy as np
 
 from calibri.errors import RewardError, SearchError
 from calibri.rewards.base import Frozen
+from calibri.rewards.cache import CachedReward, picture_hash
 
 if TYPE_CHECKING:
     from calibri.rewards.base import Reward
+    from calibri.rewards.cache import ScoreCache
     from calibri.sampling.renderer import Renderer
     from calibri.sampling.request import RenderRequest
 
@@ -30,6 +32,7 @@ class Scorer(Protocol):
 
     known: tuple[str, ...]
     judges: frozenset[str]  # those among them that are for measuring, not for optimising
+    revisions: dict[str, str]  # of all that are known, by name
 
     def __call__(
         self,
@@ -71,8 +74,15 @@ def score_batch(
     images = [rendered.image for rendered in renderer.render(batch, turn=turn)]
     prompts = [request.prompt for request in batch]
     columns = []
+    hashes: list[bytes] | None = None  # once for all rewards
     for name in names:
-        column = np.asarray(rewards[name].score(images, prompts), dtype=np.float64)
+        reward = rewards[name]
+        if isinstance(reward, CachedReward):
+            hashes = [picture_hash(image) for image in images] if hashes is None else hashes
+            found = reward.score(images, prompts, hashes)
+        else:
+            found = reward.score(images, prompts)
+        column = np.asarray(found, dtype=np.float64)
         if column.shape != (len(batch),):
             raise RewardError(f"reward {name} gave shape {column.shape} for {len(batch)} pictures")
         columns.append(column)
@@ -82,6 +92,7 @@ def score_batch(
 class LocalScorer:
     """Scores with one backbone and its rewards in this process.
 
+    `cache`: where scores are kept and found again, so that pictures that were scored before cost nothing.
     `turn`: makes a context manager that is held while one batch renders (a lock with priorities, say). Its
     pictures are scored after that.
     """
@@ -92,13 +103,17 @@ class LocalScorer:
         rewards: Mapping[str, Reward],
         batch_size: int = 32,
         turn: Turn = nullcontext,
+        cache: ScoreCache | None = None,
     ) -> None:
         if not rewards:
             raise SearchError("expected at least one reward, got none")
         self.renderer = renderer
-        self.rewards = dict(rewards)
+        self.rewards = {
+            name: reward if cache is None else CachedReward(reward, cache) for name, reward in rewards.items()
+        }
         self.known = tuple(self.rewards)
         self.judges = frozenset(name for name, reward in self.rewards.items() if reward.info.role == "judge")
+        self.revisions = {name: reward.info.revision for name, reward in self.rewards.items()}
         self.batch_size = batch_size
         self.turn = turn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from PIL.Image import Image
 from transformers import CLIPModel, CLIPTokenizer
 
 from calibri.errors import RewardError
-from calibri.rewards.base import RewardInfo, check_counts
+from calibri.rewards.base import check_counts
+from calibri.rewards.tabletop_weights import as_rgbs, check_open, describe
 from calibri.tabletop.reward_nets import BATCH, FOLDER, as_batch
 
 
@@ -24,26 +26,25 @@ class AlignReward:
         if not (folder / "config.json").exists():
             raise RewardError("the weights of tabletop-align are missing: expected assets/rewards/align/")
         self._device = device
-        self._model = (
+        self._model: Any = (
             CLIPModel.from_pretrained(folder, dtype=torch.float32).to(device).eval().requires_grad_(False)
         )
         self._tokenizer = CLIPTokenizer.from_pretrained(folder)
         self._scale = float(self._model.logit_scale.exp())
         version = str(getattr(self._model.config, "calibri_samples", "1"))
-        self.info = RewardInfo(
-            name="tabletop-align",
-            role="reward",
-            version=version,
-            range_hint=(-20.0, 40.0),
-            description="how well picture and prompt belong together; logit scale × cosine, as PickScore",
-        )
+        self.info = describe("tabletop-align", version, sorted(folder.iterdir()), self._model)
+
+    def close(self) -> None:
+        """Frees the memory."""
+        self._model = None
 
     def features(self, images: Sequence[Image]) -> np.ndarray:
         """(n, d) float64 unit vectors of pictures."""
+        model = check_open(self._model, self.info.name)
         with torch.inference_mode():
             out = [
-                self._model.get_image_features(
-                    pixel_values=as_batch(images[i : i + BATCH]).to(self._device) * 2 - 1
+                model.get_image_features(
+                    pixel_values=as_batch(as_rgbs(images[i : i + BATCH])).to(self._device) * 2 - 1
                 )
                 for i in range(0, len(images), BATCH)
             ]
@@ -51,13 +52,14 @@ class AlignReward:
 
     def text_features(self, prompts: Sequence[str]) -> np.ndarray:
         """(n, d) float64 unit vectors of prompts."""
+        model = check_open(self._model, self.info.name)
         out = []
         with torch.inference_mode():
             for i in range(0, len(prompts), BATCH):
                 tokens = self._tokenizer(
                     list(prompts[i : i + BATCH]), padding="max_length", truncation=True, return_tensors="pt"
                 )
-                out.append(self._model.get_text_features(input_ids=tokens.input_ids.to(self._device)))
+                out.append(model.get_text_features(input_ids=tokens.input_ids.to(self._device)))
         return _unit(out)
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:

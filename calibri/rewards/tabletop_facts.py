@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from calibri.rewards.base import RewardInfo, Role, check_counts
+from calibri.rewards.base import check_counts
+from calibri.rewards.tabletop_weights import as_rgbs, check_open, load
 from calibri.tabletop.captions import Facts
 from calibri.tabletop.nets import GRID, KINDS
 from calibri.tabletop.prompts import facts_in
-from calibri.tabletop.reward_nets import in_batches, load_net
+from calibri.tabletop.reward_nets import in_batches
 
 
 class FactsJudge:
@@ -23,35 +24,31 @@ class FactsJudge:
     """
 
     weights: str = "facts"
-    role: Role = "judge"
-    description = (
-        "share of the asked facts (colour-shape pairs, count) that a detector finds; for measuring only"
-    )
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
-        self._net, version = load_net(self.weights, device)
-        self.info = RewardInfo(
-            name=f"tabletop-{self.weights}",
-            role=self.role,
-            version=version,
-            description=self.description,
-            range_hint=(0.0, 1.0),
-        )
+        self._net: torch.nn.Module | None
+        self._net, self.info = load(self.weights, device)
+
+    def close(self) -> None:
+        """Frees the memory."""
+        self._net = None
 
     def _seen(self, images: Sequence[Image]) -> np.ndarray:
         """(n, kinds + 4 + 2·kinds): probabilities of pairs, of counts 0 … 3, then each pair's place (x, y)
         in [0, 1].
         """
 
+        net = check_open(self._net, self.info.name)
+
         def run(x: torch.Tensor) -> torch.Tensor:
-            seen, count, where = self._net(x)
+            seen, count, where = net(x)
             weight = where.flatten(2).softmax(2)
             at = (torch.arange(GRID * GRID, device=x.device) % GRID + 0.5) / GRID
             down = (torch.arange(GRID * GRID, device=x.device) // GRID + 0.5) / GRID
             return torch.cat([seen.sigmoid(), count.softmax(1), weight @ at, weight @ down], 1)
 
-        return in_batches(images, self._device, run)
+        return in_batches(as_rgbs(images), self._device, run)
 
     def score(self, images: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
         """(n,) float64 in [0, 1]. A prompt that names no colour-shape pair asks for nothing: 0.5, a
@@ -82,8 +79,6 @@ class KeepReward(FactsJudge):
     """
 
     weights = "keep"
-    role = "reward"
-    description = "share of the asked facts that a second detector finds; a term that keeps a search honest"
 
 
 def _asked(row: np.ndarray, facts: Facts) -> np.ndarray:

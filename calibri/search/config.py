@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from calibri.errors import SearchError, sentence
-from calibri.rewards.base import Frozen, RewardTerm
+from calibri.rewards.base import Frozen, RewardLoading, RewardTerm
 
 FORMAT: Final = "calibri-search/1"
 PUBLISHED_BOUNDS = (-1.0, 2.0)
@@ -126,6 +126,7 @@ class SearchConfig(Frozen):
     # What is wanted
     rewards: tuple[RewardTerm, ...] = Field(min_length=1)
     judges: tuple[str, ...] = ()  # scored at the end only
+    reward_loading: RewardLoading = RewardLoading()
     optimize_judges: bool = False  # a judge that was optimised measures nothing any more
     objective: Literal["difference", "win-rate"] = "difference"
     base_samples: int = Field(default=4, ge=2)  # of the base for each prompt; only the win rate uses them
@@ -227,6 +228,11 @@ class SearchConfig(Frozen):
     def to_json(self) -> str:
         """JSON with sorted keys, so that equal configs are equal texts."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """All rewards and judges, each once."""
+        return tuple(dict.fromkeys([*(term.name for term in self.rewards), *self.judges]))
 
     @property
     def hash(self) -> str:

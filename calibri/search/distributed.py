@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ class Worker:
         compiled: bool,
         threads: int,
         make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
+        loading: dict[str, Any] | None = None,
     ) -> None:
         shorten_thread_waits()
         import torch
@@ -59,16 +61,18 @@ class Worker:
             self.backbone, self.rewards = make()
         else:
             from calibri.backbones.loading import load_backbone
-            from calibri.rewards.base import load_reward
+            from calibri.rewards.base import RewardLoading
 
             self.backbone = load_backbone(backbone, device=device, dtype=dtype, compile=compiled)
-            self.rewards = {name: load_reward(name, self.backbone.device.type) for name in rewards}
+            self.rewards = RewardLoading(**(loading or {})).load(rewards, self.backbone.device)
         self.renderer = Renderer(self.backbone, batch_size=batch_size)
 
     def about(self) -> dict[str, Any]:
         """What this worker loaded."""
         judges = [name for name, reward in self.rewards.items() if reward.info.role == "judge"]
-        return {"rewards": list(self.rewards), "judges": judges, "fingerprint": self.backbone.fingerprint}
+        revisions = {name: reward.info.revision for name, reward in self.rewards.items()}
+        fingerprint = self.backbone.fingerprint
+        return {"rewards": revisions, "judges": judges, "fingerprint": fingerprint}
 
     def process(self) -> int:
         """Its process id."""
@@ -82,21 +86,19 @@ class Worker:
         return score_batch(self.renderer, self.rewards, requests, names).tolist()
 
 
+# Fields of a request that are plain values.
+PLAIN = ("prompt", "seed", "steps", "height", "width", "guidance", "negative_prompt")
+
+
 def packed(request: RenderRequest) -> dict[str, Any]:
     """A request as plain values, so that no code travels with it."""
     members = request.members
     return {
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "steps": request.steps,
+        **{name: getattr(request, name) for name in PLAIN},
         "members": None
         if members is None
         else [(list(member.scales), member.weight, member.condition) for member in members],
         "granularity": None if request.layout is None else request.layout.granularity,
-        "height": request.height,
-        "width": request.width,
-        "guidance": request.guidance,
-        "negative_prompt": request.negative_prompt,
     }
 
 
@@ -107,13 +109,24 @@ def unpacked(plain: dict[str, Any], backbone: Any) -> RenderRequest:
 
     members = plain["members"]
     return RenderRequest(
-        **{name: plain[name] for name in ("prompt", "seed", "steps", "height", "width", "guidance")},
-        negative_prompt=plain["negative_prompt"],
+        **{name: plain[name] for name in PLAIN},
         members=None
         if members is None
         else tuple(Member(scales=tuple(s), weight=w, condition=c) for s, w, c in members),
         layout=None if plain["granularity"] is None else backbone.layout(plain["granularity"]),
     )
+
+
+def gpus_of_worker(*devices: str) -> int:
+    """How many GPUs a worker sees: up to the highest that these devices name, `cuda:1` two of them."""
+    numbers = [re.fullmatch(r"(auto|cuda)(?::(\d+))?", device) for device in devices]
+    return max((int(found[2] or 0) + 1 for found in numbers if found), default=0)
+
+
+def gpu_share(gpus: int, workers: int, needed: int) -> float:
+    """Of each worker: what it needs, or less where there is less; Ray knows parts of one GPU alone."""
+    share = gpus / workers
+    return float(min(needed, share if share < 1 else int(share)))
 
 
 class RayScorer:
@@ -134,7 +147,12 @@ class RayScorer:
             raise SearchError(
                 "the workers loaded different weights of the backbone: their scores would not compare"
             )
-        self.known = tuple(about[0]["rewards"])
+        if any(each["rewards"] != about[0]["rewards"] for each in about):
+            raise SearchError(
+                "the workers loaded different weights of a reward: their scores would not compare"
+            )
+        self.revisions = dict(about[0]["rewards"])
+        self.known = tuple(self.revisions)
         self.judges = frozenset(about[0]["judges"])
         self.fingerprint = prints.pop()
 
@@ -171,10 +189,11 @@ class RayScorer:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         try:
             gpus = int(ray.cluster_resources().get("GPU", 0))
-            count = workers or gpus or 2
-            per_gpu = min(1.0, gpus / count) if gpus and config.device != "cpu" else 0
-            actor = ray.remote(num_cpus=0, num_gpus=per_gpu)(Worker)
-            names = list(dict.fromkeys([term.name for term in config.rewards] + list(config.judges)))
+            own = config.reward_loading.device
+            needed = gpus_of_worker(config.device, "cpu" if own == "auto" else own)
+            count = workers or gpus // max(1, needed) or 2
+            actor = ray.remote(num_cpus=0, num_gpus=gpu_share(gpus, count, needed))(Worker)
+            names = list(config.reward_names)
 
             def make_actor() -> Any:
                 return actor.remote(
@@ -186,6 +205,7 @@ class RayScorer:
                     config.compile,
                     threads,
                     make,
+                    config.reward_loading.model_dump(),
                 )
 
             yield cls(ray, make_actor, count, config.batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,7 @@ class Shipment:
     images: int
     seconds: float
     reason: str
+    revisions: dict[str, str] = field(default_factory=dict)  # of the rewards
 
     def calibration(self, verdict: str, gains: dict[str, Interval]) -> Calibration:
         """The calibration with its provenance."""
@@ -87,6 +88,8 @@ class Shipment:
             "prompts": config.prompts_hash,
             "versions": versions(),
         }
+        if self.revisions:
+            found["reward_revisions"] = self.revisions
         kind = "ensemble" if len(config.conditions) > 1 else "calibration"
         return Calibration(
             title=f"{self.backbone} {config.granularity} {kind}, {rewards}",

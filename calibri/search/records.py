@@ -31,6 +31,7 @@ class SessionRecord(Frozen):
     versions: dict[str, str] = Field(default_factory=dict)
     fingerprint: str = ""
     labels: list[str] = Field(default_factory=list)  # of the searched numbers, in order
+    rewards: dict[str, str] = Field(default_factory=dict)  # name → revision
 
 
 class EventRecord(Frozen):

@@ -23,7 +23,7 @@ from calibri.search.judgement import Shipment, judge, ship
 from calibri.search.objective import Objective
 from calibri.search.pairs import PairSource
 from calibri.search.progress import SearchProgress
-from calibri.search.provenance import now, versions
+from calibri.search.provenance import moved_revisions, now, versions
 from calibri.search.records import (
     BaseRecord,
     EventRecord,
@@ -106,6 +106,7 @@ class _Search:
         self.abandon = abandon
         self.objective.stop = self.stop
         self.source = PairSource(self.config)
+        self.revisions = dict(getattr(objective.scorer, "revisions", {}))
         self.space: SearchSpace = objective.space
         settings = self.space.settings(self.config)
         self._start, self._steps = settings.start, settings.steps
@@ -132,7 +133,11 @@ class _Search:
         if (last := self._already_over()) is not None:
             yield last
             return
+        sessions = [record for record in self.run.records if isinstance(record, SessionRecord)]
+        moved = moved_revisions(sessions, self.revisions)
         yield self._keep(self._session())
+        if moved:
+            yield self._keep(EventRecord(time=now(), text=moved))
         if self.run.repaired:
             text = f"A torn last line of {self.run.repaired} bytes was cut off the journal."
             yield self._keep(EventRecord(time=now(), text=text))
@@ -218,6 +223,7 @@ class _Search:
             versions=versions(),
             fingerprint=self.fingerprint,
             labels=self.space.labels,
+            rewards=self.revisions,
         )
 
     # ---- the parts of the loop
@@ -335,6 +341,7 @@ class _Search:
             images=self.images,
             seconds=self.seconds,
             reason=reason,
+            revisions=self.revisions,
         )
 
     def _write_tail(self) -> None:

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def _load(name: str, device: str) -> Reward:
     from calibri.rewards.base import load_reward  # torch
 
-    return load_reward(name, device)
+    return load_reward(name, device=device)
 
 
 class Sweeps:
@@ -220,7 +220,8 @@ class Sweeps:
         settings, note = found.settings, found.note
         backbone = self._host.wait_ready(cancel=stop)
         check_fits(note, backbone)
-        rewards = {term.name: self.load(term.name, backbone.device.type) for term in settings.rewards}
+        device = str(backbone.device)
+        rewards = {term.name: self.load(term.name, device) for term in settings.rewards}
         size = self._host.batch_size
         turn = partial(self._host.hold, Priority.SEARCH, "a sweep", cancel=stop)
         scorer = LocalScorer(Renderer(backbone, size), rewards, size, turn)

@@ -28,7 +28,7 @@ REWARDS = ("tabletop-align", "tabletop-quality", "tabletop-keep:2")
 def _load(name: str, device: str) -> Reward:
     from calibri.rewards.base import load_reward  # torch
 
-    return load_reward(name, device)
+    return load_reward(name, device=device)
 
 
 class SharedReward:
@@ -42,6 +42,13 @@ class SharedReward:
         """As Reward.score."""
         with self._lock:
             return self._reward.score(images, prompts)
+
+    def close(self) -> None:
+        """As Reward.close, once nobody scores with it."""
+        from calibri.rewards.base import close_reward
+
+        with self._lock:
+            close_reward(self._reward)
 
 
 class RewardModels:
@@ -79,7 +86,7 @@ class RewardModels:
     def warm(self, backbone: Backbone) -> None:
         """Load what `score` will need."""
         for name in SHOWN_FOR.get(backbone.spec.name, ()):
-            self._find(name, backbone.device.type)
+            self._find(name, str(backbone.device))
 
     def score(
         self, backbone: Backbone, images: Sequence[Image], prompts: Sequence[str]
@@ -88,7 +95,7 @@ class RewardModels:
         the world's name) → score, higher is better."""
         rows: list[dict[str, float]] = [{} for _ in images]
         for name in SHOWN_FOR.get(backbone.spec.name, ()):
-            reward = self._find(name, backbone.device.type)
+            reward = self._find(name, str(backbone.device))
             if reward is not None:
                 short = name.removeprefix(f"{backbone.spec.name}-")
                 for row, value in zip(rows, reward.score(list(images), list(prompts))):

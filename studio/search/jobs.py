@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, RenderCancelled, SearchError
 from calibri.memory import is_out_of_memory
+from calibri.rewards.base import RewardLoading
 from calibri.rewards.scoring import SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import RunFolder
@@ -29,6 +30,7 @@ from studio.search.turns import Leave, Turns
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
+    from calibri.rewards.base import Reward
 
 log = logging.getLogger(__name__)
 
@@ -262,12 +264,11 @@ class Searches:
         backbone = self._host.wait_ready(cancel=lambda: job.leave or job.stop)
         run = self.store.get(job.id)
         check_fits(run.config, backbone)
-        names = dict.fromkeys([*(term.name for term in run.config.rewards), *run.config.judges])
         return run_search(
             None,
             run.folder,
             backbone=backbone,
-            rewards={name: self.rewards.load(name, backbone.device.type) for name in names},
+            rewards=self._load_rewards(run.config, str(backbone.device)),
             budget=job.budget,
             stop=lambda: self._ends(job),
             abandon=lambda: self._ends(job, judging=True),
@@ -275,6 +276,12 @@ class Searches:
             progress=lambda done, total: self._count(job, done, total),
             clock=job.clock,
         )
+
+    def _load_rewards(self, config: SearchConfig, device: str) -> dict[str, Reward]:
+        """Those in memory, or the run's own, where it names sources, a device or a dtype."""
+        if config.reward_loading != RewardLoading():
+            return config.reward_loading.load(config.reward_names, device)
+        return {name: self.rewards.load(name, device) for name in config.reward_names}
 
     @staticmethod
     def _ends(job: Job, *, judging: bool = False) -> bool:

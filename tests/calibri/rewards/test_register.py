@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import calibri
 from calibri.errors import RewardError
 from calibri.rewards import base
+from tests.fresh import run_fresh
 
-ROOT = Path(__file__).resolve().parents[3]
 INFO = {"role": "reward", "version": "1", "description": "mean red", "range_hint": (0.0, 1.0)}
 MODULE = """
 import numpy as np
@@ -49,7 +44,7 @@ def own_names(monkeypatch):
 def test_a_registered_reward_is_known_and_gets_the_device():
     calibri.register_reward("redness", Redness)
     assert "redness" in calibri.known_rewards()
-    assert calibri.load_reward("redness", "cpu").device == "cpu"
+    assert calibri.load_reward("redness", device="cpu").device == "cpu"
 
 
 def test_a_place_is_imported_when_the_reward_is_loaded(tmp_path, monkeypatch):
@@ -58,7 +53,7 @@ def test_a_place_is_imported_when_the_reward_is_loaded(tmp_path, monkeypatch):
     with pytest.raises(RewardError, match="redness: my_rewards_of_a_test:Redness cannot be imported"):
         calibri.load_reward("redness")
     (tmp_path / "my_rewards_of_a_test.py").write_text(MODULE)
-    assert calibri.load_reward("redness", "cuda:1").device == "cuda:1"
+    assert calibri.load_reward("redness", device="cuda:1").device == "cuda:1"
     calibri.register_reward("absent", "my_rewards_of_a_test:Absent")
     with pytest.raises(RewardError, match="Absent"):
         calibri.load_reward("absent")
@@ -101,12 +96,4 @@ def test_an_entry_point_makes_a_reward_known_to_every_process(tmp_path):
     code = (
         "import calibri; print(calibri.known_rewards()[-1], calibri.load_reward('redness').info.description)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
-    )
-    assert done.stdout.strip() == "redness red", done.stderr
+    assert run_fresh(code, tmp_path, tmp_path).strip() == "redness red"
