@@ -55,16 +55,19 @@ class Studies:
         dropped = self.db.dropped
         if dropped is None:
             return ""
-        kept = f" It is kept as {dropped.kept.name}." if dropped.kept else ""
-        lost = count(dropped.changes, "change")
-        told = f"The last {lost} to the votes could not be read: their log was damaged.{kept}"
+        why = (
+            f"their log was damaged, and is kept as {dropped.kept.name}"
+            if dropped.kept
+            else f"{FILE} is older than when it was last open"
+        )
+        told = f"The last {count(dropped.changes, 'change')} to the votes could not be read: {why}."
         newest = self.snapshots.latest()
         missing = count_missing(self.db, newest) if newest else 0
         if newest is None or not missing:
             return f"{told} No snapshot has more votes than there are here."
         return (
             f"{told} The newest snapshot, {newest.name}, has {count(missing, 'vote')} more: "
-            f"`calibri study --data {self.data} restore {newest}` adds what is missing."
+            f"`calibri study restore {newest.name}` adds what is missing."
         )
 
     def repair(self) -> dict[str, Any]:

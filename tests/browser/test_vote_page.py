@@ -79,7 +79,7 @@ def test_who_finds_only_places_that_are_held_waits_and_goes_on_by_itself(world, 
     page.goto(f"{address}/ballot?study={study.id}")
     page.clock.install()
     page.click("#vote-start")
-    page.wait_for_selector(".vote >> text=come back in 10 minutes")
+    page.wait_for_selector(".vote >> text=come back in 3 minutes")
     other.vote("skip")  # and so the pair still needs a vote
     page.clock.fast_forward(61_000)
     page.wait_for_selector(".vote .answers")

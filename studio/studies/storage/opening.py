@@ -15,11 +15,6 @@ import duckdb
 from calibri.errors import StudyError
 from studio.studies.storage.newest import find_newest
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 log = logging.getLogger(__name__)
 
 LIMITS: dict[str, str | bool | int | float | list[str]] = {
@@ -120,13 +115,9 @@ def find_owner(path: Path) -> int | None:
     closing a file gives up the locks of its process.
     """
     if sys.platform == "win32":
-        try:
-            path.open("r+b").close()
-        except PermissionError:
-            return 0
-        except OSError:
-            return None
-        return None
+        return _try_to_write(path)
+    import fcntl
+
     mac = sys.platform == "darwin"
     form = "qqihh" if mac else "hhqqi"
     kind, whence = fcntl.F_WRLCK, os.SEEK_SET
@@ -138,3 +129,14 @@ def find_owner(path: Path) -> int | None:
         return None
     kind, owner = (told[3], told[2]) if mac else (told[0], told[4])
     return None if kind == fcntl.F_UNLCK else max(0, owner)
+
+
+def _try_to_write(path: Path) -> int | None:
+    """Windows refuses to open a file for writing that another process has open, and does not say which."""
+    try:
+        path.open("r+b").close()
+    except PermissionError:
+        return 0
+    except OSError:
+        return None
+    return None

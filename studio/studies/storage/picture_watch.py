@@ -51,12 +51,16 @@ class PictureWatch:
     def list_lost(self, study: str) -> list[LostPicture]:
         """What is known to be lost now. Begins a check of all files where the last one is long ago."""
         due = self._clock() - self._checked.get(study, -EVERY) >= EVERY
-        if due and self._background.start(lambda: self.check(study)):
+        if due and self._background.start(lambda: self._read_all(study)):
             self._checked[study] = self._clock()
         return self._describe(study)
 
     def check(self, study: str) -> list[LostPicture]:
         """Read every picture of the study now, and return those that are lost."""
+        self._read_all(study)
+        return self._describe(study)
+
+    def _read_all(self, study: str) -> None:
         self._checked[study] = self._clock()
         rows = self._db.read("SELECT DISTINCT unnest([image_x, image_y]) FROM pairs WHERE study = ?", [study])
         for (sha256,) in rows:
@@ -64,7 +68,6 @@ class PictureWatch:
                 break
             if sha256 and not self._images.is_whole(sha256):
                 self.note(study, sha256)
-        return self._describe(study)
 
     def _describe(self, study: str) -> list[LostPicture]:
         with self._lock:

@@ -32,7 +32,7 @@ FREE = 4  # imbalance up to which the coin is fair
 # A showing holds its place among a pair's votes only while somebody seems to look at it. Its token stays
 # good: who votes after all adds a vote to those that were wanted.
 UNSEEN = timedelta(minutes=5)  # until its pictures are fetched
-SEEN = timedelta(minutes=10)  # afterwards, where others would find nothing to vote on
+SEEN = timedelta(minutes=3)  # afterwards, where others would find nothing to vote on
 
 
 @dataclass

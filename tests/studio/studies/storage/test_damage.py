@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from starlette.testclient import TestClient
 
 from calibri.errors import StudyError
 from calibri.words import count
+from studio.studies import commands
 from studio.studies.cli import main
 from studio.studies.http import routes
 from studio.studies.pages.manage import draw_card
@@ -122,9 +124,9 @@ def test_changes_that_the_database_drops_in_silence_are_told_with_the_newest_sna
     assert kept.name in told
     if votes < 15:
         assert f"has {count(15 - votes, 'vote')} more" in told
-        newest = studies.snapshots.latest()
-        assert newest is not None
-        studies.restore(newest)
+        assert str(folder) not in told
+        [name] = re.findall(r"`calibri study restore (.*?)`", told)
+        commands.run(studies, "restore", {"folder": name})
         assert studies.db.read("SELECT count(*) FROM votes") == [(15,)]
     else:
         assert "No snapshot has more votes" in told

@@ -70,9 +70,9 @@ def test_nobody_is_told_that_all_is_done_while_others_look_at_the_last_pairs(cli
     fetch(client, post(client, "consent", study, 1).json())  # somebody looks at both pairs
     view = post(client, "consent", study, 2).json()
     assert (view["stage"], view["showings"]) == ("wait", [])
-    assert "come back in 10 minutes" in view["text"]
+    assert "come back in 3 minutes" in view["text"]
     assert 0 < view["retry_s"] <= 60
-    world.clock.move(minutes=11)  # and left them lying
+    world.clock.move(minutes=4)  # and left them lying
     view = post(client, "look", study, 2).json()
     assert view["stage"] == "vote"
     fetch(client, view)
