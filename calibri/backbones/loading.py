@@ -297,8 +297,8 @@ def _place(pipeline: DiffusionPipeline, where: torch.device, offload: Offload | 
         pipeline.to(where)
     elif getattr(pipeline, "vae", None) is not None:
         # Decoding is half of a small picture's time. On a CPU convolutions are 1.5 times faster with channels
-        # last, and again 1.3 times picture by picture: what a picture needs stays in the cache. Torch has no such
-        # order for the 3-D convolutions of Qwen-Image's decoder.
+        # last, and again 1.3 times picture by picture: what a picture needs stays in the cache. Torch has no
+        # such order for the 3-D convolutions of Qwen-Image's decoder.
         if all(parameter.ndim < 5 for parameter in pipeline.vae.parameters()):
             pipeline.vae.to(memory_format=torch.channels_last)
         if hasattr(pipeline.vae, "enable_slicing"):
