@@ -99,7 +99,7 @@ async def insist(
             continue
         if status == 200:
             return data
-        if status < 500:
+        if status < 500 and status != 429:  # 429: too often; the page waits, too
             tally.refused.append(f"{status} {data[:120]!r}")
             raise RuntimeError(tally.refused[-1])
         await asyncio.sleep(0.3)

@@ -21,15 +21,22 @@ FAILED, INTERRUPTED = 1, 130  # argparse itself exits with 2
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser with every subcommand of `calibri/commands`, and those that other packages register."""
+    """The parser with every subcommand of `calibri/commands`, and those that other packages register.
+
+    A module there is one command of its name (HELP, DESCRIPTION, add_options, run), or registers several.
+    """
     top = argparse.ArgumentParser(prog="calibri", description=calibri.__doc__)
     top.add_argument("--version", action="version", version=f"calibri {calibri.__version__}")
     top.add_argument("--debug", action="store_true", help="show the trace of an error")
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda m: m.name):
         loaded = importlib.import_module(f"{commands.__name__}.{module.name}")
-        if hasattr(loaded, "register"):
+        if hasattr(loaded, "register"):  # it has actions of its own
             loaded.register(subparsers)
+        elif hasattr(loaded, "add_options"):
+            command = subparsers.add_parser(module.name, help=loaded.HELP, description=loaded.DESCRIPTION)
+            loaded.add_options(command)
+            command.set_defaults(run=loaded.run)
     for plugin in sorted(entry_points(group="calibri.commands"), key=lambda p: p.name):
         plugin.load()(subparsers)
     return top

@@ -7,6 +7,8 @@ whose function builds its header and its rows. tests/test_docs.py compares what 
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from calibri import commands
 from calibri.backbones.catalog import CATALOG, BackboneSpec, known_backbones
 from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import FAMILIES, family_of, sites_of_config
@@ -32,15 +35,12 @@ from studio.studies.protocol import PRESETS as PROTOCOL_PRESETS
 from tests.house import build_table
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = (
-    "check",
-    "diagnose",
-    "evaluate",
-    "info",
-    "prompts",
-    "render",
-    "search",
-)  # study has tables of its own
+# study and rewards, whose actions have options, have tables of their own
+COMMANDS = [
+    module.name
+    for module in pkgutil.iter_modules(commands.__path__)
+    if hasattr(importlib.import_module(f"{commands.__name__}.{module.name}"), "add_options")
+]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 MARKED = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import calibri
+from tests.fresh import run_fresh
 from tests.house import (
     FLOORS,
     PICTURE,
@@ -113,26 +112,12 @@ def test_one_module_reads_the_environment() -> None:
     assert readers == ["studio.settings"]
 
 
-def fresh(code: str, cwd: Path) -> str:
-    """The output of this code in a new interpreter, started in an empty folder."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(cwd), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_importing_the_library_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys, calibri, calibri.errors, calibri.backbones.layouts, calibri.calibration.artifact\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
-    assert fresh(code, tmp_path).strip() == "[]"
+    assert run_fresh(code, tmp_path).strip() == "[]"
 
 
 def test_importing_the_public_names_loads_no_torch(tmp_path: Path) -> None:
@@ -145,7 +130,7 @@ def test_importing_the_public_names_loads_no_torch(tmp_path: Path) -> None:
         "heavy = ('torch', 'diffusers', 'transformers', 'scipy', 'cma')\n"
         "print(before, [m for m in heavy if m in sys.modules])"
     )
-    assert fresh(code, tmp_path).strip() == "[] []"
+    assert run_fresh(code, tmp_path).strip() == "[] []"
 
 
 def test_every_public_name_is_there_and_type_checkers_see_the_same() -> None:
@@ -172,7 +157,7 @@ def test_importing_the_studio_creates_nothing_and_loads_no_model_library(tmp_pat
         "heavy = ('torch', 'diffusers', 'transformers', 'plotly')\n"
         "print([m for m in heavy if m in sys.modules], Context.root_block)"
     )
-    assert fresh(code, tmp_path).strip() == "[] None"
+    assert run_fresh(code, tmp_path).strip() == "[] None"
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5TokenizerFast,
-)
+from diffusers import AutoencoderTiny, FluxPipeline, FluxTransformer2DModel
+from transformers import CLIPTextModel, CLIPTokenizer, T5TokenizerFast
+
+from calibri.tabletop.backbone import new_t5, pooled_config
+from calibri.tabletop.backbone import pipeline as join_parts
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -95,35 +91,8 @@ def tiny_flux(
     `calibri.json` that gives its defaults, so that `load_backbone(path)` works.
     """
     t5, clip = _t5_tokenizer(), _clip_tokenizer()
-    tokens = T5EncoderModel(
-        T5Config(
-            vocab_size=len(t5),
-            d_model=32,
-            d_kv=16,
-            d_ff=64,
-            num_layers=1,
-            num_heads=2,
-            dropout_rate=0.0,
-            feed_forward_proj="gated-gelu",
-            pad_token_id=0,
-            eos_token_id=1,
-            decoder_start_token_id=0,
-        )
-    )
-    pooled = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(clip),
-            hidden_size=24,
-            intermediate_size=48,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=TOKENS,
-            projection_dim=24,
-            bos_token_id=clip.bos_token_id,
-            eos_token_id=clip.eos_token_id,
-            pad_token_id=clip.pad_token_id,
-        )
-    )
+    tokens = new_t5(t5, 32, layers=1, heads=2)
+    pooled = CLIPTextModel(pooled_config(clip, 24))
     vae = AutoencoderTiny(
         encoder_block_out_channels=(8, 8, 8, 8),
         decoder_block_out_channels=(8, 8, 8, 8),
@@ -135,15 +104,8 @@ def tiny_flux(
         fill(module, seed + 1000 * number, gain=1.15 if module is vae else 1.0)
     with torch.no_grad():  # the decoder puts out 2·y − 1: centre y on a half
         vae.decoder.layers[-1].bias.fill_(0.5)
-    pipeline = FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=vae,
-        text_encoder=pooled,
-        tokenizer=clip,
-        text_encoder_2=tokens,
-        tokenizer_2=t5,
-        transformer=flux_transformer(doubles, singles, guidance_embeds=guidance_embeds, seed=seed),
-    ).to(dtype)
+    transformer = flux_transformer(doubles, singles, guidance_embeds=guidance_embeds, seed=seed)
+    pipeline = join_parts(vae, transformer, t5, clip, tokens, pooled).to(dtype)
     pipeline.set_progress_bar_config(disable=True)
     if path is not None:
         pipeline.save_pretrained(path)

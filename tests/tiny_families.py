@@ -17,7 +17,6 @@ from diffusers import (
 )
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
-    CLIPTextConfig,
     CLIPTextModelWithProjection,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -30,6 +29,7 @@ from calibri.backbones.loading import Backbone
 from calibri.backbones.sites import sites_of
 from calibri.calibration.artifact import Calibration, Member
 from calibri.calibration.target import transformer_of
+from calibri.tabletop.backbone import pooled_config
 from tests.tiny import TOKENS, _clip_tokenizer, fill
 
 
@@ -58,23 +58,7 @@ def sd3_transformer(blocks: int = 3, **settings: Any) -> SD3Transformer2DModel:
 def tiny_sd3() -> StableDiffusion3Pipeline:
     """Without T5, whose tokens are zeros then."""
     tokenizer = _clip_tokenizer()
-    clips = [
-        CLIPTextModelWithProjection(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=TOKENS,
-                projection_dim=16,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
-        for _ in range(2)
-    ]
+    clips = [CLIPTextModelWithProjection(pooled_config(tokenizer, 16, layers=2)) for _ in range(2)]
     vae = AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,

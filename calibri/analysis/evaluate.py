@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
+from calibri.rewards.base import Frozen
 from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
 
@@ -37,12 +37,10 @@ class Arm:
         )
 
 
-class ArmScores(BaseModel):
+class ArmScores(Frozen):
     """One arm's row: mean of each reward with its interval, and the paired difference from the reference
     arm.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     arm: str
     steps: int

@@ -44,73 +44,43 @@ class BackboneSpec(BaseModel):
         return Path(self.source).is_dir()
 
 
-def _flux(doubles: int = 19, singles: int = 38) -> tuple[str, dict[str, Any]]:
-    return "FluxTransformer2DModel", {"num_layers": doubles, "num_single_layers": singles}
+def _flux(
+    name: str, source: str, steps: int, blocks: tuple[int, int] = (19, 38), **more: Any
+) -> BackboneSpec:
+    """blocks: double and single ones."""
+    config = {"num_layers": blocks[0], "num_single_layers": blocks[1]}
+    return BackboneSpec(
+        name=name, source=source, steps=steps, transformer=("FluxTransformer2DModel", config), **more
+    )
 
 
-def _sd3(blocks: int, dual: tuple[int, ...] = ()) -> tuple[str, dict[str, Any]]:
-    return "SD3Transformer2DModel", {"num_layers": blocks, "dual_attention_layers": list(dual)}
+def _sd3(name: str, source: str, steps: int, cfg: float, blocks: int, dual: int = 0) -> BackboneSpec:
+    """dual: how many blocks, from the first on, have a second image attention."""
+    config = {"num_layers": blocks, "dual_attention_layers": list(range(dual))}
+    transformer = "SD3Transformer2DModel", config
+    return BackboneSpec(
+        name=name, source=source, steps=steps, cfg=cfg, max_sequence_length=256, transformer=transformer
+    )
+
+
+def _qwen(name: str, source: str, steps: int, cfg: float, side: int, blocks: int) -> BackboneSpec:
+    transformer = "QwenImageTransformer2DModel", {"num_layers": blocks}
+    return BackboneSpec(
+        name=name, source=source, steps=steps, cfg=cfg, height=side, width=side, transformer=transformer
+    )
 
 
 # Defaults: the model cards on the hub.
 CATALOG: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
-        BackboneSpec(
-            name="tabletop",
-            source=str(ASSETS / "tabletop"),
-            steps=8,
-            height=128,
-            width=128,
-            transformer=_flux(4, 8),
-        ),
-        BackboneSpec(
-            name="FLUX.1-dev",
-            source="black-forest-labs/FLUX.1-dev",
-            steps=28,
-            guidance=3.5,
-            transformer=_flux(),
-        ),
-        BackboneSpec(
-            name="FLUX.1-schnell",
-            source="black-forest-labs/FLUX.1-schnell",
-            steps=4,
-            max_sequence_length=256,
-            transformer=_flux(),
-        ),
-        BackboneSpec(
-            name="SD3-medium",
-            source="stabilityai/stable-diffusion-3-medium-diffusers",
-            steps=28,
-            cfg=7.0,
-            max_sequence_length=256,
-            transformer=_sd3(24),
-        ),
-        BackboneSpec(
-            name="SD3.5-medium",
-            source="stabilityai/stable-diffusion-3.5-medium",
-            steps=40,
-            cfg=4.5,
-            max_sequence_length=256,
-            transformer=_sd3(24, tuple(range(13))),
-        ),
-        BackboneSpec(
-            name="SD3.5-large",
-            source="stabilityai/stable-diffusion-3.5-large",
-            steps=28,
-            cfg=3.5,
-            max_sequence_length=256,
-            transformer=_sd3(38),
-        ),
-        BackboneSpec(
-            name="Qwen-Image",
-            source="Qwen/Qwen-Image",
-            steps=50,
-            height=1328,
-            width=1328,
-            cfg=4.0,
-            transformer=("QwenImageTransformer2DModel", {"num_layers": 60}),
-        ),
+        _flux("tabletop", str(ASSETS / "tabletop"), 8, (4, 8), height=128, width=128),
+        _flux("FLUX.1-dev", "black-forest-labs/FLUX.1-dev", 28, guidance=3.5),
+        _flux("FLUX.1-schnell", "black-forest-labs/FLUX.1-schnell", 4, max_sequence_length=256),
+        _sd3("SD3-medium", "stabilityai/stable-diffusion-3-medium-diffusers", 28, cfg=7.0, blocks=24),
+        _sd3("SD3.5-medium", "stabilityai/stable-diffusion-3.5-medium", 40, cfg=4.5, blocks=24, dual=13),
+        _sd3("SD3.5-large", "stabilityai/stable-diffusion-3.5-large", 28, cfg=3.5, blocks=38),
+        _qwen("Qwen-Image", "Qwen/Qwen-Image", 50, cfg=4.0, side=1328, blocks=60),
     )
 }
 

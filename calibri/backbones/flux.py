@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from calibri.backbones.sites import Layer, Rows, Site, Stream, TupleItem
+from calibri.backbones.sites import Layer, Rows, Site, Stream, TupleItem, site_of_norm
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
@@ -32,18 +32,7 @@ def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
         block = f"double.{b}"
         for stream, norm in _STREAMS:
             module = f"transformer_blocks.{b}.{norm}"
-            for layer, item, rows in _GATES:
-                found.append(
-                    Site(
-                        name=f"{block}.{stream}.{layer}",
-                        module=module,
-                        op=TupleItem(item),
-                        stream=stream,
-                        layer=layer,
-                        block=block,
-                        fold=Rows(f"{module}.linear", 6, rows),
-                    )
-                )
+            found += [site_of_norm(block, module, stream, gate) for gate in _GATES]
     for b in range(config["num_single_layers"]):
         module = f"single_transformer_blocks.{b}.norm"
         found.append(

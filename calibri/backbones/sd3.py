@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from calibri.backbones.sites import Layer, Rows, Site, Stream, TupleItem
+from calibri.backbones.sites import Layer, Site, Stream, site_of_norm
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusion3Pipeline
@@ -37,20 +37,9 @@ def sites(config: Mapping[str, Any]) -> tuple[Site, ...]:
         gates: list[tuple[Stream, str, Gate]] = [("img", "norm1", gate) for gate in image]
         if b != last:
             gates += [("txt", "norm1_context", gate) for gate in _GATES]
-        for stream, norm, (layer, item, rows) in gates:
-            module = f"transformer_blocks.{b}.{norm}"
+        for stream, norm, gate in gates:
             chunks = 9 if stream == "img" and b in dual else 6
-            found.append(
-                Site(
-                    name=f"{block}.{stream}.{layer}",
-                    module=module,
-                    op=TupleItem(item),
-                    stream=stream,
-                    layer=layer,
-                    block=block,
-                    fold=Rows(f"{module}.linear", chunks, rows),
-                )
-            )
+            found.append(site_of_norm(block, f"transformer_blocks.{b}.{norm}", stream, gate, chunks))
     return tuple(found)
 
 

@@ -72,6 +72,25 @@ class Site:
         return f"{self.block}.{self.layer}"
 
 
+def site_of_norm(
+    block: str, module: str, stream: Stream, gate: tuple[Layer, int, int], chunks: int = 6
+) -> Site:
+    """The site of a gate of an adaptive norm, which returns a tuple.
+
+    `gate`: (layer, element of the norm's output, chunk of the rows of its `linear`, which has `chunks`).
+    """
+    layer, item, rows = gate
+    return Site(
+        name=f"{block}.{stream}.{layer}",
+        module=module,
+        op=TupleItem(item),
+        stream=stream,
+        layer=layer,
+        block=block,
+        fold=Rows(f"{module}.linear", chunks, rows),
+    )
+
+
 # Transformer class → the module of this package that holds its table. A new family is one line and one file.
 FAMILIES: dict[str, str] = {
     "FluxTransformer2DModel": "flux",

@@ -12,21 +12,20 @@ from calibri.errors import ArtifactError, BackboneError
 if TYPE_CHECKING:
     from calibri.backbones.sites import Site
 
+HELP = "validate a calibration file"
+DESCRIPTION = (
+    "Checks a calibration, and that its scales are those of its backbone. A checkpoint of "
+    "the paper's own code is read too, with --backbone; --save writes it as a calibration."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `check` to the command line."""
-    parser = subparsers.add_parser(
-        "check",
-        help="validate a calibration file",
-        description="Checks a calibration, and that its scales are those of its backbone. A checkpoint of "
-        "the paper's own code is read too, with --backbone; --save writes it as a calibration.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--backbone", help="check against this one (default: the one named in the file)")
     parser.add_argument("--round-to", choices=("bfloat16", "float16"), help="for the paper's checkpoints")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write what was read as a calibration")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

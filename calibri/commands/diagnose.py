@@ -10,16 +10,16 @@ from calibri.commands.prompts import load_prompts, tell_unread
 from calibri.commands.rewards import add_loading, read_loading
 from calibri.errors import SearchError
 
+HELP = "bypass and scale one block at a time"
+DESCRIPTION = (
+    "Measures each scale of a layout at several values against the base, on the same "
+    "prompts and seeds. The file goes on where it stopped; `calibri search --start FILE` begins from its "
+    "best values."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `diagnose` to the command line."""
-    parser = subparsers.add_parser(
-        "diagnose",
-        help="bypass and scale one block at a time",
-        description="Measures each scale of a layout at several values against the base, on the same "
-        "prompts and seeds. The file goes on where it stopped; `calibri search --start FILE` begins from its "
-        "best values.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("--backbone", default="tabletop")
     parser.add_argument("--granularity", default="block", choices=("block", "layer", "gate"))
     parser.add_argument(
@@ -39,7 +39,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="cells, one a line")
     parser.add_argument("--json", action="store_true", help="print cells as JSON lines")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

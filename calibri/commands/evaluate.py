@@ -10,15 +10,15 @@ from calibri.commands.prompts import load_prompts, tell_unread
 from calibri.commands.rewards import add_loading, add_scores, open_scores, read_loading
 from calibri.errors import SearchError
 
+HELP = "compare base and calibrations by rewards"
+DESCRIPTION = (
+    "Renders every arm on the same prompts and seeds. The first arm is the reference: "
+    "base at the first of --base-steps."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `evaluate` to the command line."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="compare base and calibrations by rewards",
-        description="Renders every arm on the same prompts and seeds. The first arm is the reference: "
-        "base at the first of --base-steps.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("calibrations", nargs="*", type=Path, help="calibration files")
     parser.add_argument("--backbone", default="tabletop")
     parser.add_argument(
@@ -40,7 +40,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--json", action="store_true", help="print rows as JSON lines")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

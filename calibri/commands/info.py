@@ -10,20 +10,19 @@ from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import FAMILIES, Site, sites_of_config
 from calibri.errors import BackboneError
 
+HELP = "sites, layouts and counts of a backbone"
+DESCRIPTION = (
+    "Without a backbone: those of the catalog. No weights are loaded; only a hub id that the "
+    "catalog does not know makes it use the network, for a configuration file."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `info` to the command line."""
-    parser = subparsers.add_parser(
-        "info",
-        help="sites, layouts and counts of a backbone",
-        description="Without a backbone: those of the catalog. No weights are loaded; only a hub id that the "
-        "catalog does not know makes it use the network, for a configuration file.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("backbone", nargs="?", help="name, folder or hub id")
     parser.add_argument("--granularity", choices=GRANULARITIES, help="list the names of this layout")
     parser.add_argument("--sites", action="store_true", help="list every site and where it is hooked")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,19 +16,18 @@ if TYPE_CHECKING:
 
 FORMATS = "text with one prompt a line, CSV, TSV, JSON or JSON lines"
 
+HELP = "show what a prompt file holds"
+DESCRIPTION = (
+    "Reads a prompt file as search, diagnose, evaluate and study do: "
+    f"{FORMATS}. Prints its format, count, categories and first prompts."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `prompts` to the command line."""
-    parser = subparsers.add_parser(
-        "prompts",
-        help="show what a prompt file holds",
-        description="Reads a prompt file as search, diagnose, evaluate and study do: "
-        f"{FORMATS}. Prints its format, count, categories and first prompts.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a file with prompts")
     parser.add_argument("--all", action="store_true", help="print every prompt, one a line, and nothing else")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

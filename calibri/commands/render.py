@@ -9,14 +9,12 @@ from pathlib import Path
 from calibri.commands.prompts import tell_unread
 from calibri.errors import RenderError
 
+HELP = "make a picture of a prompt"
+DESCRIPTION = "Renders a prompt with the base or a calibration. The PNG file carries all settings."
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `render` to the command line."""
-    parser = subparsers.add_parser(
-        "render",
-        help="make a picture of a prompt",
-        description="Renders a prompt with the base or a calibration. The PNG file carries all settings.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("prompt")
     parser.add_argument("--backbone", default="tabletop", help="name, folder or hub id (default tabletop)")
     parser.add_argument("--calibration", type=Path, metavar="FILE.json", help="without it: the base")
@@ -36,7 +34,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--quantisation", choices=("8bit", "4bit"))
     parser.add_argument("--lora", metavar="LORA", help="file, folder or hub id")
     parser.add_argument("-o", "--out", type=Path, default=Path("out.png"), metavar="FILE.png")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

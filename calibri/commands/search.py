@@ -49,21 +49,20 @@ OPTIONS = (
     "compile",
 )
 
+HELP = "find a better calibration"
+DESCRIPTION = (
+    "Searches scales by CMA-ES against rewards. Ctrl-C finishes the batch under way, "
+    "judges what was found on held-out prompts and saves it; a second Ctrl-C skips the judgement. "
+    "A run that was killed goes on with --resume."
+)
 
-def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `search` to the command line."""
-    parser = subparsers.add_parser(
-        "search",
-        help="find a better calibration",
-        description="Searches scales by CMA-ES against rewards. Ctrl-C finishes the batch under way, "
-        "judges what was found on held-out prompts and saves it; a second Ctrl-C skips the judgement. "
-        "A run that was killed goes on with --resume.",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     _add_run(parser.add_argument_group("run"))
     _add_searched(parser.add_argument_group("what is searched"))
     _add_pictures(parser.add_argument_group("pictures and rewards"))
     _add_fine(parser.add_argument_group("fine settings (presets choose them)"))
-    parser.set_defaults(run=run)
 
 
 def _add_run(where: argparse._ArgumentGroup) -> None:

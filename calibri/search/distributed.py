@@ -86,21 +86,19 @@ class Worker:
         return score_batch(self.renderer, self.rewards, requests, names).tolist()
 
 
+# Fields of a request that are plain values.
+PLAIN = ("prompt", "seed", "steps", "height", "width", "guidance", "negative_prompt")
+
+
 def packed(request: RenderRequest) -> dict[str, Any]:
     """A request as plain values, so that no code travels with it."""
     members = request.members
     return {
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "steps": request.steps,
+        **{name: getattr(request, name) for name in PLAIN},
         "members": None
         if members is None
         else [(list(member.scales), member.weight, member.condition) for member in members],
         "granularity": None if request.layout is None else request.layout.granularity,
-        "height": request.height,
-        "width": request.width,
-        "guidance": request.guidance,
-        "negative_prompt": request.negative_prompt,
     }
 
 
@@ -111,8 +109,7 @@ def unpacked(plain: dict[str, Any], backbone: Any) -> RenderRequest:
 
     members = plain["members"]
     return RenderRequest(
-        **{name: plain[name] for name in ("prompt", "seed", "steps", "height", "width", "guidance")},
-        negative_prompt=plain["negative_prompt"],
+        **{name: plain[name] for name in PLAIN},
         members=None
         if members is None
         else tuple(Member(scales=tuple(s), weight=w, condition=c) for s, w, c in members),

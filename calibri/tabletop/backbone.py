@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,40 +120,57 @@ def in_order_of(
     return {k: v[order] if k.endswith("token_embedding.weight") else v for k, v in state.items()}
 
 
+def new_t5(tokenizer: T5TokenizerFast, width: int, layers: int, heads: int, **more: Any) -> T5EncoderModel:
+    """An untrained encoder over the tokenizer's pieces; `more` are further fields of T5Config."""
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=width,
+        d_kv=width // heads,
+        d_ff=2 * width,
+        num_layers=layers,
+        num_heads=heads,
+        dropout_rate=0.0,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+        **more,
+    )
+    return T5EncoderModel(config)
+
+
+def clip_sizes(width: int, inner: int, layers: int, heads: int) -> dict[str, int]:
+    """Fields of both halves of a CLIPConfig."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+    }
+
+
+def clip_words(tokenizer: CLIPTokenizer, width: int, layers: int, heads: int) -> dict[str, int]:
+    """Fields of a CLIPTextConfig over the tokenizer's words, as many as it takes."""
+    return {
+        **clip_sizes(width, 2 * width, layers, heads),
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def pooled_config(tokenizer: CLIPTokenizer, width: int, layers: int = 1, heads: int = 2) -> CLIPTextConfig:
+    """Configuration of a text model that gives a pooled vector of `width`."""
+    return CLIPTextConfig(**clip_words(tokenizer, width, layers, heads), projection_dim=width)
+
+
 def text_encoders(t5: T5TokenizerFast, clip: CLIPTokenizer) -> tuple[T5EncoderModel, CLIPTextModel]:
     """A word-order-aware encoder for tokens and a small one for the pooled vector, untrained."""
-    tokens = T5EncoderModel(
-        T5Config(
-            vocab_size=len(t5),
-            d_model=T5_WIDTH,
-            d_kv=32,
-            d_ff=256,
-            num_layers=2,
-            num_heads=4,
-            dropout_rate=0.0,
-            feed_forward_proj="gated-gelu",
-            relative_attention_num_buckets=16,
-            relative_attention_max_distance=24,
-            pad_token_id=0,
-            eos_token_id=1,
-            decoder_start_token_id=0,
-        )
-    )
-    pooled = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(clip),
-            hidden_size=_CLIP_WIDTH,
-            intermediate_size=128,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=TEXT_TOKENS,
-            projection_dim=_CLIP_WIDTH,
-            bos_token_id=clip.bos_token_id,
-            eos_token_id=clip.eos_token_id,
-            pad_token_id=clip.pad_token_id,
-        )
-    )
-    return tokens, pooled
+    positions = {"relative_attention_num_buckets": 16, "relative_attention_max_distance": 24}
+    tokens = new_t5(t5, T5_WIDTH, layers=2, heads=4, **positions)
+    return tokens, CLIPTextModel(pooled_config(clip, _CLIP_WIDTH))
 
 
 def new_transformer(heads: int = 4) -> FluxTransformer2DModel:

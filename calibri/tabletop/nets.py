@@ -15,6 +15,14 @@ def _conv(i: int, o: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.SiLU())
 
 
+def _trunk(width: int, layers: tuple[tuple[int, int], ...]) -> nn.Sequential:
+    """Convolutions over RGB pictures; layers as (channels in units of `width`, stride)."""
+    ends = [width * units for units, _ in layers]
+    return nn.Sequential(
+        *(_conv(i, o, stride) for i, o, (_, stride) in zip([3, *ends[:-1]], ends, layers, strict=True))
+    )
+
+
 def pairs_at(where: torch.Tensor) -> torch.Tensor:
     """Logits of each pair at each place, (B, kinds, h, w), from those of a solid, its colour and its shape,
     (B, 1 + colours + shapes, h, w): log P(pair here) = log P(solid) + log P(colour) + log P(shape).
@@ -44,15 +52,7 @@ class FactsNet(nn.Module):
     def __init__(self, width: int = 24) -> None:
         super().__init__()
         w = width
-        self.trunk = nn.Sequential(
-            _conv(3, w, 2),
-            _conv(w, 2 * w, 2),
-            _conv(2 * w, 2 * w),
-            _conv(2 * w, 4 * w, 2),
-            _conv(4 * w, 4 * w),
-            _conv(4 * w, 4 * w, 2),
-            _conv(4 * w, 4 * w),
-        )
+        self.trunk = _trunk(w, ((1, 2), (2, 2), (2, 1), (4, 2), (4, 1), (4, 2), (4, 1)))
         self.where = new_places(4 * w)
         self.count = nn.Sequential(nn.Linear(8 * w, 4 * w), nn.SiLU(), nn.Linear(4 * w, MAX_SOLIDS + 1))
 
@@ -76,14 +76,7 @@ class QualityNet(nn.Module):
     def __init__(self, width: int = 24) -> None:
         super().__init__()
         w = width
-        self.trunk = nn.Sequential(
-            _conv(3, w, 2),
-            _conv(w, 2 * w, 2),
-            _conv(2 * w, 4 * w, 2),
-            _conv(4 * w, 4 * w),
-            _conv(4 * w, 4 * w, 2),
-            _conv(4 * w, 4 * w),
-        )
+        self.trunk = _trunk(w, ((1, 2), (2, 2), (4, 2), (4, 1), (4, 2), (4, 1)))
         self.head = nn.Sequential(nn.Linear(8 * w, 2 * w), nn.SiLU(), nn.Linear(2 * w, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 60.0  # seconds that `close` waits for running work
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 class Background:

@@ -206,10 +206,10 @@ def find_last_comparison(core: Core, visitor: object) -> Comparison | None:
 def make_contenders(shots: list[Shot]) -> list[Contender]:
     """The rendered shots as arms of a vote."""
     return [
-        Contender(
+        Contender.of(
+            shot.image,
             label=shot.arm.calibration.title if shot.arm.calibration else WORDS[shot.arm.kind],
             kind=shot.arm.kind,
-            image=shot.image,
             steps=shot.ask.steps,
             guidance=guidance_of(shot),
             calibration=shot.arm.calibration.to_json() if shot.arm.calibration else None,

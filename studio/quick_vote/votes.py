@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calibri.errors import StudyError
 from calibri.words import slug
 from studio.studies.protocol import QUICK
 from studio.studies.results.analysis import Analysis
-from studio.studies.storage.study_store import ArmKind, Study, StudyArm, StudyPair, now
+from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now
 from studio.studies.studies import Studies
 from studio.studies.voting.identity import Who
 
@@ -31,18 +31,16 @@ if TYPE_CHECKING:
 class Contender:
     """One arm with its picture. All contenders of one vote share prompt, seed and size.
 
-    `width`, `height`: as they were asked for; None: the backbone's.
+    `arm`: as it was asked for; `offer` gives it its id, study, backbone and place.
     """
 
-    label: str
-    kind: ArmKind
+    arm: StudyArm
     image: Image
-    steps: int
-    guidance: float = 1.0
-    calibration: str | None = None
-    calibration_hash: str | None = None
-    width: int | None = None
-    height: int | None = None
+
+    @classmethod
+    def of(cls, image: Image, **arm: Any) -> Contender:
+        """From the fields of a StudyArm that are known before the vote."""
+        return cls(StudyArm(id="", study="", backbone="", **arm), image)
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def offer(
     if len({c.image.size for c in contenders}) > 1:
         raise StudyError("The pictures have different sizes, which would tell them apart.")
     study = open_quick_study(studies, backbone)
-    arms = [_arm(study.id, backbone, c) for c in contenders]
+    arms = [_arm(study.id, backbone, c.arm) for c in contenders]
     if len({arm.id for arm in arms}) < len(arms):
         raise StudyError("Two of the arms are the same. Choose different ones.")
     x, y = _least_met(studies, study.id, arms)
@@ -144,24 +142,20 @@ def analyse_votes(studies: Studies, backbone: str) -> Analysis | None:
     return studies.analysis(found.id) if found is not None else None
 
 
-def _label(c: Contender) -> str:
+def _label(arm: StudyArm) -> str:
     """A readable label that differs for different calibrations with one title. Searches write their rewards
     behind the first comma of a title: they are left out.
     """
-    name = c.label.partition(",")[0][:40].strip() or c.kind
-    mark = f" #{c.calibration_hash[:4]}" if c.calibration_hash else ""
-    return f"{name}{mark}, {c.steps} steps" + ("" if c.guidance == 1 else f", guidance {c.guidance:g}")
+    name = arm.label.partition(",")[0][:40].strip() or arm.kind
+    mark = f" #{arm.calibration_hash[:4]}" if arm.calibration_hash else ""
+    return f"{name}{mark}, {arm.steps} steps" + ("" if arm.guidance == 1 else f", guidance {arm.guidance:g}")
 
 
-def _arm(study: str, backbone: str, c: Contender) -> StudyArm:
+def _arm(study: str, backbone: str, arm: StudyArm) -> StudyArm:
     """An arm is known by what it renders: the same calibration with other steps is another arm."""
-    fields = {key: value for key, value in vars(c).items() if key != "image"}
-    place = ("base", "calibrated", "ensemble").index(c.kind)
-    made = StudyArm(
-        **{**fields, "id": "", "study": study, "backbone": backbone, "place": place, "label": _label(c)}
-    )
-    known = hashlib.sha256(f"{c.kind}:{c.calibration_hash}:{made.settings}".encode()).hexdigest()[:16]
-    return replace(made, id=f"{study}:{known}")
+    place = ("base", "calibrated", "ensemble").index(arm.kind)
+    known = hashlib.sha256(f"{arm.kind}:{arm.calibration_hash}:{arm.settings}".encode()).hexdigest()[:16]
+    return replace(arm, id=f"{study}:{known}", study=study, backbone=backbone, place=place, label=_label(arm))
 
 
 def _least_met(studies: Studies, study: str, arms: Sequence[StudyArm]) -> tuple[StudyArm, StudyArm]:

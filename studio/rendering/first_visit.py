@@ -19,10 +19,12 @@ from studio.rendering.shots import Comparison, Shot
 FOLDER = ASSETS / "first-visit"
 
 
-class VisitArm(BaseModel):
-    """One prepared picture."""
-
+class _Prepared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VisitArm(_Prepared):
+    """One prepared picture."""
 
     arm: ArmKind
     file: str
@@ -31,10 +33,8 @@ class VisitArm(BaseModel):
     rewards: dict[str, float]
 
 
-class Visit(BaseModel):
+class Visit(_Prepared):
     """What visit.json holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str
     seed: int

@@ -167,18 +167,23 @@ def figures(searches: Searches, main: object, others: object) -> list[Any]:
 def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
     """Lay out the page inside the current Blocks."""
     parts = lay_out(core, sweeps)
-    Watch(core, searches).wire(parts)
+    Watch(core, searches, sweeps).wire(parts)
     Acts(core, searches, sweeps).wire(parts)
-    Results(core, searches).wire(parts)
+    Results(core, searches, sweeps).wire(parts)
     NewSearch(core, searches, sweeps).wire(parts)
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What changes by itself, and which searches are shown."""
+class Handlers:
+    """What each part of the page reaches."""
 
     core: Core
     searches: Searches
+    sweeps: Sweeps
+
+
+class Watch(Handlers):
+    """What changes by itself, and which searches are shown."""
 
     def wire(self, parts: Parts) -> None:
         words = list(parts.beats.values())
@@ -236,13 +241,8 @@ class Watch:
         return [*picker(survey, main, others), *beats(self.searches, survey, main, others)]
 
 
-@dataclass(frozen=True)
-class Acts:
+class Acts(Handlers):
     """Start, pause, resume, stop: what people do with searches. Organisers only, on a public studio."""
-
-    core: Core
-    searches: Searches
-    sweeps: Sweeps
 
     def wire(self, parts: Parts) -> None:
         fields, acts = parts.fields.all, parts.acts
@@ -286,12 +286,8 @@ class Acts:
             self.searches.stop(run_id)
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(Handlers):
     """Where the point reached goes: onto the desk, beside the base, into the library."""
-
-    core: Core
-    searches: Searches
 
     def wire(self, parts: Parts) -> None:
         who = [parts.visitor, parts.main]
@@ -336,13 +332,8 @@ class Results:
         gr.Info(Markup("Saved as “{}”.").format(entry.title), duration=4)
 
 
-@dataclass(frozen=True)
-class NewSearch:
+class NewSearch(Handlers):
     """The form: its cost, a start from a file, and what suits the loaded backbone."""
-
-    core: Core
-    searches: Searches
-    sweeps: Sweeps
 
     def wire(self, parts: Parts) -> None:
         fields, by_name = parts.fields, parts.fields.by_name

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+from calibri.errors import CalibriError
 from studio.settings import Settings, add_options, choose_settings, quieten, use_threads
 
 ABOUT = "Open the studio on this machine, for a browser."
@@ -34,6 +35,14 @@ def run_studio(settings: Settings) -> int:
     from studio.shell.app import build_app, launch_options, open_studio
 
     studio = open_studio(settings)
+    try:
+        studio.studies.open()
+    except CalibriError as error:
+        studio.close()
+        print(f"The studio cannot start. {error}", file=sys.stderr)
+        return 1
+    if lost := studio.studies.tell_dropped():
+        print(lost, file=sys.stderr)
     app = build_app(studio).queue(max_size=settings.queue, default_concurrency_limit=8, api_open=False)
     port = settings.port or find_free_port(settings.host)
     try:

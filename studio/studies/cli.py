@@ -95,6 +95,7 @@ def register(subparsers: Any) -> None:
         made.add_argument("--out", type=Path, help="file to write (default: named after the study, here)")
     action("snapshot", "write a Parquet snapshot of all tables", study=False)
     action("backup", "copy the database while people vote", study=False).add_argument("path")
+    action("repair", "put a damaged file of votes aside and keep what can be read of it", study=False)
     action("restore", "add the rows of a snapshot that are missing", study=False).add_argument("folder")
 
 

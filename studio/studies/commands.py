@@ -126,7 +126,12 @@ def _backup(studies: Studies, path: Path) -> dict[str, Any]:
 
 
 def _restore(studies: Studies, folder: Path) -> dict[str, Any]:
-    return {"new": studies.restore(folder)}
+    known = folder if folder.is_dir() else studies.snapshots.folder / folder.name  # its name is enough
+    return {"new": studies.restore(known)}
+
+
+def _repair(studies: Studies) -> dict[str, Any]:
+    return studies.repair()
 
 
 COMMANDS: dict[str, Callable[..., Answer]] = {
@@ -144,6 +149,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "snapshot": _snapshot,
     "backup": _backup,
     "restore": _restore,
+    "repair": _repair,
 }
 
 

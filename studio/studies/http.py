@@ -22,11 +22,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from calibri.errors import CalibriError
+from calibri.words import without_paths
 from studio.studies import commands
 from studio.studies.protocol import QUICK
+from studio.studies.storage.picture_store import PictureGone
 from studio.studies.studies import Studies
 from studio.studies.voting.ballots import Refused, View
 from studio.studies.voting.identity import Who
+from studio.studies.voting.rates import Rates, TooOften
 from studio.studies.voting.voting import NO_STUDY
 from studio.ui.templates import fill_template
 
@@ -37,13 +40,15 @@ LARGEST_STUDY = 16 * 2**20
 LARGEST_BODY = 8192  # bytes; a vote with a long comment is below 3,000
 VOTERS, VIEWERS = 64, 8  # threads that wait for a commit, and threads that read pictures
 STATUS = {"expired": 409, "used": 409, "second": 409, "closed": 409, "study": 404, "token": 404, "side": 404}
+STATUS["busy"] = 429
+DEEPEST, DEEPEST_STUDY = 8, 24  # levels of JSON; a vote has two, a new study with its calibrations eight
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def routes(studies: Studies) -> list[Route]:
+def routes(studies: Studies, rates: Rates | None = None) -> list[Route]:
     """The routes for FastAPI's `routes=`."""
-    api = _Api(studies)
+    api = _Api(studies, rates or Rates())
     posts = {"look": api.look, "consent": api.consent, "cast": api.cast, "undo": api.undo}
     made = [Route(f"{PREFIX}/{name}", api.take_post(call), methods=["POST"]) for name, call in posts.items()]
     made.append(Route(f"{PREFIX}/picture/{{token}}/{{side}}", api.picture, methods=["GET"]))
@@ -53,8 +58,8 @@ def routes(studies: Studies) -> list[Route]:
 
 
 class _Api:
-    def __init__(self, studies: Studies) -> None:
-        self._studies = studies
+    def __init__(self, studies: Studies, rates: Rates) -> None:
+        self._studies, self._rates = studies, rates
         self._voters: anyio.CapacityLimiter | None = None
         self._viewers: anyio.CapacityLimiter | None = None
 
@@ -67,10 +72,7 @@ class _Api:
             if body is None:
                 log.warning("vote refused (size): more than %d bytes", LARGEST_BODY)
                 return _refusal("size", "This request is too large.", 413)
-            try:
-                values = json.loads(body)
-            except (ValueError, RecursionError):
-                values = None
+            values = read_json(body, DEEPEST)
             if not isinstance(values, dict):
                 return _refusal("json", "The page sent something that is not a vote. Reload it.", 400)
             hub = _hub_login(request)
@@ -90,6 +92,8 @@ class _Api:
             if not isinstance(study, str):
                 raise Refused("study", NO_STUDY)
             values["study"] = study
+            who_asks = next((v for n in ("invite", "preview", "rater") if (v := values.get(n))), "")
+            self._rates.take(study[:80], str(who_asks)[:80])
             if values.get("preview"):
                 token = "" if call == self.consent else values.get("token")
                 return _view(self._studies.previews.view(study, values["preview"], token))
@@ -97,7 +101,10 @@ class _Api:
             return _view(call(values, who))
         except Refused as refusal:
             log.warning("vote refused (%s): %s", refusal.code, refusal)
-            return _refusal(refusal.code, str(refusal), STATUS.get(refusal.code, 403))
+            answer = _refusal(refusal.code, str(refusal), STATUS.get(refusal.code, 403))
+            if isinstance(refusal, TooOften):
+                answer.headers["retry-after"] = str(refusal.seconds)
+            return answer
         except CalibriError as error:
             log.warning("vote refused: %s", error)
             return _refusal("error", str(error), 409)
@@ -119,6 +126,8 @@ class _Api:
         return self._studies.voting.look(values["study"], who)
 
     def consent(self, values: dict[str, Any], who: Who) -> View:
+        if not self._studies.voting.has_joined(values["study"], who):
+            self._rates.take_newcomer(values["study"])
         return self._studies.voting.consent(values["study"], who)
 
     def undo(self, values: dict[str, Any], who: Who) -> View:
@@ -139,6 +148,8 @@ class _Api:
         token, side = request.path_params["token"], request.path_params["side"]
         try:
             data = await anyio.to_thread.run_sync(self._bytes, token, side, limiter=self._viewers)
+        except PictureGone:
+            return _refusal("gone", "This picture is lost. Skip this pair.", 410)
         except CalibriError as refusal:
             log.warning("picture refused: %s", refusal)
             return _refusal("picture", "There is no such picture.", 404)
@@ -158,15 +169,21 @@ class _Api:
             log.warning("organiser's command refused: wrong key")
             return _refusal("key", "Only the organiser can do that.", 403)
         body = await _read(request, LARGEST_STUDY)
-        try:
-            asked = json.loads(body or b"")
-            command, values = asked["command"], dict(asked["values"])
-        except (ValueError, TypeError, KeyError):
+        if body is None:
+            return _refusal("size", f"A command has at most {LARGEST_STUDY // 2**20} MB.", 413)
+        asked = read_json(body, DEEPEST_STUDY)
+        command, values = (
+            (asked.get(n) for n in ("command", "values")) if isinstance(asked, dict) else ("", "")
+        )
+        if not (isinstance(command, str) and isinstance(values, dict)):
             return _refusal("json", "Expected a JSON object with command and values.", 400)
         try:
             answer = await anyio.to_thread.run_sync(commands.run, self._studies, command, values)
         except CalibriError as error:
             return _refusal("error", str(error), 409)
+        except Exception:
+            log.exception("the organiser's command %r failed", command)
+            return _refusal("error", "Something unexpected happened. The studio's log says what.", 500)
         if isinstance(answer, Path):
             data = await anyio.to_thread.run_sync(answer.read_bytes)
             return Response(data, headers={"x-file-name": answer.name})
@@ -181,6 +198,29 @@ async def _read(request: Request, most: int = LARGEST_BODY) -> bytes | None:
         if len(body) > most:
             return None
     return body
+
+
+def read_json(body: bytes, deepest: int) -> Any:
+    """The JSON of a request; None where it is none, is nested too deep or holds what no text can hold.
+
+    JSON can name half a character (a surrogate), which neither UTF-8 nor the database can store.
+    """
+    try:
+        values = json.loads(body.decode())
+        if b"\\u" in body:
+            json.dumps(values, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    level = [values]
+    for _ in range(deepest):
+        level = [
+            i
+            for v in level
+            for i in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ())
+        ]
+        if not level:
+            return values
+    return None
 
 
 def _hub_login(request: Request) -> str | None:
@@ -198,7 +238,9 @@ def _view(view: View) -> JSONResponse:
 
 def _refusal(code: str, text: str, status: int) -> JSONResponse:
     return JSONResponse(
-        {"error": code, "text": text}, status_code=status, headers={"cache-control": "no-store"}
+        {"error": code, "text": without_paths(text)},
+        status_code=status,
+        headers={"cache-control": "no-store"},
     )
 
 

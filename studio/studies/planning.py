@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
 import secrets
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, count
 from random import Random
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -154,14 +156,23 @@ def draw_prompts(backbone: str, split: str, count: int) -> tuple[NewPrompt, ...]
     return tuple(NewPrompt(text=p, category=category_of(p)) for p in drawn)
 
 
-def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
+def draw_picture_seed(key: bytes, seed: int, number: int) -> int:
+    """The seed of a study's picture. Without the data folder's `key` it does not follow from the study's
+    `seed`, so nobody can render the same pictures on this studio's public pages and see which arm made them.
+    """
+    word = hmac.new(key, f"pictures:{seed}:{number}".encode(), hashlib.sha256).digest()
+    return FIRST_SEED + int.from_bytes(word, "big") % (LAST_SEED - FIRST_SEED)
+
+
+def plan(new: NewStudy, key: bytes) -> tuple[Study, list[StudyArm], list[StudyPair]]:
     """The study, its arms (with a hidden one for gold pairs) and its pairs. Nothing is rendered yet.
 
     Every pair of arms meets on every prompt and seed. Each real pair has a twin for repeats. The same `new`
-    with the same seed gives the same prompts, seeds and pairs.
+    with the same seed gives the same prompts, seeds and pairs in the same data folder, whose secret is `key`.
     """
     seed = secrets.randbelow(2**31) if new.seed is None else new.seed
-    random = Random(seed)
+    random = Random(hmac.new(key, f"checks:{seed}".encode(), hashlib.sha256).digest())
+    numbers = count()
     study_id = f"{slug(new.name, 'study')}-{secrets.token_hex(3)}"
     study = Study(study_id, new.name, new.protocol, seed, "draft", now())
     arms = [_arm(study_id, new.backbone, place, arm) for place, arm in enumerate(new.arms)]
@@ -178,7 +189,7 @@ def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
 
     for prompt in new.prompts:
         for _ in range(new.seeds_per_prompt):
-            pixels = random.randrange(FIRST_SEED, LAST_SEED)
+            pixels = draw_picture_seed(key, seed, next(numbers))
             for x, y in combinations(arms, 2):
                 first = add(prompt, pixels, x, y)
                 if new.protocol.repeat_rate > 0:
@@ -192,9 +203,10 @@ def plan(new: NewStudy) -> tuple[Study, list[StudyArm], list[StudyPair]]:
         most = min(new.protocol.cap, math.ceil(real / left))  # pairs that one rater can see
         wanted = min(50, math.ceil(most * new.protocol.gold_rate) + 2)
         order = random.sample(new.prompts, len(new.prompts))
+        whole = random.sample(arms, len(arms))  # each arm is the unspoilt one about equally often
         for i in range(wanted):
-            pixels = random.randrange(FIRST_SEED, LAST_SEED)
-            add(order[i % len(order)], pixels, arms[0], gold, kind="gold")
+            pixels = draw_picture_seed(key, seed, next(numbers))
+            add(order[i % len(order)], pixels, whole[i % len(whole)], gold, kind="gold")
         arms.append(gold)
     return study, arms, pairs
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from calibri.errors import CalibriError, StudyError
 from studio.machine.background import Background
 from studio.machine.queue import Priority
+from studio.studies.protocol import QUICK
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.study_store import StudyArm, StudyPair, StudyStore
 
@@ -58,6 +59,7 @@ class _Pictures:
         self.wanted: dict[str, tuple[StudyArm, StudyPair]] = {}
         self._sides: dict[str, tuple[str, str]] = {}  # pair → recipes of x and y
         self._shows: defaultdict[str, list[str]] = defaultdict(list)  # recipe → the pairs that show it
+        hung: dict[str, str] = {}  # recipe → the picture that a pair shows
         for pair in studies.pairs(study):
             if pair.kind == "repeat":
                 continue  # has the pictures of the pair that it repeats
@@ -67,11 +69,21 @@ class _Pictures:
             spoilt = y.kind == "gold"
             second = GOLD + first if spoilt else y.recipe(backbone.fingerprint, pair.prompt, pair.seed)
             self._sides[pair.id] = (first, second)
-            for recipe, arm in ((first, x), (second, y)):
+            for recipe, arm, shown in ((first, x, pair.image_x), (second, y, pair.image_y)):
                 self.wanted.setdefault(recipe, (arm, pair))
                 self._shows[recipe].append(pair.id)
+                if shown is not None:
+                    hung[recipe] = shown
         found = studies.find_rendered(list(self.wanted))
-        self.made = {recipe: sha for recipe, sha in found.items() if images.has(sha)}
+        known = studies.get(study)
+        if known.status != "draft":
+            if hung and not found and known.protocol.preset != QUICK.preset:
+                raise StudyError(
+                    f"The pictures of this study were rendered by other weights than those of {needed} that "
+                    "are loaded now. Load the same ones to render lost pictures again."
+                )
+            found |= hung  # what raters saw stays where it is whole
+        self.made = {recipe: sha for recipe, sha in found.items() if images.is_whole(sha)}
         self.hang(self.made)
 
     def missing(self, *, gold: bool) -> list[str]:
@@ -110,10 +122,19 @@ class _Pictures:
 
 
 class StudyRenders:
-    """One piece of background work for each study. `host`: a ModelHost."""
+    """One piece of background work for each study. `host`: a ModelHost.
 
-    def __init__(self, host: Any, studies: StudyStore, images: ImageStore) -> None:
-        self._host, self._studies, self._images = host, studies, images
+    `on_end(study)` is called when its pictures may have changed.
+    """
+
+    def __init__(
+        self,
+        host: Any,
+        studies: StudyStore,
+        images: ImageStore,
+        on_end: Callable[[str], None] = lambda study: None,
+    ) -> None:
+        self._host, self._studies, self._images, self._on_end = host, studies, images, on_end
         self._lock = threading.Lock()
         self._progress: dict[str, RenderProgress] = {}
         self._stops: dict[str, threading.Event] = {}
@@ -163,6 +184,10 @@ class StudyRenders:
         except Exception as error:
             log.exception("rendering the pictures of %s failed", study)
             last = replace(last, phase="failed", error=f"{type(error).__name__}: {error}")
+        try:
+            self._on_end(study)
+        except CalibriError as error:
+            log.info("the studio closes while a study is rendered: %s", error)
         self._progress[study] = last
 
     def run(

@@ -9,14 +9,18 @@ from typing import Any
 
 from calibri.errors import StudyError
 from calibri.files import write_whole
+from calibri.words import count
 from studio.studies.planning import NewStudy, plan
 from studio.studies.rendering import StudyRenders
 from studio.studies.results.analysis import ALL, Analysis, Filter, analyse
 from studio.studies.results.exports import FORMATS, to_csv, to_jsonl, to_parquet, to_preferences, to_zip
 from studio.studies.results.reports import to_html, to_markdown
 from studio.studies.storage.database import Database, open_secret
+from studio.studies.storage.opening import DamagedFile
 from studio.studies.storage.picture_store import ImageStore
-from studio.studies.storage.snapshots import Snapshots, backup, restore
+from studio.studies.storage.picture_watch import PictureWatch
+from studio.studies.storage.repair import put_right
+from studio.studies.storage.snapshots import Snapshots, backup, count_missing, restore
 from studio.studies.storage.study_store import Status, Study, StudyStore
 from studio.studies.storage.vote_store import VoteStore
 from studio.studies.voting.previews import Previews
@@ -35,15 +39,63 @@ class Studies:
     store: StudyStore
     votes: VoteStore
     images: ImageStore
+    watch: PictureWatch
     voting: Voting
     previews: Previews
     snapshots: Snapshots
     renders: StudyRenders
     key: Callable[[], bytes]
 
+    def open(self) -> None:
+        """Open the file of votes now, at the start of a studio. Raises StudyError that says what to do."""
+        self.db.open()
+
+    def tell_dropped(self) -> str:
+        """What was lost of the votes since the file was last open, and what a snapshot has of it; or ""."""
+        dropped = self.db.dropped
+        if dropped is None:
+            return ""
+        why = (
+            f"their log was damaged, and is kept as {dropped.kept.name}"
+            if dropped.kept
+            else f"{FILE} is older than when it was last open"
+        )
+        told = f"The last {count(dropped.changes, 'change')} to the votes could not be read: {why}."
+        newest = self.snapshots.latest()
+        missing = count_missing(self.db, newest) if newest else 0
+        if newest is None or not missing:
+            return f"{told} No snapshot has more votes than there are here."
+        return (
+            f"{told} The newest snapshot, {newest.name}, has {count(missing, 'vote')} more: "
+            f"`calibri study restore {newest.name}` adds what is missing."
+        )
+
+    def repair(self) -> dict[str, Any]:
+        """Put a damaged file of votes aside, keep what can be read, and add what the newest snapshot has.
+
+        Returns what was kept, dropped and added. Raises StudyError where nothing is damaged.
+        """
+        try:
+            self.db.open()
+        except DamagedFile:
+            assert self.db.path is not None
+            aside = put_right(self.db.path)
+        else:
+            raise StudyError("The file of votes can be read: there is nothing to repair.")
+        [(kept,)] = self.db.read("SELECT count(*) FROM votes")
+        newest = self.snapshots.latest()
+        added = self.restore(newest) if newest else {}
+        return {
+            "votes_read": kept,
+            "changes_dropped": self.db.dropped.changes if self.db.dropped else None,
+            "old_files": aside.name,
+            "snapshot": newest.name if newest else None,
+            "votes_added": added.get("votes", 0),
+        }
+
     def create(self, new: NewStudy) -> Study:
         """Write a new draft. `renders.start` renders its pictures."""
-        study, arms, pairs = plan(new)
+        study, arms, pairs = plan(new, self.key())
         self.store.add(study, arms, pairs)
         return study
 
@@ -110,6 +162,7 @@ class Studies:
     def close(self) -> None:
         """Stop rendering, finish snapshots, close the file. Safe to call twice."""
         self.renders.close()
+        self.watch.close()
         self.snapshots.close()
         self.db.close()
 
@@ -120,7 +173,9 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     store, images = StudyStore(db), ImageStore(data / "pictures")
     snapshots = Snapshots(db, data / "snapshots", every)
     key = open_secret(data / "studies.key")
-    taker = Voting(db, store, images, key, on_vote=lambda _: snapshots.count_vote(), **voting)
-    renders = StudyRenders(host, store, images)
+    watch = PictureWatch(db, images)
+    voting |= {"on_vote": lambda _: snapshots.count_vote(), "on_lost": watch.note}
+    taker = Voting(db, store, images, key, **voting)
+    renders = StudyRenders(host, store, images, taker.forget)
     previews = Previews(store, taker.pictures.read_padded, key)
-    return Studies(data, db, store, VoteStore(db), images, taker, previews, snapshots, renders, key)
+    return Studies(data, db, store, VoteStore(db), images, watch, taker, previews, snapshots, renders, key)

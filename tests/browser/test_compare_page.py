@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,16 @@ def open_page(page, studio: Studio | SharedStudio) -> None:
 def ask(page, prompt: str) -> None:
     page.fill("#prompt textarea, #prompt input", prompt)
     page.click("#render")
+
+
+@contextmanager
+def waiting(page, studio: SharedStudio, other: str, prompt: str) -> Iterator[None]:
+    """The page has asked for pictures of `prompt` and waits while `other` renders."""
+    with studio.host.hold(Priority.INTERACTIVE, other):
+        open_page(page, studio)
+        ask(page, prompt)
+        page.wait_for_selector("#pictures >> text=/you are next/")
+        yield
 
 
 def test_a_typed_prompt_gives_three_different_pictures(page, tiny_studio: Studio) -> None:
@@ -184,10 +196,7 @@ def test_a_picture_goes_to_the_desk_and_a_comparison_to_a_study(page, tiny_studi
 
 
 def test_a_map_chosen_while_it_renders_stays(page, shared_studio: SharedStudio) -> None:
-    with shared_studio.host.hold(Priority.INTERACTIVE, "the test"):
-        open_page(page, shared_studio)
-        ask(page, "a map, please")
-        page.wait_for_selector("#pictures >> text=/you are next/")
+    with waiting(page, shared_studio, "the test", "a map, please"):
         page.get_by_label("Difference map").check()
         page.wait_for_selector("#slider", state="hidden")
     wait_for_other_picture(page, "picture-base", None)
@@ -197,19 +206,14 @@ def test_a_map_chosen_while_it_renders_stays(page, shared_studio: SharedStudio) 
 
 
 def test_a_visitor_waits_for_another_and_is_told_so(page, shared_studio: SharedStudio) -> None:
-    with shared_studio.host.hold(Priority.INTERACTIVE, "3 pictures"):
-        open_page(page, shared_studio)
-        ask(page, "the second visitor waits")
+    with waiting(page, shared_studio, "3 pictures", "the second visitor waits"):
         page.wait_for_selector("#pictures >> text=/busy with 3 pictures; you are next/")
         page.wait_for_selector("#model-bar >> text=/1 waiting/")
     wait_for_other_picture(page, "picture-base", None)
 
 
 def test_stop_ends_the_wait(page, shared_studio: SharedStudio) -> None:
-    with shared_studio.host.hold(Priority.INTERACTIVE, "a search"):
-        open_page(page, shared_studio)
-        ask(page, "a long one")
-        page.wait_for_selector("#pictures >> text=/you are next/")
+    with waiting(page, shared_studio, "a search", "a long one"):
         page.click("#stop")
         page.wait_for_selector("text=Stopped.")
     assert page.locator("#picture-base img").count() == 0

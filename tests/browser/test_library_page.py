@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.browser.running import Studio, filled, picture_bytes, unfold, wait_for_other_picture
-from tests.browser.test_scales_page import SLIDERS, open_page, wait_for_text
+from tests.browser.running import Studio, filled, picture_bytes, wait_for_other_picture
+from tests.browser.test_scales_page import SLIDERS, change_and_name, wait_for_text
 
 
 def open_library(page, studio: Studio) -> bytes:
@@ -44,12 +44,7 @@ def title_field(page):
 
 
 def test_saved_in_scales_it_is_kept_renamed_copied_deleted_and_back(page, tiny_studio: Studio) -> None:
-    open_page(page, tiny_studio)
-    page.locator(SLIDERS).nth(1).focus()
-    page.keyboard.press("PageUp")
-    wait_for_text(page, "double.0.mlp = 1.2")
-    unfold(page, page.get_by_role("tab", name="Files"), "#title input, #title textarea")
-    page.fill("#title input, #title textarea", "From the desk")
+    change_and_name(page, tiny_studio, "From the desk")
     page.click("#save")
     page.wait_for_function("document.querySelector('#saved input').value === 'From the desk'")
 

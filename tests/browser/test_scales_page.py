@@ -30,6 +30,16 @@ def wait_for_text(page, part: str) -> None:
     )
 
 
+def change_and_name(page, studio: Studio, title: str) -> None:
+    """Open the desk, raise its second scale to 1.2 and write a title for it."""
+    open_page(page, studio)
+    page.locator(SLIDERS).nth(1).focus()
+    page.keyboard.press("PageUp")
+    wait_for_text(page, "double.0.mlp = 1.2")
+    unfold(page, page.get_by_role("tab", name="Files"), "#title input, #title textarea")
+    page.fill("#title input, #title textarea", title)
+
+
 def test_moving_a_slider_gives_another_picture_and_leaves_the_base(page, tiny_studio: Studio) -> None:
     before = open_page(page, tiny_studio)
     base = picture_bytes(page, "picture-base")
@@ -136,12 +146,7 @@ def test_the_plain_sliders_are_the_same_desk(page, tiny_studio: Studio) -> None:
 
 
 def test_a_file_goes_out_and_comes_back(page, tiny_studio: Studio, tmp_path: Path) -> None:
-    open_page(page, tiny_studio)
-    page.locator(SLIDERS).nth(1).focus()
-    page.keyboard.press("PageUp")
-    wait_for_text(page, "double.0.mlp = 1.2")
-    unfold(page, page.get_by_role("tab", name="Files"), "#title input, #title textarea")
-    page.fill("#title input, #title textarea", "From the test")
+    change_and_name(page, tiny_studio, "From the test")
     with page.expect_download() as waiting:
         page.click("#download")
     path = tmp_path / "calibration.json"

@@ -10,16 +10,8 @@ from calibri.calibration.artifact import Calibration, Member
 from calibri.cli import main
 from calibri.sampling.png import read_settings, save_png
 from tests import golden_cases as golden
-from tests.tiny import tiny_flux
 
 NAMES = tuple(f"double.{b}" for b in range(2)) + tuple(f"single.{b}" for b in range(3))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cli") / "tiny-flux"
-    tiny_flux(path)
-    return path
 
 
 @pytest.fixture
@@ -39,9 +31,10 @@ def failure(capsys, *argv):
     return captured.err
 
 
-def test_render_writes_a_png_with_its_settings(folder, calibration, tmp_path, capsys):
+def test_render_writes_a_png_with_its_settings(flux_folder, calibration, tmp_path, capsys):
     out = tmp_path / "new" / "out.png"
-    argv = ["render", "a red cube", "--backbone", str(folder), "--seed", "3", "--steps", "2", "-o", str(out)]
+    argv = ["render", "a red cube", "--backbone", str(flux_folder), "--seed", "3"]
+    argv += ["--steps", "2", "-o", str(out)]
     assert main([*argv, "--calibration", str(calibration)]) == 0
     assert "2 NFE" in capsys.readouterr().out
     settings = read_settings(out)
@@ -54,16 +47,16 @@ def test_render_writes_a_png_with_its_settings(folder, calibration, tmp_path, ca
     assert not np.array_equal(calibrated, np.asarray(Image.open(out)))
 
 
-def test_render_numbers_several_pictures(folder, tmp_path):
+def test_render_numbers_several_pictures(flux_folder, tmp_path):
     out = tmp_path / "o.png"
-    argv = ["render", "a cube", "--backbone", folder, "--steps", 1, "--seed", 7, "--count", 2, "-o", out]
+    argv = ["render", "a cube", "--backbone", flux_folder, "--steps", 1, "--seed", 7, "--count", 2, "-o", out]
     assert main([str(a) for a in argv]) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o-7.png", "o-8.png"]
     assert read_settings(tmp_path / "o-8.png")["seed"] == 8
 
 
-def test_render_fails_in_one_line(folder, calibration, tmp_path, capsys):
-    base = ["render", "a cube", "--backbone", folder, "-o", tmp_path / "o.png"]
+def test_render_fails_in_one_line(flux_folder, calibration, tmp_path, capsys):
+    base = ["render", "a cube", "--backbone", flux_folder, "-o", tmp_path / "o.png"]
     assert "No such file" in failure(capsys, *base, "--calibration", tmp_path / "none.json")
     assert "steps" in failure(capsys, *base, "--steps", 0)
     assert "WIDTHxHEIGHT" in failure(capsys, *base, "--size", "big")
@@ -79,8 +72,8 @@ def test_info_lists_the_catalog(capsys):
     assert any(line.split()[:4] == ["FLUX.1-dev", "57", "76", "114"] for line in out.splitlines())
 
 
-def test_info_of_a_folder_lists_names_and_sites(folder, capsys):
-    assert main(["info", str(folder), "--granularity", "block", "--sites", "--json"]) == 0
+def test_info_of_a_folder_lists_names_and_sites(flux_folder, capsys):
+    assert main(["info", str(flux_folder), "--granularity", "block", "--sites", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["scales"] == {"block": 5, "layer": 7, "gate": 11}
     assert tuple(row["names"]) == NAMES
@@ -91,8 +84,8 @@ def test_info_of_an_unknown_backbone_fails(capsys):
     assert "expected tabletop" in failure(capsys, "info", "nothing")
 
 
-def test_check_says_that_a_file_fits(folder, calibration, capsys):
-    assert main(["check", str(calibration), "--backbone", str(folder)]) == 0
+def test_check_says_that_a_file_fits(flux_folder, calibration, capsys):
+    assert main(["check", str(calibration), "--backbone", str(flux_folder)]) == 0
     assert "Fits" in capsys.readouterr().out
 
 
@@ -102,11 +95,11 @@ def test_check_fails_where_a_file_does_not_fit(calibration, tmp_path, capsys):
     assert "not valid JSON" in failure(capsys, "check", tmp_path / "broken.json")
 
 
-def test_check_reads_a_checkpoint_of_the_papers_code(folder, tmp_path, capsys):
+def test_check_reads_a_checkpoint_of_the_papers_code(flux_folder, tmp_path, capsys):
     source = golden.checkpoint("flux", "layer_k2")
     assert "give its --backbone" in failure(capsys, "check", source)
     saved = tmp_path / "c.json"
-    assert main(["check", str(source), "--backbone", str(folder), "--save", str(saved)]) == 0
+    assert main(["check", str(source), "--backbone", str(flux_folder), "--save", str(saved)]) == 0
     assert [m.weight for m in Calibration.load(saved).members] == [1.7, -0.7]
 
 

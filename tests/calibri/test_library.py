@@ -8,6 +8,7 @@ import pytest
 import calibri
 from calibri.errors import ArtifactError, BackboneError, RenderError, SearchError
 from tests import golden_cases as golden
+from tests.small_search import SMALL
 from tests.tiny import tiny_backbone, tiny_flux
 from tests.tiny_families import random_calibration, tiny_sd3
 
@@ -78,19 +79,9 @@ def test_a_search_finds_backbone_and_rewards_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_REGISTERED", {})
     calibri.register_reward("redness", Redness)
     tiny_flux(tmp_path / "tiny", doubles=1, singles=1)
+    own = {"backbone": str(tmp_path / "tiny"), "rewards": (calibri.RewardTerm(name="redness"),), "steps": 1}
     config = calibri.SearchConfig.make(
-        backbone=str(tmp_path / "tiny"),
-        rewards=(calibri.RewardTerm(name="redness"),),
-        prompts=("red 1", "red 2"),
-        held_out_prompts=("green 1",),
-        device="cpu",
-        dtype="float32",
-        steps=1,
-        pool=4,
-        bucket=2,
-        popsize=4,
-        validation_pairs=0,
-        held_out_pairs=2,
+        **{**SMALL, **own, "device": "cpu", "dtype": "float32", "validation_pairs": 0, "held_out_pairs": 2}
     )
     seen = []
     records = list(

@@ -14,6 +14,23 @@ from studio.settings import Settings
 from studio.visitors import Visitors
 
 
+def load_host(folder: Path) -> ModelHost:
+    """A host with the backbone of this folder, four pictures at once."""
+    made = ModelHost(device="cpu", batch_size=4)
+    made.load(str(folder), wait=True)
+    return made
+
+
+def make_core(host: ModelHost, folder: Path) -> Core:
+    """A studio whose stores lie in this folder and are empty."""
+    return Core(
+        settings=Settings(backbone="tiny", data=folder / "data"),
+        host=host,
+        calibrations=CalibrationStore(folder / "built-in", folder / "data" / "calibrations"),
+        assets=folder,
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import tiny_flux
@@ -25,20 +42,13 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def host(tiny_folder: Path) -> ModelHost:
-    made = ModelHost(device="cpu", batch_size=4)
-    made.load(str(tiny_folder), wait=True)
-    return made
+    return load_host(tiny_folder)
 
 
 @pytest.fixture
 def core(host: ModelHost, tmp_path: Path) -> Core:
     """Fresh stores and visitors over the one loaded tiny backbone; no calibrations yet."""
-    return Core(
-        settings=Settings(backbone="tiny", data=tmp_path / "data"),
-        host=host,
-        calibrations=CalibrationStore(tmp_path / "built-in", tmp_path / "data" / "calibrations"),
-        assets=tmp_path,
-    )
+    return make_core(host, tmp_path)
 
 
 @pytest.fixture

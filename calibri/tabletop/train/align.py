@@ -14,13 +14,13 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from calibri.tabletop.backbone import TEXT_TOKENS, clip_tokenizer, in_order_of
+from calibri.tabletop.backbone import clip_sizes, clip_tokenizer, clip_words, in_order_of
 from calibri.tabletop.captions import caption
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import KINDS, FactsNet
 from calibri.tabletop.reward_nets import load_net
-from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
+from calibri.tabletop.train.common import BACKBONE_SEED, Place, cosine, descend, run_steps, set_rates
 from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon
 from calibri.tabletop.train.negatives import altered
@@ -31,25 +31,12 @@ _BATCH, _RATE, _MUON_RATE, _WIDTH, _WRONG = 128, 1.5e-3, 0.01, 128, 2
 def _new_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     config = CLIPConfig(
         projection_dim=_WIDTH,
-        text_config=dict(
-            vocab_size=len(tokenizer),
-            hidden_size=_WIDTH,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=TEXT_TOKENS,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
-        vision_config=dict(
-            hidden_size=_WIDTH,
-            intermediate_size=384,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            image_size=128,
-            patch_size=16,
-        ),
+        text_config=clip_words(tokenizer, _WIDTH, layers=2, heads=4),
+        vision_config={
+            **clip_sizes(_WIDTH, 3 * _WIDTH, layers=4, heads=4),
+            "image_size": 128,
+            "patch_size": 16,
+        },
     )
     return CLIPModel(config)
 
@@ -92,19 +79,16 @@ def train_align(place: Place) -> None:
     assert isinstance(guide, FactsNet)
     clip: CLIPModel = net["clip"]
     optimizers = _make_optimizers(net)
-    clock = Clock("align", place.minutes)
-    checkpoint = place.work / "align.safetensors"
-    state = None if place.fresh else load_state(checkpoint, clock)
-    if state:
-        net.load_state_dict(state)
-    elif place.published:
-        folder = place.assets / "rewards" / "align"
-        published = CLIPModel.from_pretrained(folder, dtype=torch.float32).state_dict()
-        theirs = CLIPTokenizer.from_pretrained(folder).get_vocab()
-        clip.load_state_dict(in_order_of(tokenizer.get_vocab(), published, theirs))
-    while clock.progress < 1:
-        for optimizer, rate in zip(optimizers, (_MUON_RATE, _RATE), strict=True):
-            optimizer.param_groups[0]["lr"] = rate * cosine(clock.progress)
+    folder = place.assets / "rewards" / "align"
+
+    def begin() -> None:
+        if place.published:
+            published = CLIPModel.from_pretrained(folder, dtype=torch.float32).state_dict()
+            theirs = CLIPTokenizer.from_pretrained(folder).get_vocab()
+            clip.load_state_dict(in_order_of(tokenizer.get_vocab(), published, theirs))
+
+    def take_step(progress: float) -> tuple[float, int]:
+        set_rates(optimizers, (_MUON_RATE, _RATE), cosine(progress))
         rows = np.sort(rng.choice(len(pictures), _BATCH, replace=False))
         clear = to_tensor(pictures[rows]).to(place.device)
         x = degrade(clear, torch.from_numpy(severities(_BATCH, rng)).to(place.device))
@@ -142,19 +126,10 @@ def train_align(place: Place) -> None:
         loss = (of_image + F.cross_entropy(logits.T, aim)) / 2 + 0.3 * facts
         aims = aims.float() - aims.float().mean((0, 1))
         loss = loss + 1 - F.cosine_similarity(places, aims, dim=-1).mean()
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        if not clock.step(loss.item(), len(rows)):
-            break
-        if clock.steps % 200 == 0:
-            save_state(checkpoint, net.state_dict(), clock)
-    save_state(checkpoint, net.state_dict(), clock)
+        return descend(loss, net.parameters(), optimizers), len(rows)
+
+    clock = run_steps(place, "align", net, take_step, save_every=200, begin=begin)
     clip.logit_scale.data.clamp_(max=float(np.log(60)))
     clip.config.calibri_samples = clock.samples
-    folder = place.assets / "rewards" / "align"
     clip.eval().half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

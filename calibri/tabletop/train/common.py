@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -60,6 +61,13 @@ def channels_last(net: Net, device: str) -> Net:
     """The net on `device`, its weights in the order in which convolutions are fastest."""
     # Module.to takes a memory format; its declared overloads leave it out.
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # see above
+
+
+def new_net(make: Callable[[], Net], seed: int, device: str) -> Net:
+    """A net to train, its weights drawn from `seed`; no other random stream moves."""
+    with torch.random.fork_rng():
+        torch.random.manual_seed(seed)
+        return channels_last(make(), device).train()
 
 
 def cosine(progress: float, warmup: float = 0.03, floor: float = 0.02) -> float:
@@ -130,3 +138,89 @@ def load_state(path: Path, clock: Clock) -> dict[str, torch.Tensor] | None:
         meta = f.metadata()
     clock.used, clock.steps, clock.samples = float(meta["used"]), int(meta["steps"]), int(meta["samples"])
     return load_file(path)
+
+
+def set_rates(optimizers: Sequence[torch.optim.Optimizer], rates: Sequence[float], factor: float) -> None:
+    """Learning rates of the optimisers' groups of parameters: each one's rate × factor."""
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+
+
+def descend(
+    loss: torch.Tensor,
+    parameters: Iterable[torch.Tensor],
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> float:
+    """One step of the optimisers down the loss, its gradient no longer than 1. Returns the loss."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.item()
+
+
+def run_steps(
+    place: Place,
+    stage: str,
+    net: torch.nn.Module,
+    take_step: Callable[[float], tuple[float, int]],
+    save_every: int,
+    begin: Callable[[], None] | None = None,
+) -> Clock:
+    """Trains `net` until the minutes of this place are used up. Returns the clock.
+
+    `take_step(progress)`: one step, at a progress of 0 … 1; returns its loss and how many pictures it saw.
+    A checkpoint is left at `work/<stage>.safetensors`, every `save_every` steps and at the end; one that is
+    there is gone on with. `begin` is called where there is none.
+    """
+    clock = Clock(stage, place.minutes)
+    checkpoint = place.work / f"{stage}.safetensors"
+    state = None if place.fresh else load_state(checkpoint, clock)
+    if state:
+        net.load_state_dict(state)
+    elif begin is not None:
+        begin()
+    while clock.progress < 1:
+        if not clock.step(*take_step(clock.progress)):
+            break
+        if clock.steps % save_every == 0:
+            save_state(checkpoint, net.state_dict(), clock)
+    save_state(checkpoint, net.state_dict(), clock)
+    return clock
+
+
+def train_net(
+    place: Place,
+    name: str,
+    net: torch.nn.Module,
+    rate: float,
+    weight_decay: float,
+    lose: Callable[[], tuple[torch.Tensor, int]],
+) -> Clock:
+    """Trains a reward's net by AdamW at a cosine of the rate. `lose`: the loss of the next batch, and how
+    many pictures that has.
+    """
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=weight_decay)
+
+    def take_step(progress: float) -> tuple[float, int]:
+        set_rates([optimizer], [rate], cosine(progress))
+        loss, pictures = lose()
+        return descend(loss, net.parameters(), [optimizer]), pictures
+
+    return run_steps(place, name, net, take_step, save_every=300)
+
+
+def save_net(place: Place, name: str, net: torch.nn.Module, width: int, seed: int, clock: Clock) -> None:
+    """Leaves `assets/rewards/<name>.safetensors`, as `reward_nets.load_net` reads it."""
+    out = place.assets / "rewards" / f"{name}.safetensors"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "net": type(net).__name__,
+        "width": str(width),
+        "scenes_seed": str(seed),
+        "samples": str(clock.samples),
+    }
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, out, meta)

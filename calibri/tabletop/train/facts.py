@@ -7,21 +7,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 
 from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import KINDS, FactsNet
-from calibri.tabletop.train.common import (
-    BACKBONE_SEED,
-    JUDGE_SEED,
-    Clock,
-    Place,
-    channels_last,
-    cosine,
-    load_state,
-    save_state,
-)
+from calibri.tabletop.train.common import BACKBONE_SEED, JUDGE_SEED, Place, new_net, save_net, train_net
 
 WIDTHS = {"keep": 20, "facts": 28}
 _BATCH, _RATE = 64, 3e-3
@@ -45,19 +35,10 @@ def train_facts(place: Place, name: str) -> None:
     pictures = place.pictures(seed)[:12_000]
     presence, numbers = targets(len(pictures), seed)
     rng = np.random.default_rng([seed, 21])
-    with torch.random.fork_rng():
-        torch.random.manual_seed(31 + seed)
-        net = channels_last(FactsNet(WIDTHS[name]), place.device).train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.02)
-    clock = Clock(name, place.minutes)
-    checkpoint = place.work / f"{name}.safetensors"
-    state = None if place.fresh else load_state(checkpoint, clock)
-    if state:
-        net.load_state_dict(state)
+    net = new_net(lambda: FactsNet(WIDTHS[name]), 31 + seed, place.device)
     held = 512
-    while clock.progress < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * cosine(clock.progress)
+
+    def lose() -> tuple[torch.Tensor, int]:
         rows = np.sort(rng.integers(held, len(pictures), size=_BATCH))
         x = degrade(
             to_tensor(pictures[rows]).to(place.device),
@@ -67,15 +48,9 @@ def train_facts(place: Place, name: str) -> None:
             seen, count, _ = net(x.to(memory_format=torch.channels_last))
         y, n = presence[rows].to(place.device), numbers[rows].to(place.device)
         loss = F.binary_cross_entropy_with_logits(seen.float(), y) * 8 + F.cross_entropy(count.float(), n)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        if not clock.step(loss.item(), _BATCH):
-            break
-        if clock.steps % 300 == 0:
-            save_state(checkpoint, net.state_dict(), clock)
-    save_state(checkpoint, net.state_dict(), clock)
+        return loss, _BATCH
+
+    clock = train_net(place, name, net, _RATE, 0.02, lose)
     net.eval()
     with torch.inference_mode():
         x = degrade(to_tensor(pictures[:held]), torch.from_numpy(severities(held, rng))).to(place.device)
@@ -86,15 +61,4 @@ def train_facts(place: Place, name: str) -> None:
         f"{name}: every pair right {right:.3f}, count right {counted:.3f} of {held} unseen mixed pictures",
         flush=True,
     )
-    out = place.assets / "rewards" / f"{name}.safetensors"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {k: v.contiguous() for k, v in net.state_dict().items()},
-        out,
-        {
-            "net": "FactsNet",
-            "width": str(WIDTHS[name]),
-            "scenes_seed": str(seed),
-            "samples": str(clock.samples),
-        },
-    )
+    save_net(place, name, net, WIDTHS[name], seed, clock)

@@ -28,7 +28,15 @@ from calibri.tabletop.data import scene_at
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import FactsNet
 from calibri.tabletop.train.binding import Parser, new_head, taught_words, unread
-from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, channels_last, load_state, save_state
+from calibri.tabletop.train.common import (
+    BACKBONE_SEED,
+    Clock,
+    Place,
+    channels_last,
+    load_state,
+    save_state,
+    set_rates,
+)
 from calibri.tabletop.train.facts import WIDTHS, targets
 from calibri.tabletop.train.muon import Muon
 from calibri.tabletop.train.reader import blurred, missed, trained_reader
@@ -256,8 +264,7 @@ def _train(team: Team, place: Place, heads: int) -> None:
     clock.pause()
     while running:
         factor = team.agree(rate_at(clock.progress, clock.steps - started))
-        for optimizer, rate in zip(optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * factor
+        set_rates(optimizers, rates, factor)
         rows = next(supply)
         z, f = latents[rows].to(place.device).float(), features[rows].to(place.device).float()
         eps = torch.randn(z.shape, generator=noise, device=z.device)

@@ -18,16 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from calibri.tabletop.degrade import degrade, severities, to_tensor
 from calibri.tabletop.nets import QualityNet
-from calibri.tabletop.train.common import (
-    BACKBONE_SEED,
-    JUDGE_SEED,
-    Clock,
-    Place,
-    channels_last,
-    cosine,
-    load_state,
-    save_state,
-)
+from calibri.tabletop.train.common import BACKBONE_SEED, JUDGE_SEED, Place, new_net, save_net, train_net
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -165,19 +156,10 @@ def train_preference(place: Place, name: str) -> None:
     renders = _renders(place, name)
     pictures = place.pictures(seed)[:12_000]
     rng = np.random.default_rng([seed, 121])
-    with torch.random.fork_rng():
-        torch.random.manual_seed(131 + seed)
-        net = channels_last(QualityNet(WIDTHS[name]), place.device).train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=0.05)
-    clock = Clock(name, place.minutes)
-    checkpoint = place.work / f"{name}.safetensors"
-    state = None if place.fresh else load_state(checkpoint, clock)
-    if state:
-        net.load_state_dict(state)
+    net = new_net(lambda: QualityNet(WIDTHS[name]), 131 + seed, place.device)
     count = len(renders["render"])
-    while clock.progress < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * cosine(clock.progress)
+
+    def lose() -> tuple[torch.Tensor, int]:
         rows = np.sort(rng.integers(len(pictures), size=3 * _TRUE))
         pick = rng.integers(count, size=_RENDERED)
         x = to_tensor(pictures[rows])[torch.from_numpy(rng.permutation(3 * _TRUE))].to(place.device)
@@ -189,24 +171,7 @@ def train_preference(place: Place, name: str) -> None:
         # Bradley–Terry: P(better preferred) = sigmoid(difference); a small pull towards 0 fixes the free
         # constant
         loss = F.softplus(down - up).mean() + 1e-3 * both.pow(2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        if not clock.step(loss.item(), len(both)):
-            break
-        if clock.steps % 300 == 0:
-            save_state(checkpoint, net.state_dict(), clock)
-    save_state(checkpoint, net.state_dict(), clock)
-    out = place.assets / "rewards" / f"{name}.safetensors"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {k: v.contiguous() for k, v in net.state_dict().items()},
-        out,
-        {
-            "net": "QualityNet",
-            "width": str(WIDTHS[name]),
-            "scenes_seed": str(seed),
-            "samples": str(clock.samples),
-        },
-    )
+        return loss, len(both)
+
+    clock = train_net(place, name, net, _RATE, 0.05, lose)
+    save_net(place, name, net, WIDTHS[name], seed, clock)

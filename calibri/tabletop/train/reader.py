@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from calibri.tabletop.nets import GRID, new_places, pairs_at
-from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine
+from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, set_rates
 from calibri.tabletop.train.facts import targets
 from calibri.tabletop.world import MAX_SOLIDS
 
@@ -82,8 +82,7 @@ def trained_reader(place: Place, latents: torch.Tensor) -> LatentReader:
     clock = Clock("reader", min(_MINUTES, place.minutes))
     held = min(_HELD, len(latents) // 4)
     while True:
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * cosine(clock.progress)
+        set_rates([optimizer], [_RATE], cosine(clock.progress))
         rows = rng.integers(held, len(latents), size=_BATCH)
         z = blurred(latents[rows].to(place.device).float(), noise)
         loss = missed(reader, z, presence[rows].to(place.device), numbers[rows].to(place.device)).mean()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 
 from calibri.tabletop.degrade import degrade, severities, to_tensor
-from calibri.tabletop.train.common import BACKBONE_SEED, Clock, Place, cosine, load_state, save_state
+from calibri.tabletop.train.common import BACKBONE_SEED, Place, cosine, run_steps, set_rates
 from calibri.tabletop.train.muon import Muon
 
 _CROP, _BATCH, _RATE, _MUON_RATE, _NOISE = 64, 16, 2e-3, 0.02, 0.05
@@ -65,15 +65,11 @@ def train_vae(place: Place, decoder_only: bool = False) -> None:
         Muon(matrices, lr=_MUON_RATE, momentum=0.95, weight_decay=1e-3),
         torch.optim.AdamW([p for p in trained if p.ndim != 4], lr=_RATE, weight_decay=0.0),
     ]
-    clock = Clock(stage, place.minutes)
-    checkpoint = place.work / f"{stage}.safetensors"
-    state = None if place.fresh else load_state(checkpoint, clock)
-    if state:
-        vae.load_state_dict(state)  # copies in place: the views stay views
     part = 0.5 if decoder_only else 1.0
-    while clock.progress < 1:
-        for optimizer, rate in zip(optimizers, (_MUON_RATE, _RATE), strict=True):
-            optimizer.param_groups[0]["lr"] = part * rate * cosine(clock.progress)
+    rates = [part * _MUON_RATE, part * _RATE]
+
+    def take_step(progress: float) -> tuple[float, int]:
+        set_rates(optimizers, rates, cosine(progress))
         rows = np.sort(rng.integers(len(pictures), size=_BATCH))
         # One crop place for a batch of pictures, over the middle where the solids are more often than not
         top, left = int(rng.integers(0, 65)), int(rng.integers(0, 65))
@@ -93,11 +89,10 @@ def train_vae(place: Place, decoder_only: bool = False) -> None:
             matrix.grad = p.grad.permute(0, 2, 3, 1).flatten(1)
         for optimizer in optimizers:
             optimizer.step()
-        if not clock.step(loss.item(), _BATCH):
-            break
-        if clock.steps % 500 == 0:
-            save_state(checkpoint, vae.state_dict(), clock)
-    save_state(checkpoint, vae.state_dict(), clock)
+        return loss.item(), _BATCH
+
+    # A checkpoint is copied in place: the views stay views
+    run_steps(place, stage, vae, take_step, save_every=500)
     vae.eval()
     sample = to_tensor(pictures[:512]).to(place.device)
     sample = degrade(sample, torch.from_numpy(severities(512, rng)).to(place.device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from calibri.words import count, duration
 from studio.core import Core
 from studio.studies import commands
 from studio.studies.pages import new
+from studio.studies.storage.picture_watch import LostPicture
 from studio.studies.storage.study_store import NEXT, Study, now
 from studio.studies.studies import Studies
 from studio.ui.elements import empty, hint, offers, read_beside
@@ -40,6 +41,7 @@ ACTIONS = {
     "archive": "Archive",
 }
 MOST_ROWS = 100  # of a table of progress
+MOST_LOST = 5  # pictures that are named
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def draw_card(studies: Studies, study: Study) -> str:
         percent = 100 * rendering.done / (rendering.total or 1)
     elif rendering is not None and rendering.phase in ("failed", "stopped"):
         pictures += f". Rendering {rendering.phase}. {rendering.error}"
+    lost = studies.watch.list_lost(study.id)
     wanted = f" of {progress.wanted}" if progress.wanted else ""
     rows = {
         "State": f"{study.status}. {step}",
@@ -202,9 +205,24 @@ def draw_card(studies: Studies, study: Study) -> str:
         "Pictures": pictures,
         "Votes": f"{progress.showings}{wanted} pairs voted on, {count(progress.raters, 'rater')}",
     }
+    if lost:
+        rows["Lost pictures"] = tell_lost(lost)
+    if dropped := studies.tell_dropped():
+        rows["Lost votes"] = dropped
     preview = commands.preview(studies, study.id)
     return fill_template(
         "studies/pages/card.html", rows=rows.items(), percent=percent, colour=CALIBRATED, preview=preview
+    )
+
+
+def tell_lost(lost: Sequence[LostPicture]) -> str:
+    """Which files of pictures are missing or damaged, and what to do about them."""
+    named = [f"“{p.prompt[:60]}”, seed {p.seed}, {p.arm}" for p in lost[:MOST_LOST]]
+    more = f"; and {len(lost) - MOST_LOST} more" if len(lost) > MOST_LOST else ""
+    return (
+        f"{count(len(lost), 'picture')} {'is' if len(lost) == 1 else 'are'} missing or damaged on the disk: "
+        f"{'; '.join(named)}{more}. "
+        "Raters can skip these pairs. Press Render pictures to make them again."
     )
 
 
@@ -277,8 +295,9 @@ def _press(studies: Studies, study: Study | None) -> list[Any]:
     progress, rendering = studies.store.progress(study), studies.renders.progress(study.id)
     busy = rendering is not None and rendering.phase == "rendering"
     missing, can = progress.rendered < progress.pairs, NEXT[study.status]
+    lost = bool(studies.watch.list_lost(study.id))
     possible = {
-        "render": missing and not busy,
+        "render": (missing or lost) and not busy,
         "stop": busy,
         "open": "open" in can and not missing and not busy,
         "close": "closed" in can,

@@ -30,7 +30,7 @@ async function ask(what, more = {}) {
   const answer = await fetch(`${base}/ballot/${what}`, {method: 'POST', keepalive: true, cache: 'no-store',
     headers: {'content-type': 'application/json'}, body: JSON.stringify({...me, rater: rater(), ...more})});
   const told = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(told.text), {code: told.error, status: answer.status});
+  if (!answer.ok) throw Object.assign(new Error(told.text), {code: told.error, status: answer.status, wait: Number(answer.headers.get('retry-after')) || 0});
   return told;
 }
 
@@ -53,7 +53,7 @@ const say = text => { const note = box.querySelector('.note'); if (note) note.te
 const paragraphs = text => text.split('\n').map(line => make('p', {}, line));
 
 function show(next) {
-  view = next; chosen = {}; ready = false; sending = false; turn += 1;
+  view = next; chosen = {}; ready = false; sending = false; turn += 1; shownMs = 0; visibleSince = 0;
   if (view.study) me.study = view.study;
   if (view.stage === 'choose') return card(view.text, ...view.studies.map(s =>
     make('p', {}, make('button', {class: 'go', type: 'button', onclick: () => { me.study = s.id; start(); }}, s.name))));
@@ -61,6 +61,13 @@ function show(next) {
     make('p', {class: 'quiet'}, `${view.total ? `At most ${view.total} ${view.total === 1 ? 'pair' : 'pairs'}. ` : ''}Stop whenever you like: come back in this browser and go on. With a keyboard, the keys 1 to 5 answer and U takes your last vote back.`),
     make('p', {class: 'quiet'}, view.consent),
     make('p', {}, make('button', {class: 'go', type: 'button', id: 'vote-start', onclick: () => step('consent')}, 'I agree, start')), make('p', {class: 'note'}));
+  if (view.stage === 'wait') {
+    const mine = turn;
+    setTimeout(() => { if (mine === turn && box.isConnected) start(); }, 1000 * view.retry_s);
+  }
+  if (view.stage === 'wait') return card('Nothing to vote on just now', make('p', {role: 'status'}, view.text),
+    view.done ? make('p', {class: 'quiet'}, `You voted on ${view.done} ${view.done === 1 ? 'pair' : 'pairs'} so far.`) : null,
+    make('button', {class: 'go', type: 'button', onclick: start}, 'Look again'), make('p', {class: 'note'}));
   if (view.stage === 'end') return card('Thank you', make('p', {}, view.text),
     view.done ? make('p', {class: 'quiet'}, `You voted on ${view.done} ${view.done === 1 ? 'pair' : 'pairs'}. You can close this page.`) : null,
     view.can_undo ? make('button', {type: 'button', onclick: () => step('undo')}, 'Undo my last vote') : null, make('p', {class: 'note'}));
@@ -86,7 +93,7 @@ function draw() {
   if (next) for (const side of ['left', 'right']) load(next.token, side).catch(() => {});
 }
 
-async function reveal(showing, mine) {     // both at once, so that loading times tell nothing
+async function reveal(showing, mine, tries = 1) {     // both at once, so that loading times tell nothing
   try {
     const images = await Promise.all([load(showing.token, 'left'), load(showing.token, 'right')]);
     if (mine !== turn) return;
@@ -95,14 +102,23 @@ async function reveal(showing, mine) {     // both at once, so that loading time
     pair.style.setProperty('--whole', `${images[0].naturalWidth}px`);
     pair.querySelectorAll('.frame').forEach((frame, i) => frame.replaceChildren(images[i]));
     pair.classList.remove('loading');
+    box.querySelector('#vote-skip')?.remove();
     say('');
     seenAt = performance.now(); shownMs = 0; visibleSince = document.hidden ? 0 : seenAt;
     setTimeout(() => { if (mine === turn && !sending) { ready = true; enable(); } }, view.least_view_ms);
   } catch {
     if (mine !== turn) return;
     say('A picture did not load. Trying again…');
-    setTimeout(() => mine === turn && reveal(showing, mine), 1500);
+    if (tries >= 2 && !box.querySelector('#vote-skip')) box.querySelector('.note').after(make('button',
+      {class: 'go', type: 'button', id: 'vote-skip', onclick: skip}, 'Skip this pair'));   // whatever the study offers
+    setTimeout(() => mine === turn && reveal(showing, mine, tries + 1), Math.min(1500 * tries, 15000));
   }
+}
+
+function skip() {
+  if (sending) return;
+  chosen = Object.fromEntries(view.questions.map(q => [q.id, 'skip']));
+  cast();
 }
 
 function enable() {
@@ -129,14 +145,15 @@ const visibleMs = () => shownMs + (visibleSince ? performance.now() - visibleSin
 async function cast() {
   sending = true; enable();
   const remark = box.querySelector('textarea');
-  const vote = {token: view.showings[0].token, answers: {...chosen}, response_ms: Math.round(performance.now() - seenAt),
+  const vote = {token: view.showings[0].token, answers: {...chosen}, response_ms: ready ? Math.round(performance.now() - seenAt) : null,
     shown_ms: Math.round(visibleMs()), comment: remark ? remark.value : ''};
   for (let wait = 500; ; wait = Math.min(2 * wait, 8000)) {
     try { return show(await ask('cast', vote)); }      // the same vote sent again is one vote: a lost answer is no danger
     catch (error) {
-      if (error.status && error.status < 500 && error.code !== 'early') return refused(error);
-      say(error.code === 'early' ? error.message : 'Your vote has not arrived yet. Trying again…');
-      await new Promise(done => setTimeout(done, wait));
+      const later = error.code === 'early' || error.code === 'busy';
+      if (error.status && error.status < 500 && !later) return refused(error);
+      say(later ? error.message : 'Your vote has not arrived yet. Trying again…');
+      await new Promise(done => setTimeout(done, Math.max(wait, 1000 * (error.wait || 0))));
     }
   }
 }
@@ -151,8 +168,12 @@ async function refused(error) {
   if (['expired', 'used', 'second', 'token', 'foreign'].includes(error.code)) { await start(); say(error.message); }
   else if (error.code === 'closed') show({stage: 'end', text: error.message});
   else if (error.code === 'nothing') say(error.message);
-  else card('Not now', make('p', {}, error.status ? error.message : 'The studio does not answer. Check your connection and try again.'),
-    make('button', {class: 'go', type: 'button', onclick: start}, 'Try again'));
+  else {
+    const mine = ++turn;
+    if (error.code === 'busy') setTimeout(() => { if (mine === turn && box.isConnected) start(); }, 1000 * (error.wait || 5));
+    card('Not now', make('p', {}, error.status ? error.message : 'The studio does not answer. Check your connection and try again.'),
+      make('button', {class: 'go', type: 'button', onclick: start}, 'Try again'));
+  }
 }
 
 async function start() { sending = false; try { show(await ask('look')); } catch (error) { refused(error); } }

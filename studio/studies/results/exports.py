@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tempfile
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,21 +27,33 @@ _NAMES = (
 )
 COLUMNS = tuple(_NAMES.split())
 FORMATS = ("csv", "jsonl", "parquet", "preferences", "zip")
+FORMULA = ("=", "+", "-", "\u2212", "@")  # full-width and small signs are taken for these
+UNSEEN = ("Z", "C")  # Unicode categories of spaces and of what is not shown
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """CSV with a header. Texts that a spreadsheet would read as a formula get an apostrophe in front."""
+    """CSV with a header. Texts that a spreadsheet might read as a formula get an apostrophe in front."""
+    lines = [COLUMNS, *([_cell(row[c]) for c in COLUMNS] for row in rows)]
+    return "".join(_write_line(line) for line in lines)
+
+
+def _write_line(cells: Iterable[Any]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([_cell(row[c]) for c in COLUMNS])
-    return out.getvalue()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)  # so that a lone CR in a text is quoted, too
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: Any) -> Any:
     value = _plain(value)
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and _may_be_formula(value) else value
+
+
+def _may_be_formula(text: str) -> bool:
+    """Whether some spreadsheet would calculate this: some skip spaces, and some take full-width signs."""
+    if text[:1] in ("\t", "\r", "\n"):
+        return True
+    seen = next((c for c in text if unicodedata.category(c)[0] not in UNSEEN), "")
+    return unicodedata.normalize("NFKC", seen).startswith(FORMULA)
 
 
 def _plain(value: Any) -> Any:

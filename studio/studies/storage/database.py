@@ -23,6 +23,10 @@ from typing import Any, TypeVar
 import duckdb
 
 from calibri.errors import CalibriError, StudyError
+from studio.studies.storage.opening import FileInUse, connect, make_folder
+from studio.studies.storage.tally import Dropped, Tally
+
+__all__ = ["Database", "FileInUse", "Transaction", "connect", "migrate", "migrations", "open_secret"]
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +36,6 @@ TRIES = 3
 CLOSING = "The studio is closing; nothing more is written."
 T = TypeVar("T")
 Row = tuple[Any, ...]
-
-
-class FileInUse(StudyError):
-    """Another process has the file open."""
 
 
 class Transaction:
@@ -100,6 +100,8 @@ class Database:
     def __init__(self, path: Path | None, *, on_rollback: Callable[[], None] = lambda: None) -> None:
         self.path = path
         self.on_rollback = on_rollback
+        self.dropped: Dropped | None = None  # what was lost of the file since it was last open
+        self._tally = Tally(path)
         self._opening = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -113,12 +115,37 @@ class Database:
             if self._closed:
                 raise StudyError(CLOSING)
             if self._connection is None:
-                self._connection = connect(self.path)
-                migrate(self._connection)
-                self._connection.execute("SET lock_configuration = true")
+                self._connection = self._connect()
                 self._writer = threading.Thread(target=self._work, name="votes-writer", daemon=True)
                 self._writer.start()
             return self._connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """A connection with today's tables. Whatever fails, none is left open: no job may wait for it."""
+        with self._tally.keep_log() as copy:
+            connection = connect(self.path)
+            try:
+                migrate(connection)
+                connection.execute("SET lock_configuration = true")
+                [(count,)] = connection.execute("SELECT number FROM commits").fetchall()
+            except duckdb.Error as error:
+                connection.close()
+                log.error("the votes cannot be used: %s", error)
+                name = self.path.name if self.path else "The database"
+                raise StudyError(f"{name} holds no votes that this studio can read.") from error
+            except BaseException:
+                connection.close()
+                raise
+            self.dropped = self._tally.compare(count, copy)
+        return connection
+
+    def open(self) -> None:
+        """Open the file now. Raises StudyError where its folder cannot be written, it is in use, damaged or
+        of another version.
+        """
+        if self.path is not None:
+            make_folder(self.path.parent)
+        self._open()
 
     def close(self) -> None:
         """Finish the jobs that wait, then close the file. Safe to call twice."""
@@ -131,6 +158,7 @@ class Database:
         assert self._writer is not None
         self._writer.join()
         self._connection.close()
+        self._tally.close()
 
     # reading
 
@@ -194,6 +222,7 @@ class Database:
     def _together(self, cursor: duckdb.DuckDBPyConnection, jobs: Sequence[Job]) -> list[Answered]:
         """(answer, refusal) for each job, all committed. Raises, with nothing changed, when a job fails."""
         answers: list[Answered] = []
+        wrote = False
         cursor.execute("BEGIN TRANSACTION")
         try:
             for job in jobs:
@@ -204,10 +233,15 @@ class Database:
                     if transaction.wrote:
                         raise
                     answers.append((None, refusal))
+                wrote |= transaction.wrote
+            if wrote:
+                cursor.execute("UPDATE commits SET number = number + 1")
             cursor.execute("COMMIT")
         except BaseException:
             self._undo(cursor)
             raise
+        if wrote:
+            self._tally.add()
         return answers
 
     def _alone(self, cursor: duckdb.DuckDBPyConnection, job: Job) -> None:
@@ -233,28 +267,6 @@ def _records(cursor: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any])
     rows = cursor.execute(sql, list(values)).fetchall()
     names = [column[0] for column in cursor.description or []]
     return [dict(zip(names, row)) for row in rows]
-
-
-def connect(path: Path | None) -> duckdb.DuckDBPyConnection:
-    """Open a file that no other process has open. Raises StudyError with what to do about it."""
-    limits: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-        "memory_limit": "512MB",
-        "threads": 2,
-    }
-    if path is None:
-        return duckdb.connect(":memory:", config=limits)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return duckdb.connect(str(path), config=limits)
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
-            raise FileInUse(
-                f"{path.name} is open in another process. Use that studio (calibri study does so by itself), "
-                "or close it first."
-            ) from None
-        raise StudyError(f"{path.name} cannot be opened: {error}") from error
 
 
 def migrations(folder: Path = MIGRATIONS) -> list[tuple[int, str, str]]:

@@ -7,8 +7,10 @@ much detail it has, and so which arm made it.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import re
+import secrets
 import struct
 import zlib
 from collections.abc import Iterable
@@ -22,12 +24,18 @@ from calibri.files import write_whole
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+log = logging.getLogger(__name__)
+
 PADDING = b"paDd"  # a private chunk that PNG readers skip
 _CHUNK = 12  # bytes of a chunk beside its data
 _END = 12  # bytes of the last chunk, IEND
 _GRAIN = 4096  # lengths are whole multiples of it
 SHOWN = 384  # px: small pictures are enlarged by a whole factor, up to about this width
 _SHA = re.compile(r"[0-9a-f]{64}")
+
+
+class PictureGone(StudyError):
+    """The file of a picture is missing or damaged."""
 
 
 class ImageStore:
@@ -54,18 +62,32 @@ class ImageStore:
         path, got = self.path(sha256), hashlib.sha256(data).hexdigest()
         if got != sha256:
             raise StudyError(f"Expected a picture with the hash {sha256[:12]}…, got {got[:12]}….")
-        if not path.exists():
+        if not self.is_whole(sha256):
+            if path.is_dir():  # put there by mistake: what is in it is not ours to delete
+                path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
             write_whole(path, data)
 
     def has(self, sha256: str) -> bool:
         return self.path(sha256).exists()
 
-    def read(self, sha256: str) -> bytes:
-        """The PNG as stored. Raises StudyError when it is gone."""
+    def is_whole(self, sha256: str) -> bool:
+        """Whether the file is there with the bytes that its name promises."""
         try:
-            return self.path(sha256).read_bytes()
-        except FileNotFoundError:
-            raise StudyError(f"The file of picture {sha256[:12]}… is missing.") from None
+            self.read(sha256)
+        except StudyError:
+            return False
+        return True
+
+    def read(self, sha256: str) -> bytes:
+        """The PNG as stored. Raises PictureGone where its file is missing or damaged."""
+        try:
+            data = self.path(sha256).read_bytes()
+        except OSError as error:
+            log.debug("picture %s cannot be read: %s", sha256, error)
+            raise PictureGone(f"The file of picture {sha256[:12]}… is missing.") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise PictureGone(f"The file of picture {sha256[:12]}… is damaged.")
+        return data
 
     def open(self, sha256: str) -> Image:
         """The picture as stored, RGB."""
@@ -75,10 +97,19 @@ class ImageStore:
             return image.convert("RGB")
 
     def view(self, sha256: str) -> bytes:
-        """The PNG as raters see it: small pictures enlarged by a whole factor. Made once and kept."""
+        """The PNG as raters see it: small pictures enlarged by a whole factor. Made once and kept.
+
+        A view whose bytes are not those that were written is made again. Raises PictureGone.
+        """
         path = self.path(sha256).with_suffix(".view.png")
-        if path.exists():
-            return path.read_bytes()
+        known = self._view_note(sha256)
+        if known is not None:
+            try:
+                data = path.read_bytes()
+            except OSError:
+                data = b""
+            if hashlib.sha256(data).hexdigest() == known[0]:
+                return data
         stored = self.read(sha256)
         factor = SHOWN // max(struct.unpack(">II", stored[16:24]))  # width and height in a PNG's header
         if factor < 2:
@@ -89,7 +120,16 @@ class ImageStore:
         size = (image.width * factor, image.height * factor)
         data = png(image.resize(size, Image.Resampling.LANCZOS))
         write_whole(path, data)
+        write_whole(path.with_suffix(".txt"), f"{hashlib.sha256(data).hexdigest()} {len(data)}\n")
         return data
+
+    def _view_note(self, sha256: str) -> tuple[str, int] | None:
+        """(hash, length) of the view that was written; None before it is, or where the note is damaged."""
+        try:
+            digest, length = self.path(sha256).with_suffix(".view.txt").read_text().split()
+            return digest, int(length)
+        except (OSError, ValueError):
+            return None
 
     def padded_view(self, sha256: str, length: int) -> bytes:
         """The PNG as raters see it, `length` bytes long: see `common_length`."""
@@ -106,10 +146,8 @@ class ImageStore:
         return _padded_length(longest)
 
     def _view_length(self, sha256: str) -> int:
-        try:
-            return self.path(sha256).with_suffix(".view.png").stat().st_size
-        except FileNotFoundError:
-            return len(self.view(sha256))
+        known = self._view_note(sha256)
+        return known[1] if known is not None else len(self.view(sha256))
 
 
 def _padded_length(length: int) -> int:

@@ -14,6 +14,7 @@ import duckdb
 from calibri.errors import StudyError
 from studio.machine.background import Background
 from studio.studies.storage.database import Database, Transaction, migrations
+from studio.studies.storage.newest import NUMBER, find_newest, read_order
 from studio.studies.storage.study_store import now
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,17 @@ class Snapshots:
             f"COPY {table} TO {_quoted(part / f'{table}.parquet')} (FORMAT parquet)" for table in TABLES
         ]
         self.db.run_outside("BEGIN TRANSACTION READ ONLY", *copies, "COMMIT")
-        whole = part.rename(self.folder / name)
-        for old in sorted(self.folder.glob("*-auto"))[:-KEPT]:
-            shutil.rmtree(old)
+        with self._lock:
+            last = find_newest(self.folder)
+            (part / NUMBER).write_text(str(1 + (read_order(last)[0] if last else 0)))
+            whole = part.rename(self.folder / name)
+            for old in sorted(self.folder.glob("*-auto"), key=read_order)[:-KEPT]:
+                shutil.rmtree(old)
         return whole
+
+    def latest(self) -> Path | None:
+        """The snapshot that was taken last, whatever the clock said; None where there is none."""
+        return find_newest(self.folder)
 
     def close(self) -> None:
         """Wait for the snapshot under way."""
@@ -80,6 +88,15 @@ def backup(db: Database, path: Path) -> Path:
         f"ATTACH {_quoted(path)} AS {alias}", f'COPY FROM DATABASE "{source}" TO {alias}', f"DETACH {alias}"
     )
     return path
+
+
+def count_missing(db: Database, folder: Path) -> int:
+    """How many votes of a snapshot are not here, leaving out those that were taken back."""
+    [(missing,)] = db.read(
+        f"SELECT count(*) FROM {_quoted(folder / 'votes.parquet')} s WHERE id NOT IN (SELECT id FROM votes) "
+        "AND id NOT IN (SELECT vote FROM vote_events WHERE kind = 'undo' AND vote IS NOT NULL)"
+    )
+    return int(missing)
 
 
 def restore(db: Database, folder: Path) -> dict[str, int]:
@@ -127,6 +144,13 @@ def restore(db: Database, folder: Path) -> dict[str, int]:
 
     def second(t: Transaction) -> dict[str, int]:
         new = fill(t, TABLES[-1:])
+        # Snapshots of earlier versions have no order: their showings and votes come before all others.
+        for table, first in (("assignments", "issued, token"), ("votes", "time, id")):
+            t.run(
+                f"UPDATE {table} SET number = o.number FROM (SELECT rowid AS row, "
+                f"row_number() OVER (PARTITION BY study ORDER BY {first}) - (SELECT count(*) FROM {table}) "
+                f"AS number FROM {table} WHERE number IS NULL) o WHERE {table}.rowid = o.row"
+            )
         # The two sides may disagree: a showing is voted on where there is a vote on it.
         t.run(
             "UPDATE assignments SET state = 'voted' "

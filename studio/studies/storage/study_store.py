@@ -242,6 +242,9 @@ class StudyStore:
         def work(t: Transaction) -> None:
             t.insert("images", [image], if_new=True)
             t.insert("renders", [{"recipe": recipe, "sha256": sha256}], if_new=True)
+            known = t.read("SELECT sha256 FROM renders WHERE recipe = ?", [recipe])
+            if known != [(sha256,)]:  # a lost picture that came out a little differently
+                t.run("UPDATE renders SET sha256 = ? WHERE recipe = ?", [sha256, recipe])
 
         self.db.write(work)
 

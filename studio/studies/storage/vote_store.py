@@ -19,13 +19,13 @@ SELECT v.id, v.study, v.question, p.prompt, p.seed, p.category, p.kind,
        coalesce(p.repeat_of, v.pair) AS pair,
        x.label AS arm_x, y.label AS arm_y, v.left_is_x, v.side, v.winner,
        CASE v.winner WHEN 'x' THEN x.label WHEN 'y' THEN y.label END AS winning_arm,
-       p.image_x, p.image_y, v.rater, v.response_ms, v.shown_ms, v.server_ms, v.comment, v.time,
+       p.image_x, p.image_y, v.rater, v.response_ms, v.shown_ms, v.server_ms, v.comment, v.time, v.number,
        NOT EXISTS (SELECT 1 FROM vote_events e WHERE e.vote = v.id AND e.kind = 'invalidate') AS valid
 FROM (SELECT v.*, a.left_is_x FROM votes v JOIN assignments a USING (token) WHERE v.study = {study}) v
 JOIN pairs p ON p.id = v.pair
 JOIN arms x ON x.id = p.arm_x
 JOIN arms y ON y.id = p.arm_y
-ORDER BY v.time, v.id
+ORDER BY v.number, v.time, v.id
 """
 
 
@@ -96,5 +96,5 @@ def as_vote(row: dict[str, Any]) -> Vote:
         **{name: row[name] for name in same},
         category=row["category"] or "",
         response_ms=min(times, default=None),
-        order=row["time"].timestamp(),
+        order=float(row["number"]),
     )

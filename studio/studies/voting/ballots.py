@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from calibri.errors import StudyError
+from calibri.words import count
 from studio.studies.protocol import LONGEST_COMMENT, Protocol
 
 LONGEST_MS = 24 * 3600 * 1000
@@ -24,7 +26,7 @@ class Refused(StudyError):
 class View:
     """All that a rater's browser is sent: neither which arm is on which side nor which pair is a check."""
 
-    stage: Literal["welcome", "vote", "end"]
+    stage: Literal["welcome", "vote", "wait", "end"]
     study: str
     name: str
     done: int = 0
@@ -39,6 +41,7 @@ class View:
     comments: bool = False
     votes: tuple[str, ...] = ()  # ids of the votes that this call acknowledges
     again: bool = False  # the same vote was acknowledged before
+    retry_s: int = 0  # stage "wait": seconds after which to look again
 
 
 def make_ballot(
@@ -57,6 +60,16 @@ def make_ballot(
         comments=protocol.comments,
         **more,
     )
+
+
+def make_pause(study: str, name: str, seconds: float, **more: Any) -> View:
+    """A view for who finds only pairs that others look at just now."""
+    minutes = max(1, math.ceil(seconds / 60))
+    text = (
+        "Other people are voting on the last pairs just now. Some may come back to you: come back in "
+        f"{count(minutes, 'minute')}, or leave this page open, and it will look again by itself."
+    )
+    return View("wait", study, name, text=text, retry_s=min(60, max(5, math.ceil(seconds))), **more)
 
 
 def read_token(token: object) -> str:
@@ -78,6 +91,8 @@ def read_answers(answers: object, protocol: Protocol) -> dict[str, str]:
     ids = [q.id for q in protocol.questions]
     if not isinstance(answers, Mapping) or set(answers) != set(ids):
         raise Refused("answers", "Answer every question, and no others.")
+    if all(side == "skip" for side in answers.values()):
+        return dict.fromkeys(ids, "skip")  # whatever the protocol offers: a picture may not load
     if any(not isinstance(side, str) or side not in protocol.sides for side in answers.values()):
         raise Refused("answers", f"Expected an answer among {', '.join(protocol.sides)}.")
     return {question: answers[question] for question in ids}

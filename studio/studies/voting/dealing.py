@@ -13,7 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 
 from calibri.errors import StudyError
@@ -29,6 +29,11 @@ ArmPair = tuple[str, str]
 BIAS = 0.6
 FREE = 4  # imbalance up to which the coin is fair
 
+# A showing holds its place among a pair's votes only while somebody seems to look at it. Its token stays
+# good: who votes after all adds a vote to those that were wanted.
+UNSEEN = timedelta(minutes=5)  # until its pictures are fetched
+SEEN = timedelta(minutes=3)  # afterwards, where others would find nothing to vote on
+
 
 @dataclass
 class Showing:
@@ -42,7 +47,9 @@ class Showing:
     expires: datetime
     state: str = "issued"
     answer: str | None = None
-    late: bool = False  # open, but its time is over
+    late: bool = False  # open, but it holds no place any more
+    seen: bool = False  # a browser fetched its pictures
+    number: int = 0  # in the order of dealing, which clocks do not change
 
     @property
     def weights(self) -> tuple[int, int]:
@@ -87,7 +94,11 @@ class Book:
         self.load: defaultdict[str, int] = defaultdict(int)  # pair → votes and open showings
         self.lean: defaultdict[ArmPair, int] = defaultdict(int)  # arm_x left − arm_x right, real pairs
         self.score: defaultdict[ArmPair, list[float]] = defaultdict(lambda: [0.0, 0.0])  # wins of x, counted
-        self._expiring: list[tuple[datetime, str]] = []
+        self._waiting: defaultdict[str, list[Showing]] = defaultdict(
+            list
+        )  # pair → showings that hold a place
+        self._ending: list[tuple[datetime, str]] = []  # when holds end
+        self.last_number = 0  # of the showings and votes so far
         self._by_token: dict[str, Showing] = {}
 
     # bookkeeping
@@ -96,13 +107,43 @@ class Book:
         """Take in a showing that was issued or read from the database."""
         self.raters[showing.rater].showings.append(showing)
         self._by_token[showing.token] = showing
+        self.last_number = max(self.last_number, showing.number)
         self._count(showing, +1)
         if showing.state == "issued":
-            heapq.heappush(self._expiring, (showing.expires, showing.token))
+            heapq.heappush(self._ending, (self._find_end(showing), showing.token))
+
+    def next_number(self) -> int:
+        """A number above those of all showings and votes of this study."""
+        self.last_number += 1
+        return self.last_number
+
+    def _find_end(self, showing: Showing) -> datetime:
+        """When a showing gives up its place by itself."""
+        if showing.seen:
+            return showing.expires
+        return min(showing.expires, self._find_start(showing) + UNSEEN)
+
+    def _find_start(self, showing: Showing) -> datetime:
+        """When its token was made; `issued` is older for one that was dealt again."""
+        return showing.expires - timedelta(minutes=self.protocol.expires_minutes)
+
+    def note_seen(self, token: str) -> None:
+        """A browser fetched the pictures of this showing, so somebody seems to look at it."""
+        showing = self._by_token.get(token)
+        if showing is None or showing.state != "issued" or showing.seen:
+            return
+        self._count(showing, -1)
+        showing.seen, showing.late = True, False
+        self._count(showing, +1)
+        heapq.heappush(self._ending, (self._find_end(showing), token))
 
     def _count(self, showing: Showing, sign: int) -> None:
         load, side = showing.weights
         self.load[showing.pair.id] += sign * load
+        if showing.state == "issued" and load and sign > 0:
+            self._waiting[showing.pair.id].append(showing)
+        elif showing.state == "issued" and load:
+            self._waiting[showing.pair.id].remove(showing)
         if showing.pair.kind != "real":
             return
         arms = (showing.pair.arm_x, showing.pair.arm_y)
@@ -137,16 +178,55 @@ class Book:
         self._count(showing, +1)
 
     def sweep(self, moment: datetime) -> None:
-        """Free the pairs of showings that have expired."""
-        while self._expiring and self._expiring[0][0] <= moment:
-            showing = self._by_token[heapq.heappop(self._expiring)[1]]
-            if showing.state == "issued" and not showing.late:
-                self._count(showing, -1)
-                showing.late = True
+        """Free the places of showings that have expired, and of those that nobody looked at in time."""
+        while self._ending and self._ending[0][0] <= moment:
+            showing = self._by_token[heapq.heappop(self._ending)[1]]
+            if showing.state == "issued" and not showing.late and self._find_end(showing) <= moment:
+                self._give_up(showing)
+
+    def _give_up(self, showing: Showing) -> None:
+        self._count(showing, -1)
+        showing.late = True
+
+    def free_a_place(self, rater: str, moment: datetime) -> bool:
+        """Give up the showing that has held a place for longest without being looked at, or else the oldest
+        that was left lying. Returns whether this rater can have a pair now.
+        """
+        held = self._find_held(rater)
+        lying = [s for s in held if self._find_weak_end(s) <= moment]
+        if not lying:
+            return False
+        self._give_up(min(lying, key=lambda s: (s.seen, s.number)))
+        return True
+
+    def find_wait(self, rater: str, moment: datetime) -> float | None:
+        """Seconds until this rater may find a pair, where others hold all that is left; else None."""
+        ends = [self._find_weak_end(s) for s in self._find_held(rater)]
+        return max(0.0, (min(ends) - moment).total_seconds()) if ends else None
+
+    def _find_weak_end(self, showing: Showing) -> datetime:
+        """When a showing gives up its place to somebody who would find nothing otherwise."""
+        start = self._find_start(showing)
+        return min(showing.expires, start + SEEN) if showing.seen else start
+
+    def _find_held(self, rater: str) -> list[Showing]:
+        """Showings that keep this rater from a pair, where only places that are held are left."""
+        wanted = self.protocol.votes_per_pair
+        if wanted is None or len(self.raters[rater].counted) >= self.protocol.cap:
+            return []
+        seen = {s.pair.id for s in self.raters[rater].showings}
+        return [
+            showing
+            for pair, showings in self._waiting.items()
+            if pair not in seen
+            and self.load[pair] - len(showings) < wanted <= self.load[pair]
+            and self.pairs[pair].kind == "real"
+            for showing in showings
+        ]
 
     def open_showings(self, rater: str) -> list[Showing]:
         """This rater's unanswered showings, oldest first."""
-        return sorted((s for s in self.raters[rater].showings if s.state == "issued"), key=lambda s: s.issued)
+        return sorted((s for s in self.raters[rater].showings if s.state == "issued"), key=lambda s: s.number)
 
     # choosing
 
@@ -229,6 +309,10 @@ class Book:
         a, b = wins + 1, counted - wins + 1
         return a * b / ((a + b) ** 2 * (a + b + 1))
 
+    def _count_looked_at(self, pair: str) -> int:
+        """Votes, and open showings that somebody looks at."""
+        return self.load[pair] - sum(not s.seen for s in self._waiting.get(pair, ()))
+
     def total_for(self, rater: str) -> int:
         """How many showings this rater will have had at the end, checks included.
 
@@ -240,7 +324,7 @@ class Book:
         seen = {s.pair.id for s in book.showings}
         wanted = self.protocol.votes_per_pair
         real = sum(s.pair.kind == "real" for s in mine) + sum(
-            p.id not in seen and (wanted is None or self.load[p.id] < wanted) for p in self.real
+            p.id not in seen and (wanted is None or self._count_looked_at(p.id) < wanted) for p in self.real
         )
         repeatable = max(0, real - self.protocol.repeat_gap + 1) if self.repeats else 0
         kinds = (

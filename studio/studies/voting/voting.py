@@ -24,6 +24,7 @@ from studio.studies.voting.ballots import (
     View,
     find_winner,
     make_ballot,
+    make_pause,
     read_answers,
     read_comment,
     read_milliseconds,
@@ -51,9 +52,10 @@ class Voting:
         clock: Callable[[], datetime] = now,
         random: Random | None = None,
         on_vote: Callable[[str], None] = lambda study: None,
+        on_lost: Callable[[str, str], None] = lambda study, sha256: None,
     ) -> None:
         self.db, self.studies = db, studies
-        self.pictures, self.identities = ShownPictures(db, images), Identities(key)
+        self.pictures, self.identities = ShownPictures(db, images, on_lost), Identities(key)
         self._clock, self._random, self._on_vote = clock, random or SystemRandom(), on_vote
         self._books: dict[str, Book] = {}  # used by the writer thread only
         self._protocols: dict[str, Protocol] = {}
@@ -78,6 +80,11 @@ class Voting:
         """The rater's place in the study: the welcome, the pairs to vote on, or the end."""
         rater = self.identities.hash_rater(study, who)
         return self.db.write(lambda t: self._view(t, study, rater))
+
+    def has_joined(self, study: str, who: Who) -> bool:
+        """Whether this rater takes part already."""
+        found = "SELECT 1 FROM raters WHERE id = ? AND study = ?"
+        return bool(self.db.read(found, [self.identities.hash_rater(study, who), study]))
 
     def consent(self, study: str, who: Who) -> View:
         """Note that the rater agrees to take part, and deal. A second time changes nothing."""
@@ -107,6 +114,9 @@ class Voting:
     def _next(self, t: Transaction, book: Book, rater: str, **more: Any) -> View:
         showings = self._deal(t, book, rater)
         done = len(book.raters[rater].voted)
+        wait = None if showings else book.find_wait(rater, self._clock())
+        if wait is not None:
+            return make_pause(book.study, book.name, wait, done=done, can_undo=done > 0, **more)
         if not showings:
             text = "You have voted on all your pairs. Thank you!"
             return View("end", book.study, book.name, done, done, can_undo=done > 0, text=text, **more)
@@ -181,7 +191,8 @@ class Voting:
         elapsed = int((moment - seen).total_seconds() * 1000)
         # The page opens its answers only then, so a sooner vote is not from the page. A negative time means
         # that a clock was set back, and locks nobody out.
-        if 0 <= elapsed < SLACK * book.protocol.least_view_ms:
+        skipped = set(answers.values()) == {"skip"}  # because a picture does not load, say
+        if not skipped and 0 <= elapsed < SLACK * book.protocol.least_view_ms:
             raise Refused("early", "Look at both pictures a moment longer, then vote.")
         same = {
             "token": showing.token,
@@ -195,6 +206,7 @@ class Voting:
         winners = {question: find_winner(side, showing.left_is_x) for question, side in answers.items()}
         votes = [
             {"id": secrets.token_hex(16), "question": q, "side": side, "winner": winners[q], **same}
+            | {"number": book.next_number()}
             for q, side in answers.items()
         ]
         t.insert("votes", votes)
@@ -209,7 +221,7 @@ class Voting:
         def work(t: Transaction) -> View:
             book = self._open_book(t, study)
             last = t.read(
-                "SELECT token, max(time) FROM votes WHERE study = ? AND rater = ? "
+                "SELECT token, max(number) FROM votes WHERE study = ? AND rater = ? "
                 "GROUP BY token ORDER BY 2 DESC LIMIT 1",
                 [study, rater],
             )
@@ -220,7 +232,7 @@ class Voting:
                 add_event(t, study, "undo", vote, vote=vote["id"], time=self._clock())
             t.run("DELETE FROM votes WHERE token = ?", [showing.token])
             self._settle(t, book, showing, "undone")
-            self._issue(t, book, showing.pair, rater, showing.left_is_x, issued=showing.issued)
+            self._issue_again(t, book, showing)
             return self._view(t, study, rater)
 
         return self.db.write(work)
@@ -267,13 +279,16 @@ class Voting:
         found = t.records(f"SELECT {PAIR_COLUMNS} FROM pairs WHERE study = ?", [study])
         pairs = {row["id"]: StudyPair(**row) for row in found}
         book = Book(study, protocol, seed, pairs.values(), name=name)
-        for token, pair, rater, left, issued, expires, state, answer in t.read(
-            "SELECT a.token, a.pair, a.rater, a.left_is_x, a.issued, a.expires, a.state, v.winner "
+        for token, pair, rater, left, issued, expires, state, answer, number in t.read(
+            "SELECT a.token, a.pair, a.rater, a.left_is_x, a.issued, a.expires, a.state, v.winner, a.number "
             "FROM assignments a LEFT JOIN votes v ON v.token = a.token AND v.question = ? "
-            "WHERE a.study = ? ORDER BY a.issued, a.token",
+            "WHERE a.study = ? ORDER BY a.number, a.token",
             [protocol.questions[0].id, study],
         ):
-            book.add(Showing(token, pairs[pair], rater, left, issued, expires, state, answer))
+            made = Showing(token, pairs[pair], rater, left, issued, expires, state, answer, number=number)
+            book.add(made)
+        [(last_number,)] = t.read("SELECT coalesce(max(number), 0) FROM votes WHERE study = ?", [study])
+        book.last_number = max(book.last_number, last_number)
         last = "SELECT rater, max(time) FROM votes WHERE study = ? GROUP BY rater"
         for rater, time in t.read(last, [study]):
             book.raters[rater].last_vote = time
@@ -289,13 +304,17 @@ class Voting:
     def _deal(self, t: Transaction, book: Book, rater: str) -> list[Showing]:
         """The showings that this rater has open: old ones first, new ones up to AHEAD."""
         moment = self._clock()
+        for token in self.pictures.take_seen(book.study):
+            book.note_seen(token)
         book.sweep(moment)
         for showing in book.open_showings(rater):
             if showing.expires <= moment:  # came back late: the same pair and sides under a fresh token
                 self._settle(t, book, showing, "dropped")
-                self._issue(t, book, showing.pair, rater, showing.left_is_x, issued=showing.issued)
+                self._issue_again(t, book, showing)
         while book.protocol.preset != QUICK.preset and len(book.open_showings(rater)) < AHEAD:
             chosen = book.choose(rater, self._random)
+            while chosen is None and not book.open_showings(rater) and book.free_a_place(rater, moment):
+                chosen = book.choose(rater, self._random)
             if chosen is None:
                 break
             self._issue(t, book, chosen[0], rater, chosen[1])
@@ -316,17 +335,24 @@ class Voting:
         pair: StudyPair,
         rater: str,
         left_is_x: bool,
-        issued: datetime | None = None,
+        before: Showing | None = None,
     ) -> Showing:
+        """A new showing, or the same one under a fresh token: it keeps its place in the order of dealing."""
         moment = self._clock()
         expires = moment + timedelta(minutes=book.protocol.expires_minutes)
-        showing = Showing(secrets.token_hex(16), pair, rater, left_is_x, issued or moment, expires)
+        issued, number = (before.issued, before.number) if before else (moment, book.next_number())
+        token = secrets.token_hex(16)
+        showing = Showing(token, pair, rater, left_is_x, issued, expires, number=number)
         row = {"token": showing.token, "study": book.study, "pair": pair.id, "rater": rater}
-        more = {"left_is_x": left_is_x, "issued": showing.issued, "expires": expires, "state": "issued"}
+        more = {"left_is_x": left_is_x, "issued": issued, "expires": expires, "state": "issued"}
+        more["number"] = number
         t.insert("assignments", [{**row, **more}])
         book.add(showing)
         self.pictures.keep(showing.token, pair, left_is_x)
         return showing
+
+    def _issue_again(self, t: Transaction, book: Book, showing: Showing) -> None:
+        self._issue(t, book, showing.pair, showing.rater, showing.left_is_x, showing)
 
     def _showing(self, t: Transaction, study: str, rater: str, token: str) -> tuple[str, datetime]:
         """(state, expiry) of a showing. Raises Refused where it is not this rater's."""

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and Qwen-Image from folders, on a CPU: they paint what the pipeline in memory paints."""
+"""Stable Diffusion 3 and Qwen-Image from folders paint on a CPU what the pipeline in memory paints."""
 
 import numpy as np
 import pytest

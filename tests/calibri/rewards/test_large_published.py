@@ -18,6 +18,7 @@ from calibri.rewards.catalog import CATALOG
 from calibri.rewards.fill import build_empty, count_parameters
 from calibri.rewards.hpsv3_input import cut_patches
 from calibri.rewards.pictures import normalise, pad_to_square, resize_and_crop
+from tests.calibri.rewards.odd_pictures import score_odd
 
 NAMES = ("hpsv3", "vqascore-xl", "imagereward", "qalign")
 TOKENS = ("hpsv3", "vqascore-xl", "imagereward")  # those that read the prompt
@@ -155,23 +156,7 @@ def test_prompts_of_any_kind_have_scores(load, golden, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_of_any_size_and_mode_have_scores(load, golden, name):
-    reward, case = load(name), golden(folder_of(name))
-    rgb = case.images[0].convert("RGB")
-    levels = np.asarray(rgb.convert("L"))
-    images = [
-        rgb.convert("RGBA"),
-        rgb.convert("L"),
-        rgb.convert("P"),
-        Image.fromarray(levels.astype(np.uint16) * 257),
-        Image.new("RGB", (1, 1), "red"),
-        Image.new("RGB", (1, 180), "red"),
-        Image.new("RGB", (600, 3), "red"),
-        rgb.resize((2001, 1501)),
-    ]
-    scores = reward.score(images, [case.prompts[0]] * len(images))
-    assert np.isfinite(scores).all()
-    assert np.isclose(scores[0], reward.score([rgb], case.prompts[:1])[0])  # transparency is left out
-    assert np.isclose(scores[1], scores[3], atol=1e-6)
+    score_odd(load(name), golden(folder_of(name)), [(1, 1), (1, 180), (600, 3)], (2001, 1501))
 
 
 @pytest.mark.parametrize("name", ["vqascore-xl", "imagereward", "qalign"])

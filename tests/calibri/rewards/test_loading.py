@@ -19,14 +19,6 @@ from calibri.search.distributed import gpu_share, gpus_of_worker
 from calibri.search.journal import read_journal
 from calibri.search.provenance import moved_revisions
 from calibri.search.records import SessionRecord
-from tests.tiny import tiny_flux
-
-
-@pytest.fixture(scope="module")
-def flux(tmp_path_factory):
-    path = tmp_path_factory.mktemp("loading") / "tiny-flux"
-    tiny_flux(path)
-    return path
 
 
 @pytest.fixture
@@ -42,18 +34,18 @@ def run(*argv):
     return main([str(word) for word in argv])
 
 
-def search(flux, prompts, out, *more):
+def search(flux_folder, prompts, out, *more):
     small = (
         "--generations 1 --steps 1 --bucket 2 --pool 4 --popsize 4 --validation-pairs 0 --held-out-pairs 2"
     )
     return run(
-        "search", "--backbone", flux, "--prompts", prompts[0], "--held-out", prompts[1], "--out", out,
+        "search", "--backbone", flux_folder, "--prompts", prompts[0], "--held-out", prompts[1], "--out", out,
         "--granularity", "block", "--device", "cpu", "--convergence", "none", *small.split(), *more,
     )  # fmt: skip
 
 
 def test_a_search_takes_rewards_from_folders_and_goes_on_with_the_same(
-    golden, flux, prompts, tmp_path, capsys
+    golden, flux_folder, prompts, tmp_path, capsys
 ):
     mine = tmp_path / "mine"
     shutil.copytree(golden("pickscore").folder, mine)
@@ -61,7 +53,7 @@ def test_a_search_takes_rewards_from_folders_and_goes_on_with_the_same(
         path.chmod(0o644)
     out = tmp_path / "run"
     sources = ["--reward-source", f"pickscore={mine}", "--reward-source", f"hpsv2={golden('hpsv2').folder}"]
-    assert search(flux, prompts, out, "--reward", "pickscore,hpsv2:2", *sources) == 0
+    assert search(flux_folder, prompts, out, "--reward", "pickscore,hpsv2:2", *sources) == 0
     config = SearchConfig.from_json((out / "config.json").read_text())
     assert config.reward_loading.sources["pickscore"] == str(mine)
     expected = {
@@ -84,15 +76,15 @@ def test_a_search_takes_rewards_from_folders_and_goes_on_with_the_same(
     assert "scored with other weights of pickscore" in capsys.readouterr().err
 
 
-def test_a_resumed_search_keeps_its_rewards(flux, prompts, tmp_path, capsys):
+def test_a_resumed_search_keeps_its_rewards(flux_folder, prompts, tmp_path, capsys):
     argv = ["search", "--resume", tmp_path, "--reward-device", "cpu"]
     assert run(*argv) == 1
     assert "a resumed run keeps its settings: leave out --reward-device" in capsys.readouterr().err
 
 
-def test_an_evaluation_finds_its_scores_again(golden, flux, prompts, tmp_path, capsys):
+def test_an_evaluation_finds_its_scores_again(golden, flux_folder, prompts, tmp_path, capsys):
     argv = [
-        "evaluate", "--backbone", flux, "--prompts", prompts[0], "--pairs", 4, "--steps", 1, "--json",
+        "evaluate", "--backbone", flux_folder, "--prompts", prompts[0], "--pairs", 4, "--steps", 1, "--json",
         "--device", "cpu", "--reward", "mps", "--reward-source", f"mps={golden('mps').folder}",
         "--scores", tmp_path / "kept" / "scores.db",
     ]  # fmt: skip

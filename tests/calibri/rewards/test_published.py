@@ -17,6 +17,7 @@ from calibri.errors import RewardError
 from calibri.rewards import clip, open_clip
 from calibri.rewards.catalog import CATALOG
 from calibri.rewards.mps import CrossModel
+from tests.calibri.rewards.odd_pictures import score_odd
 
 FOLDERS = {
     "pickscore": "pickscore",
@@ -119,24 +120,10 @@ def test_prompts_of_any_length_have_scores(load, golden, name):
 def test_pictures_of_any_size_and_mode_have_scores(load, golden, name):
     reward, case = load(name), golden(FOLDERS[name])
     rgb = case.images[0].convert("RGB")
-    levels = np.asarray(rgb.convert("L"))
-    images = [
-        rgb.convert("RGBA"),
-        rgb.convert("L"),
-        rgb.convert("P"),
-        rgb.convert("1"),
-        rgb.convert("CMYK"),
-        Image.fromarray(levels.astype(np.uint16) * 257),
-        Image.fromarray(levels.astype(np.float32) / 255),
-        Image.new("RGB", (1, 1), "red"),
-        Image.new("RGB", (1, 3000), "red"),
-        Image.new("RGB", (3000, 2), "red"),
-        rgb.resize((4001, 3001)),
-    ]
-    scores = reward.score(images, [case.prompts[0]] * len(images))
-    assert np.isfinite(scores).all()
-    assert np.isclose(scores[0], reward.score([rgb], case.prompts[:1])[0])  # transparency is left out
-    assert np.isclose(scores[1], scores[5], atol=1e-6) and np.isclose(scores[1], scores[6], atol=1e-6)
+    floats = Image.fromarray(np.asarray(rgb.convert("L")).astype(np.float32) / 255)
+    more = [rgb.convert("1"), rgb.convert("CMYK"), floats]
+    scores = score_odd(reward, case, [(1, 1), (1, 3000), (3000, 2)], (4001, 3001), more)
+    assert np.isclose(scores[1], scores[-1], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", FOLDERS)

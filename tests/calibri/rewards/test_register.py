@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import calibri
 from calibri.errors import RewardError
 from calibri.rewards import base
+from tests.fresh import run_fresh
 
-ROOT = Path(__file__).resolve().parents[3]
 INFO = {"role": "reward", "version": "1", "description": "mean red", "range_hint": (0.0, 1.0)}
 MODULE = """
 import numpy as np
@@ -101,12 +96,4 @@ def test_an_entry_point_makes_a_reward_known_to_every_process(tmp_path):
     code = (
         "import calibri; print(calibri.known_rewards()[-1], calibri.load_reward('redness').info.description)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
-    )
-    assert done.stdout.strip() == "redness red", done.stderr
+    assert run_fresh(code, tmp_path, tmp_path).strip() == "redness red"

@@ -6,31 +6,13 @@ import pytest
 from calibri.interval import Interval
 from calibri.rewards.base import RewardInfo
 from calibri.rewards.scoring import Pair
-from calibri.search.config import SearchConfig
 from calibri.search.records import GenerationRecord, pack
-
-PROMPTS = tuple(f"red {i}" for i in range(6))
+from tests.small_search import Redness, make_small
 
 
 @pytest.fixture
 def make_config():
-    def make(preset="default", **values):
-        defaults = {
-            "rewards": ({"name": "redness"},),
-            "prompts": PROMPTS,
-            "validation_prompts": ("a blue ball", "a blue cone"),
-            "held_out_prompts": ("a green ball", "a green cone"),
-            "steps": 2,
-            "bucket": 2,
-            "pool": 8,
-            "validation_pairs": 4,
-            "held_out_pairs": 4,
-            "popsize": 4,
-            "batch_size": 4,
-        }
-        return SearchConfig.make(preset, **{**defaults, **values})
-
-    return make
+    return make_small
 
 
 @pytest.fixture
@@ -97,15 +79,6 @@ class FormulaScorer:
 @pytest.fixture
 def formula_scorer():
     return FormulaScorer
-
-
-class Redness:
-    """How red a picture is on average, in [0, 1]: a small reward of real pixels."""
-
-    info = RewardInfo(name="redness", role="reward", version="1", description="mean red", range_hint=(0, 1))
-
-    def score(self, images, prompts):
-        return np.array([np.asarray(image, dtype=np.float64)[..., 0].mean() / 255 for image in images])
 
 
 class Contrast(Redness):

@@ -17,41 +17,16 @@ import time
 import traceback
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from calibri.backbones.loading import Backbone, load_backbone
-from calibri.rewards.base import RewardInfo
-from calibri.search.config import Budget, SearchConfig
+from calibri.search.config import Budget
 from calibri.search.run import run_search
-
-
-class Redness:
-    """Mean red of a picture."""
-
-    info = RewardInfo(name="redness", role="reward", version="1", description="mean red", range_hint=(0, 1))
-
-    def score(self, images, prompts):
-        return np.array([np.asarray(image, dtype=np.float64)[..., 0].mean() / 255 for image in images])
+from tests.small_search import Redness, make_small
 
 
 def search(backbone: Backbone, path: str, folder: Path) -> None:
-    config = SearchConfig.make(
-        backbone=path,
-        rewards=({"name": "redness"},),
-        prompts=tuple(f"red {i}" for i in range(6)),
-        validation_prompts=("a blue ball", "a blue cone"),
-        held_out_prompts=("a green ball", "a green cone"),
-        steps=1,
-        bucket=2,
-        pool=8,
-        popsize=4,
-        validation_pairs=4,
-        validation_share=0.3,
-        held_out_pairs=4,
-        convergence="none",
-        batch_size=4,
-    )
+    config = make_small(backbone=path, steps=1, validation_share=0.3, convergence="none")
     for _ in run_search(
         config, folder, backbone=backbone, rewards={"redness": Redness()}, budget=Budget(generations=10)
     ):

@@ -15,6 +15,7 @@ from calibri.search.journal import read_journal
 from calibri.search.objective import Objective
 from calibri.search.records import GenerationRecord
 from calibri.search.run import run_search
+from tests.small_search import make_small
 
 pytestmark = pytest.mark.slow
 
@@ -45,20 +46,7 @@ def workers(make_worker, module_config):
 
 @pytest.fixture(scope="module")
 def module_config():
-    from calibri.search.config import SearchConfig
-
-    return SearchConfig.make(
-        rewards=({"name": "redness"},),
-        prompts=tuple(f"red {i}" for i in range(6)),
-        held_out_prompts=("a green ball", "a green cone"),
-        steps=2,
-        bucket=4,
-        pool=8,
-        popsize=4,
-        validation_pairs=0,
-        held_out_pairs=4,
-        batch_size=4,
-    )
+    return make_small(validation_prompts=(), bucket=4, validation_pairs=0)
 
 
 @pytest.fixture

@@ -259,8 +259,8 @@ def test_over_https_the_cookies_are_secure(studio: Launched) -> None:
 
 def test_a_program_signs_in_with_gradio_client(studio: Launched) -> None:
     organiser = Client(studio.url, auth=(NAME, PASSWORD), verbose=False, httpx_kwargs={"timeout": PATIENCE})
-    with pytest.raises(AppError, match="prompts: expected"):
-        organiser.predict(api_name="/start_search")
+    with pytest.raises(AppError, match="steps: expected"):
+        organiser.predict(steps=0, api_name="/start_search")
     with pytest.raises(AuthenticationError):
         Client(studio.url, auth=(NAME, "guess"), verbose=False)
     stranger = Client(studio.url, verbose=False, httpx_kwargs={"timeout": PATIENCE})

@@ -39,19 +39,8 @@ from studio.core import Core
 from studio.rendering.arms import DESK, NOTHING, Choice, list_choices, resolve_arms
 from studio.rendering.asks import LONGEST_PROMPT, Ask
 from studio.rendering.places import SharedPlace
-from studio.rendering.shots import Shot
-from studio.rendering.view import write_captions
 from studio.scales.edits import add_member, change, open_calibration
-
-CUBE = Form("a red cube", 3, 2)
-
-
-def pixels(image) -> np.ndarray:
-    return np.asarray(image)
-
-
-def caption_of(shot: Shot, base: Shot | None) -> str:
-    return write_captions([shot], base)[0]
+from tests.studio.compare.pictures import CUBE, caption_of, pixels
 
 
 def problems_of(core: Core, form: Form) -> dict[str, str]:

@@ -11,7 +11,6 @@ from calibri.errors import RenderError
 from studio.compare.comparison import compare
 from studio.compare.form import (
     USUAL,
-    Form,
 )
 from studio.compare.measures import measure_difference
 from studio.compare.view import (
@@ -26,18 +25,7 @@ from studio.compare.view import (
 from studio.core import Core
 from studio.machine.host import HostStatus
 from studio.rendering.arms import NOTHING, Choice
-from studio.rendering.shots import Shot
-from studio.rendering.view import write_captions
-
-CUBE = Form("a red cube", 3, 2)
-
-
-def pixels(image) -> np.ndarray:
-    return np.asarray(image)
-
-
-def caption_of(shot: Shot, base: Shot | None) -> str:
-    return write_captions([shot], base)[0]
+from tests.studio.compare.pictures import CUBE, caption_of, pixels
 
 
 def test_two_pictures_lie_over_one_another(stocked: Core, visitor: str) -> None:

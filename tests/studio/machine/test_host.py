@@ -14,7 +14,6 @@ import torch
 from calibri.errors import BackboneError, CalibriError, RenderError
 from calibri.sampling.request import RenderRequest
 from calibri.words import without_paths
-from studio.calibrations import CalibrationStore
 from studio.core import Core
 from studio.machine import host as hosting
 from studio.machine.host import Memory, ModelHost, _load_backbone
@@ -22,6 +21,7 @@ from studio.machine.queue import HostError
 from studio.scales.edits import get_desk, get_place
 from studio.settings import Settings
 from studio.shell.model_bar import downloaded, offered, switch, words
+from tests.studio.conftest import load_host, make_core
 
 REQUESTS = [RenderRequest("a red cube", seed, 2) for seed in range(4)]
 
@@ -35,9 +35,20 @@ def pixels(rendered) -> list[np.ndarray]:
 
 @pytest.fixture
 def fresh(tiny_folder: Path) -> ModelHost:
-    made = ModelHost(device="cpu", batch_size=4)
-    made.load(str(tiny_folder), wait=True)
-    return made
+    return load_host(tiny_folder)
+
+
+def begin_load(folder: Path) -> tuple[ModelHost, threading.Event]:
+    """A host that loads the backbone of this folder once the event is set."""
+    go = threading.Event()
+
+    def loader(name: str, device: str, dtype: str):
+        assert go.wait(60)
+        return _load_backbone(name, device, dtype)
+
+    host = ModelHost(device="cpu", loader=loader)
+    host.load(str(folder))
+    return host, go
 
 
 def shortage(host: ModelHost, rows: int, error: type[BaseException], words: str) -> tuple[list[int], object]:
@@ -123,12 +134,7 @@ def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own(fresh: ModelHost, tmp_path: Path) -> Core:
-    return Core(
-        settings=Settings(backbone="tiny", data=tmp_path / "data"),
-        host=fresh,
-        calibrations=CalibrationStore(tmp_path / "built-in", tmp_path / "own"),
-        assets=tmp_path,
-    )
+    return make_core(fresh, tmp_path)
 
 
 def test_the_old_backbone_is_gone_before_the_new_one_is_read(tiny_folder: Path, other_folder: Path) -> None:
@@ -177,14 +183,7 @@ def test_no_switch_while_a_search_runs(own: Core, other_folder: Path) -> None:
 
 
 def test_no_switch_while_another_is_under_way(tiny_folder: Path, other_folder: Path) -> None:
-    go = threading.Event()
-
-    def loader(name: str, device: str, dtype: str):
-        assert go.wait(60)
-        return _load_backbone(name, device, dtype)
-
-    host = ModelHost(device="cpu", loader=loader)
-    host.load(str(tiny_folder))
+    host, go = begin_load(tiny_folder)
     with pytest.raises(HostError, match="tiny is still loading"):
         host.load(str(other_folder))
     go.set()
@@ -282,14 +281,7 @@ def test_the_memory_of_this_process_is_measured(fresh: ModelHost) -> None:
 
 
 def test_the_bar_says_how_far_a_load_is(tiny_folder: Path) -> None:
-    go = threading.Event()
-
-    def loader(name: str, device: str, dtype: str):
-        assert go.wait(60)
-        return _load_backbone(name, device, dtype)
-
-    host = ModelHost(device="cpu", loader=loader)
-    host.load(str(tiny_folder))
+    host, go = begin_load(tiny_folder)
     end = time.monotonic() + 30
     while host.status.detail != "reading its weights":
         assert time.monotonic() < end

@@ -20,18 +20,18 @@ VISITOR = "ab" * 16
 
 
 def contenders(seed: int) -> list[Contender]:
-    found = [Calibration.from_json(calibration(s)) for s in (1.1, 1.2)]
-    return [
-        Contender("Base", "base", picture(3 * seed), 8),
-        Contender("Mine", "calibrated", picture(3 * seed + 1), 8, 1.0, found[0].to_json(), found[0].hash),
-        Contender("Many", "ensemble", picture(3 * seed + 2), 8, 1.0, found[1].to_json(), found[1].hash),
-    ]
+    made = [Contender.of(picture(3 * seed), label="Base", kind="base", steps=8)]
+    for number, (label, kind) in enumerate((("Mine", "calibrated"), ("Many", "ensemble")), 1):
+        found = Calibration.from_json(calibration(1 + number / 10))
+        known = {"calibration": found.to_json(), "calibration_hash": found.hash}
+        made.append(Contender.of(picture(3 * seed + number), label=label, kind=kind, steps=8, **known))
+    return made
 
 
 def play(world, count: int, prefers: str, of: int = 2):
     for seed in range(count):
         made = offer(world.studies, VISITOR, "tabletop", "a red cube", seed, contenders(seed)[:of])
-        pictures = {c.label: c.image.tobytes() for c in contenders(seed)}
+        pictures = {c.arm.label: c.image.tobytes() for c in contenders(seed)}
         side = "left" if made.left.tobytes() == pictures[prefers] else "right"
         reveal = vote(world.studies, VISITOR, made.study, made.token, side)
         yield side, reveal

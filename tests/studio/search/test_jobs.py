@@ -21,6 +21,7 @@ from calibri.search.run import run_search
 from studio.machine.host import ModelHost
 from studio.machine.queue import HostError, Priority
 from studio.search.jobs import Searches, explain
+from tests.small_search import make_small
 
 WORKER = Path(__file__).with_name("search_worker.py")
 ROOT = Path(__file__).parents[3]
@@ -34,19 +35,11 @@ def small(**values: object) -> SearchConfig:
         "backbone": "tiny",
         "rewards": ({"name": "tabletop-quality"},),
         "prompts": tuple(f"a red cube {i}" for i in range(6)),
-        "validation_prompts": ("a blue ball", "a blue cone"),
-        "held_out_prompts": ("a green ball", "a green cone"),
         "steps": 1,
-        "bucket": 2,
-        "pool": 8,
-        "popsize": 4,
-        "validation_pairs": 4,
         "validation_share": 0.3,
-        "held_out_pairs": 4,
         "convergence": "none",
-        "batch_size": 4,
     }
-    return SearchConfig.make(**{**defaults, **values})
+    return make_small(**{**defaults, **values})
 
 
 def story(folder: Path) -> tuple[list[object], list[object]]:

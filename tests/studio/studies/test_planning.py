@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from pydantic import ValidationError
 
@@ -11,6 +13,7 @@ from studio.studies.planning import (
     NewArm,
     NewPrompt,
     NewStudy,
+    draw_picture_seed,
     draw_prompts,
     plan,
     read_prompts,
@@ -22,6 +25,10 @@ from tests.studio.studies.conftest import calibration
 ARMS = (NewArm(label="base"), NewArm(label="c", kind="calibrated", calibration=calibration()))
 
 
+def plan_here(new: NewStudy, key: bytes = b"this folder's"):
+    return plan(new, key)
+
+
 def new(count: int = 3, **more) -> NewStudy:
     texts = tuple(NewPrompt(text=f"p{i}") for i in range(count))
     return NewStudy(**{"name": "n", "arms": ARMS, "prompts": texts, "seed": 1, **more})
@@ -29,21 +36,43 @@ def new(count: int = 3, **more) -> NewStudy:
 
 def test_every_pair_of_arms_meets_on_every_prompt_and_seed():
     arms = (*ARMS, NewArm(label="d", kind="calibrated", calibration=calibration(1.3)))
-    _, _, pairs = plan(new(arms=arms, seeds_per_prompt=2, protocol=Protocol()))
+    _, _, pairs = plan_here(new(arms=arms, seeds_per_prompt=2, protocol=Protocol()))
     assert len({(p.prompt, p.seed, p.arm_x, p.arm_y) for p in pairs}) == len(pairs) == 3 * 2 * 3
 
 
 def test_the_same_seed_makes_the_same_study():
-    keys = [[(p.prompt, p.seed, p.kind) for p in plan(new())[2]] for _ in range(2)]
+    keys = [[(p.prompt, p.seed, p.kind) for p in plan_here(new())[2]] for _ in range(2)]
     assert keys[0] == keys[1]
 
 
+def test_seeds_of_pictures_do_not_follow_from_the_study_s_seed_alone():
+    asked = new(20, protocol=Protocol())
+    one, other = ([p.seed for p in plan_here(asked, key)[2]] for key in (b"one folder's", b"another's"))
+    assert not set(one) & set(other)
+    assert len(set(one)) == 20
+    assert one[0] == draw_picture_seed(b"one folder's", 1, 0)
+
+
+@pytest.mark.parametrize("arms", [2, 3, 4])
+def test_each_arm_is_the_unspoilt_one_of_gold_pairs_about_equally_often(arms):
+    more = tuple(
+        NewArm(label=f"c{i}", kind="calibrated", calibration=calibration(1 + i / 10)) for i in range(1, arms)
+    )
+    asked = new(60, arms=(ARMS[0], *more), protocol=Protocol(cap=250, gold_rate=0.2))
+    _, made, pairs = plan_here(asked)
+    gold = [p for p in pairs if p.kind == "gold"]
+    unspoilt = Counter(p.arm_x for p in gold)
+    assert len(unspoilt) == arms
+    assert max(unspoilt.values()) - min(unspoilt.values()) <= 1
+    assert {p.arm_y for p in gold} == {made[-1].id}
+
+
 def test_seeds_are_none_that_the_compare_page_rolls():
-    assert all(100_000 < FIRST_SEED <= p.seed <= LARGEST_SEED for p in plan(new(50))[2])
+    assert all(100_000 < FIRST_SEED <= p.seed <= LARGEST_SEED for p in plan_here(new(50))[2])
 
 
 def test_gold_and_repeat_pairs_are_planned_as_the_protocol_says():
-    _, arms, pairs = plan(new(10, protocol=PRESETS["side-by-side"]))
+    _, arms, pairs = plan_here(new(10, protocol=PRESETS["side-by-side"]))
     kinds = [p.kind for p in pairs]
     assert kinds.count("real") == kinds.count("repeat") == 10
     assert kinds.count("gold") == 4  # of 13 showings a tenth, and two to spare
@@ -80,7 +109,7 @@ def test_an_arm_has_what_its_kind_needs():
 
 def test_a_calibration_of_another_backbone():
     with pytest.raises(StudyError, match="Expected a calibration of FLUX"):
-        plan(new(backbone="FLUX.1-dev"))
+        plan_here(new(backbone="FLUX.1-dev"))
 
 
 def test_prompts_from_lines():
@@ -134,17 +163,17 @@ def test_an_ensemble_has_no_guidance_beside_its_own():
 def test_an_arm_is_what_its_calibration_is():
     wrong = NewArm(label="many", kind="ensemble", calibration=calibration())
     with pytest.raises(StudyError, match="one member"):
-        plan(NewStudy(name="t", arms=(NewArm(label="base"), wrong), prompts=(NewPrompt(text="a"),)))
+        plan_here(NewStudy(name="t", arms=(NewArm(label="base"), wrong), prompts=(NewPrompt(text="a"),)))
 
 
 def test_two_arms_that_render_the_same():
     with pytest.raises(StudyError, match="the same pictures"):
-        plan(new(arms=(*ARMS, NewArm(label="again", kind="calibrated", calibration=calibration()))))
+        plan_here(new(arms=(*ARMS, NewArm(label="again", kind="calibrated", calibration=calibration()))))
 
 
 def test_a_small_study_gets_few_gold_pairs_and_a_large_one_enough_for_its_cap():
     def gold(count: int, **protocol) -> int:
-        return sum(p.kind == "gold" for p in plan(new(count, protocol=Protocol(**protocol)))[2])
+        return sum(p.kind == "gold" for p in plan_here(new(count, protocol=Protocol(**protocol)))[2])
 
     assert gold(2, cap=250, gold_rate=0.1, repeat_rate=0.1) == 3
     assert gold(200, cap=40, gold_rate=0.1) == 6

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
+from random import Random
 
+import numpy as np
 import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import StudyError
+from calibri.sampling.request import RenderRequest
 from studio.machine.host import ModelHost
-from studio.studies.planning import NewStudy
+from studio.studies.http import routes
+from studio.studies.planning import FIRST_SEED, LAST_SEED, NewStudy
 from studio.studies.protocol import Protocol
 from studio.studies.studies import open_studies
 from tests.tiny import tiny_flux
@@ -62,6 +70,11 @@ def spec(host: ModelHost, prompts: int = 3, **protocol) -> NewStudy:
         protocol=Protocol(gold_rate=0.1, repeat_rate=0.1, **protocol),
         seed=3,
     )
+
+
+def read_pixels(data: bytes) -> np.ndarray:
+    with Image.open(BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def rendered(studies, study) -> None:
@@ -123,6 +136,42 @@ def test_a_lost_picture_is_rendered_again(studies, host):
     assert next(studies.renders.run(study.id))[0] < next(studies.renders.run(study.id))[1]
     rendered(studies, study)
     assert studies.images.has(lost)
+
+
+def test_renders_at_guessed_seeds_do_not_tell_which_arm_made_a_picture(studies, host):
+    """The attack: prompts are on the rater's page, the study's seed is guessed, anybody can render.
+
+    Pictures that come over HTTP are compared with renders of the base at the guessed seeds.
+    """
+    study = studies.create(spec(host))
+    rendered(studies, study)
+    studies.set_status(study.id, "open")
+    shown = []
+    with TestClient(Starlette(routes=routes(studies))) as client:
+        for number in range(3):
+            body = {"study": study.id, "rater": f"{number:032x}"}
+            for showing in client.post("/ballot/consent", json=body).json()["showings"]:
+                for side in ("left", "right"):
+                    answer = client.get(f"/ballot/picture/{showing['token']}/{side}")
+                    shown.append((showing["prompt"], read_pixels(answer.content)))
+
+    def render(prompt: str, seed: int) -> np.ndarray:
+        [made] = host.render([RenderRequest.of(prompt, seed, 2)])
+        return read_pixels(studies.images.view(studies.images.put(made.image)))
+
+    random = Random(study.seed)
+    guessed = [random.randrange(FIRST_SEED, LAST_SEED) for _ in range(6)]
+    texts = {prompt for prompt, _ in shown}
+    assert not any(
+        np.array_equal(render(prompt, seed), pixels)
+        for seed in guessed
+        for prompt in texts
+        for text, pixels in shown
+        if text == prompt
+    )
+    true = {p.prompt: p.seed for p in studies.store.pairs(study.id) if p.kind == "real"}
+    whole = [np.array_equal(render(text, true[text]), pixels) for text, pixels in shown if text in true]
+    assert any(whole)  # with the right seed the same comparison does find the base
 
 
 def test_an_unrendered_study_cannot_open(studies, host):

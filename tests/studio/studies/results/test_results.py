@@ -11,11 +11,13 @@ import pytest
 
 from calibri.errors import StudyError
 from calibri.preference import NoData, Rate
+from studio.studies.planning import NewArm, NewPrompt, NewStudy
+from studio.studies.protocol import Protocol
 from studio.studies.results import charts
 from studio.studies.results.analysis import Filter, headline
 from studio.studies.results.exports import COLUMNS
 from studio.studies.results.reports import to_html, to_markdown
-from tests.studio.studies.conftest import World, rows
+from tests.studio.studies.conftest import World, calibration, hang_pictures, rows
 
 
 def vote_for(world: World, rater, arm: str) -> None:
@@ -243,3 +245,24 @@ def test_arms_that_have_not_met_say_so_in_the_matrix_and_no_votes_draw_none(worl
     values = [v for row in drawn["data"][0]["z"] for v in row]
     assert sum(v is not None for v in values) == 2  # that pair of arms, both ways
     assert [a["text"] for a in drawn["layout"]["annotations"]] == ["no data"] * 4
+
+
+FORMULAS = ["=1+1", " =1+1", "\u00a0=1+1", "\u200b@SUM(1)", "\ufeff-1", "\t=1", "\r1"]
+FORMULAS += ["＝1+1", " ＠x", "﹢1", "−1"]
+
+
+def test_no_cell_of_the_csv_begins_as_a_formula_does_in_some_spreadsheet(world):
+    harmless = ["a = b", "1-2", " a cube", "名前"]
+    new = NewStudy(
+        name="formulas",
+        arms=(NewArm(label="base"), NewArm(label=" =arm", kind="calibrated", calibration=calibration())),
+        prompts=tuple(NewPrompt(text=text) for text in (*FORMULAS, *harmless)),
+        protocol=Protocol(least_view_ms=0, cap=100),
+    )
+    study = world.studies.create(new)
+    hang_pictures(world.studies, study.id)
+    world.studies.set_status(study.id, "open")
+    world.rater(study).join().vote_all()
+    text = world.studies.export(study.id, "csv").read_bytes().decode()
+    cells = {(row["prompt"], row["arm_y"]) for row in csv.DictReader(io.StringIO(text, newline=""))}
+    assert cells == {(f"'{p}", "' =arm") for p in FORMULAS} | {(p, "' =arm") for p in harmless}

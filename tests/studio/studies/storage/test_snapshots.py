@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import threading
+from datetime import datetime, timedelta
 
 import pytest
 
 from calibri.errors import StudyError
+from studio.studies.storage import snapshots
 from studio.studies.storage.database import Database
 from tests.studio.studies.conftest import World, rows
 
@@ -160,3 +162,29 @@ def test_a_missing_table_of_an_older_snapshot_is_no_error(world):
     shutil.copytree(folder, folder.with_name("older"))
     (folder.with_name("older") / "renders.parquet").unlink()
     assert "renders" not in world.studies.restore(folder.with_name("older"))
+
+
+def test_a_snapshot_after_the_clock_was_set_back_is_kept_and_is_the_newest(world, monkeypatch):
+    """The clock ran a month ahead while five snapshots were taken, and was then put right."""
+    ahead = datetime(2027, 1, 1)
+    study = world.study(prompts=6)
+    rater = world.rater(study).join()
+    for hour in range(6):
+        monkeypatch.setattr(snapshots, "now", lambda hour=hour: ahead + timedelta(hours=hour))
+        world.studies.snapshots.take("auto")
+    monkeypatch.setattr(snapshots, "now", lambda: datetime(2026, 11, 29))
+    rater.vote("left")
+    new = world.studies.snapshots.take("auto")
+    assert new.exists()
+    assert world.studies.snapshots.latest() == new
+    assert len(list(new.parent.glob("*-auto"))) == 5
+
+
+def test_snapshots_of_earlier_versions_come_before_those_with_a_number(world):
+    world.study(prompts=1)
+    taken = [world.studies.snapshots.take("auto") for _ in range(5)]
+    for old in taken[:4]:
+        (old / snapshots.NUMBER).unlink()
+    assert world.studies.snapshots.latest() == taken[4]
+    world.studies.snapshots.take("auto")
+    assert not taken[0].exists()

@@ -71,7 +71,8 @@ def table(prompts: int, arms: int = 2, **protocol) -> Table:
             arms=(NewArm(label="base"), *others),
             prompts=tuple(NewPrompt(text=f"p{i}") for i in range(prompts)),
             protocol=Protocol(**{"cap": 1000, **protocol}),
-        )
+        ),
+        key=b"secret",
     )
     return Table(Book(study.id, study.protocol, study.seed, pairs))
 
