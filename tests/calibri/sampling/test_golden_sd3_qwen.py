@@ -122,7 +122,7 @@ def test_a_modulation_of_twice_the_batch_gets_the_vector_twice():
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda c: c["solution"].append(1.0), "expected 26 numbers.*came 27"),
+        (lambda c: c["solution"].append(1.0), "expected 26 numbers.*27"),
         (lambda c: c["solution"].__setitem__(0, None), "solution"),
         (lambda c: c["shapes"].update(n_blocks=4), "4 blocks, this one has 3"),
         (lambda c: c["shapes"].update(n_models=3), "two members"),
