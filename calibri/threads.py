@@ -15,7 +15,7 @@ _CHOICES = ("OMP_WAIT_POLICY", *SHORT_WAIT)
 def shorten_thread_waits() -> bool:
     """Lets idle threads of OpenMP sleep after a few microseconds, unless the environment says otherwise.
 
-    Rendering on an idle machine is as fast as before, beside two busy processes several times faster
+    Beside two busy processes rendering is several times faster, on an idle machine up to a fifth slower
     (`python -m benchmarks.busy`). The runtimes read this when they are loaded, so programs call it before
     they import torch. It holds for the whole process and for those that it starts. Returns whether it was
     in time.
