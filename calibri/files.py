@@ -1,12 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON read from them."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from calibri.errors import CalibriError
 
 
 @contextmanager
@@ -34,6 +38,17 @@ def write_whole(path: str | Path, content: str | bytes, *, durable: bool = False
     """Writes `content` (texts as UTF-8) as `replacing` does. Raises OSError."""
     with replacing(path, durable=durable) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_object(path: Path, error: type[CalibriError]) -> dict[str, Any]:
+    """The JSON object in a file. Raises `error` where it cannot be read or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise error(f"{path}: {problem}") from problem
+    if not isinstance(content, dict):
+        raise error(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
 
 
 def sync(path: Path) -> None:

@@ -53,12 +53,12 @@ CALIBRI_FLOORS: Floors = (
     {"interval": "paired intervals"},
     {
         "assets": "where the embedded weights lie",
-        "errors": "CalibriError and its kinds",
         "files": "files that are whole or not there",
         "memory": "the allocator's settings",
         "threads": "OpenMP's settings",
         "words": "numbers and durations for people",
     },
+    {"errors": "CalibriError and its kinds"},
 )
 
 FLOORS: dict[str, Floors] = {"studio": STUDIO_FLOORS, "calibri": CALIBRI_FLOORS}

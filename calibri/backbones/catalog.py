@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from calibri.assets import ASSETS
 from calibri.errors import BackboneError
+from calibri.files import read_object
 
 DEFAULTS_FILE = "calibri.json"  # beside a local pipeline's model_index.json: its BackboneSpec fields
 
@@ -121,10 +121,10 @@ def _local(folder: Path) -> BackboneSpec:
     values: dict[str, Any] = {"name": folder.name}
     defaults = folder / DEFAULTS_FILE
     if defaults.is_file():
-        values |= _object(defaults)
+        values |= read_object(defaults, BackboneError)
     config = folder / "transformer" / "config.json"
     if config.is_file():
-        content = _object(config)
+        content = read_object(config, BackboneError)
         values["transformer"] = (str(content.get("_class_name", "")), content)
     try:
         return BackboneSpec(**(values | {"source": str(folder)}))
@@ -132,13 +132,3 @@ def _local(folder: Path) -> BackboneSpec:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BackboneError(f"{defaults}: {where}: {first['msg']}") from error
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise BackboneError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content

@@ -14,6 +14,7 @@ import PIL
 import torch
 
 from calibri.errors import RewardError
+from calibri.files import read_object
 from calibri.memory import is_out_of_memory
 from calibri.rewards.base import RewardInfo, check_counts
 from calibri.rewards.catalog import CATALOG, RewardSpec
@@ -225,15 +226,7 @@ def build(
 
 def load_config(path: Path) -> dict[str, Any]:
     """A JSON object. Raises RewardError."""
-    import json
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RewardError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise RewardError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
+    return read_object(path, RewardError)
 
 
 def _text(prompt: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from calibri.backbones.catalog import CATALOG, resolve
 from calibri.errors import BackboneError
 from calibri.words import duration, shown_name, without_paths
 from studio.core import Core
+from studio.machine.background import Background
 from studio.machine.host import HostStatus
 from studio.machine.queue import HostError
 from studio.scales.edits import get_place
@@ -185,7 +185,7 @@ def switch(core: Core, name: object, username: str | None) -> str:
     if status.phase == "ready" and loaded is not None and loaded.spec.source == spec.source:
         raise HostError(f"{spec.name} is loaded already.")
     core.host.load(source)
-    threading.Thread(target=core.warm, name="load-rewards", daemon=True).start()
+    Background("load-rewards").start(core.warm)
     return f"{shown_name(source)} is loading. The pages follow when it is ready."
 
 
