@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from calibri.api import fold, import_checkpoint, load_calibration, render, run_search
     from calibri.backbones.catalog import BackboneSpec, known_backbones
     from calibri.backbones.loading import Backbone, load_backbone
+    from calibri.backbones.sites import register_family
     from calibri.calibration.artifact import Calibration, Member
+    from calibri.calibration.guidance import guide
     from calibri.errors import CalibriError
     from calibri.rewards.base import (
         Reward,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         load_reward,
         register_reward,
     )
+    from calibri.sampling.guider import CalibriGuidance
     from calibri.sampling.renderer import Renderer
     from calibri.sampling.request import Rendered, RenderRequest
     from calibri.search.config import Budget, SearchConfig
@@ -31,6 +34,7 @@ __all__ = [
     "Budget",
     "Calibration",
     "CalibriError",
+    "CalibriGuidance",
     "Member",
     "RenderRequest",
     "Rendered",
@@ -41,12 +45,14 @@ __all__ = [
     "SearchConfig",
     "__version__",
     "fold",
+    "guide",
     "import_checkpoint",
     "known_backbones",
     "known_rewards",
     "load_backbone",
     "load_calibration",
     "load_reward",
+    "register_family",
     "register_reward",
     "render",
     "run_search",
@@ -60,6 +66,7 @@ _HOMES = {
     "Budget": "calibri.search.config",
     "Calibration": "calibri.calibration.artifact",
     "CalibriError": "calibri.errors",
+    "CalibriGuidance": "calibri.sampling.guider",
     "Member": "calibri.calibration.artifact",
     "RenderRequest": "calibri.sampling.request",
     "Rendered": "calibri.sampling.request",
@@ -69,12 +76,14 @@ _HOMES = {
     "RewardTerm": "calibri.rewards.base",
     "SearchConfig": "calibri.search.config",
     "fold": "calibri.api",
+    "guide": "calibri.calibration.guidance",
     "import_checkpoint": "calibri.api",
     "known_backbones": "calibri.backbones.catalog",
     "known_rewards": "calibri.rewards.base",
     "load_backbone": "calibri.backbones.loading",
     "load_calibration": "calibri.api",
     "load_reward": "calibri.rewards.base",
+    "register_family": "calibri.backbones.sites",
     "register_reward": "calibri.rewards.base",
     "render": "calibri.api",
     "run_search": "calibri.api",

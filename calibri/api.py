@@ -57,7 +57,8 @@ def load_calibration(
     """
     from calibri.sampling.attach import AttachedCalibration
 
-    return AttachedCalibration(pipeline_or_transformer, _opened(file_or_calibration), negative_prompt)
+    found = _opened(file_or_calibration, pipeline_or_transformer)
+    return AttachedCalibration(pipeline_or_transformer, found, negative_prompt)
 
 
 def import_checkpoint(
@@ -104,7 +105,7 @@ def fold(pipeline_or_transformer: Any, calibration: str | Path | Calibration) ->
     transformer = transformer_of(pipeline_or_transformer)
     if any(hasattr(module, ATTRIBUTE) for module in unwrapped(transformer).modules()):
         raise RenderError("this transformer is scaled already: leave load_calibration before you fold")
-    fold_calibration(transformer, _opened(calibration))
+    fold_calibration(transformer, _opened(calibration, pipeline_or_transformer))
 
 
 def render(
@@ -119,6 +120,7 @@ def render(
     guidance: float | None = None,
     negative_prompt: str = "",
     embedded_guidance: float | None = None,
+    loras: Mapping[str, float] | None = None,
     batch_size: int = 8,
 ) -> list[Image]:
     """RGB pictures of the prompts, in order; without `calibration` those of the base.
@@ -127,7 +129,8 @@ def render(
     one prompt with several seeds gives a picture for each seed. `steps`, `height`, `width` (pixels): None
     takes the backbone's. `guidance`: classifier-free, for the base and for calibrations of one member; None
     is none; an ensemble has its own in its weights. `negative_prompt`: what guidance and negative members
-    see. `embedded_guidance`: of distilled models such as FLUX.1-dev.
+    see. `embedded_guidance`: of distilled models such as FLUX.1-dev. `loras`: which of the backbone's LoRAs
+    are on, each with its strength; None are all as they were loaded.
 
     Ensembles run all members in one forward. For progress, cancelling, or pictures of several calibrations in
     one batch, use a Renderer.
@@ -135,6 +138,7 @@ def render(
     Raises RenderError, LayoutError, ArtifactError or BackboneError for what cannot be rendered.
     """
     from calibri.backbones.loading import Backbone, load_backbone
+    from calibri.backbones.lora_sites import adapters_of
     from calibri.sampling.renderer import Renderer, RenderRequest
 
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -143,11 +147,13 @@ def render(
         texts = texts * len(numbers)
     if len(texts) != len(numbers):
         raise RenderError(f"expected one seed for each of {len(texts)} prompts, got {len(numbers)}")
-    found = None if calibration is None else _opened(calibration)
     if isinstance(backbone, str | os.PathLike):
         backbone = load_backbone(backbone)
     if not isinstance(backbone, Backbone):
         raise BackboneError(f"expected a Backbone from load_backbone, got {type(backbone).__name__}")
+    found = None if calibration is None else _opened(calibration, backbone)
+    if found is not None and len(backbone.loras) and adapters_of(found.names):
+        backbone.use_lora_blocks()
     requests = [
         RenderRequest.of(
             text,
@@ -159,6 +165,7 @@ def render(
             width=width,
             negative_prompt=negative_prompt,
             embedded_guidance=embedded_guidance,
+            loras=None if loras is None else tuple(loras.items()),
         )
         for text, seed in zip(texts, numbers, strict=True)
     ]
@@ -178,7 +185,7 @@ def run_search(
     """Searches scales; yields each record of the run once it is on the disk. Nothing runs until you iterate.
 
     `config`: from `SearchConfig.make`; None goes on with the run in `folder` where it stopped. `backbone`,
-    `rewards`: loaded; None loads those that the config names, with its device, dtype and compilation.
+    `rewards`: loaded; None loads those that the config names, as it says.
     `budget`: images, minutes or generations of the whole run; None takes that of the last session, or 4,000
     images. `stop`: asked between batches; yes ends the search, which still judges and keeps what it has.
     `progress(done, total)`: images of the generation under way.
@@ -199,24 +206,30 @@ def run_search(
     if backbone is None:
         from calibri.backbones.loading import load_backbone
 
-        backbone = load_backbone(
-            known.backbone, device=known.device, dtype=known.dtype, compile=known.compile
-        )
+        backbone = load_backbone(known.backbone, options=known.load_options)
     if rewards is None:
+        from calibri.rewards.own import admit_addresses, admit_recorded
+
+        admit_recorded(known.reward_names)
+        admit_addresses(known.reward_loading.sources.values())
         rewards = known.reward_loading.load(known.reward_names, backbone.device)
     yield from run(
         config, folder, backbone=backbone, rewards=rewards, budget=budget, stop=stop, progress=progress
     )
 
 
-def _opened(file_or_calibration: Any) -> Calibration:
-    """The calibration in a file, or the calibration itself."""
+def _opened(file_or_calibration: Any, target: Any) -> Calibration:
+    """The calibration in a file for this pipeline or transformer, or the calibration itself."""
+    from calibri.backbones.sites import sites_of
     from calibri.calibration.artifact import Calibration
+    from calibri.calibration.reading import read_calibration
+    from calibri.calibration.target import transformer_of
 
     if isinstance(file_or_calibration, Calibration):
         return file_or_calibration
     if isinstance(file_or_calibration, str | os.PathLike):
-        return Calibration.load(Path(file_or_calibration))
+        sites = sites_of(transformer_of(target))
+        return read_calibration(os.fspath(file_or_calibration), sites, backbone=_backbone_name(target))
     raise ArtifactError(
         f"expected a calibration or the path of its file, got {type(file_or_calibration).__name__}"
     )

@@ -9,12 +9,13 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 
 import calibri
 from calibri import commands
+from calibri.console import print_in_any_encoding, quiet_libraries
 from calibri.errors import CalibriError
 from calibri.memory import keep_freed_memory
+from calibri.plugins import Plugin, find_plugins, tell
 from calibri.threads import shorten_thread_waits
 
 FAILED, INTERRUPTED = 1, 130  # argparse itself exits with 2
@@ -37,15 +38,36 @@ def parser() -> argparse.ArgumentParser:
             command = subparsers.add_parser(module.name, help=loaded.HELP, description=loaded.DESCRIPTION)
             loaded.add_options(command)
             command.set_defaults(run=loaded.run)
-    for plugin in sorted(entry_points(group="calibri.commands"), key=lambda p: p.name):
-        plugin.load()(subparsers)
+    for plugin in find_plugins("calibri.commands"):
+        _add_plugin(subparsers, plugin)
     return top
+
+
+def _add_plugin(subparsers: argparse._SubParsersAction, plugin: Plugin) -> None:
+    """Adds what a package registers; a package that cannot is a command that says why."""
+    before = set(subparsers.choices)
+    try:
+        plugin.load()(subparsers)
+        return
+    except (Exception, SystemExit) as error:
+        why = str(error) if isinstance(error, CalibriError) else f"{plugin.place} failed: {tell(error)}"
+
+    def fail(args: argparse.Namespace) -> int:
+        raise CalibriError(f"{args.command} is unusable: {why}")
+
+    if plugin.name not in subparsers.choices:
+        helps = f"unusable: {why}".replace("%", "%%")
+        subparsers.add_parser(plugin.name, help=helps).add_argument("rest", nargs="*")
+    for name in set(subparsers.choices) - before:
+        subparsers.choices[name].set_defaults(run=fail)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. An error is one line on stderr and an exit code other than 0."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     shorten_thread_waits()
+    print_in_any_encoding()
+    quiet_libraries()
     args = parser().parse_args(argv)
     keep_freed_memory()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class CalibriError(Exception):
-    """Base of all errors that a user can do something about."""
+    """Base of all errors that a user can do something about. `headline`: what a page writes above it.
+    `is_answer`: nothing is wrong, the answer is no."""
+
+    headline: ClassVar[str] = "Not done"
+    is_answer: ClassVar[bool] = False
 
 
 class LayoutError(CalibriError):
@@ -46,12 +50,25 @@ class SearchError(CalibriError):
     """A search is set up wrongly or cannot go on."""
 
 
+class NoneBetter(SearchError):
+    """What was asked for is the base itself."""
+
+    headline = "Nothing better"
+    is_answer = True
+
+
 class JournalError(CalibriError):
     """A run folder cannot be read, written or trusted."""
 
 
 class StudyError(CalibriError):
     """A preference study is set up wrongly or cannot go on."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's words; its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def sentence(

@@ -1,9 +1,11 @@
-"""Memory: what a program tells the allocator of the CPU, and which errors say that there is none left."""
+"""Memory: how much is used, what a program tells the allocator of the CPU, which errors say it ran out."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+from pathlib import Path
 
 # torch has an error of its own for a shortage on CUDA alone. Its allocators for the CPU
 # (c10/core/impl/alloc_cpu.cpp) and for Apple's GPUs (aten/src/ATen/mps/MPSAllocator.h) raise a plain
@@ -16,6 +18,49 @@ _MOST_BYTES = {
     -2: 256 * 2**20,  # M_TOP_PAD: which grows by this much at once
     -1: 2**30,  # M_TRIM_THRESHOLD: and is given back when as much as this lies free
 }
+
+
+def bytes_in_use(device: str = "cpu") -> int:
+    """What torch has allocated on that CUDA device, or what of this process is resident in main memory.
+
+    0 where it is not known.
+    """
+    if device.startswith("cuda"):
+        torch = sys.modules.get("torch")  # not imported for this: it takes seconds
+        used = torch is not None and torch.cuda.is_initialized()
+        return int(torch.cuda.memory_allocated(device)) if used and torch is not None else 0
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    import resource  # where there is /proc
+
+    return pages * resource.getpagesize()
+
+
+def free_bytes(device: str = "cpu") -> int:
+    """What is free on that CUDA device, or of this machine's main memory; 0 where it is not known."""
+    if device.startswith("cuda"):
+        torch = sys.modules.get("torch")
+        used = torch is not None and torch.cuda.is_initialized()
+        return int(torch.cuda.mem_get_info(device)[0]) if used and torch is not None else 0
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0
+
+
+def give_back_memory() -> None:
+    """Collects what nobody refers to, and gives freed memory back to the GPU and the machine."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library's
+        if trim is not None:
+            trim(0)
 
 
 def keep_freed_memory() -> bool:

@@ -6,9 +6,20 @@ import math
 import re
 from pathlib import Path
 
+_SNAPSHOT = re.compile(r"models--([^/\\]+?)--([^/\\]+)[/\\]snapshots[/\\][^/\\]+[/\\]?$")
+
+
+def hub_id_of(folder: str) -> str:
+    """`owner/name` of a folder of the hub's cache, `models--owner--name/snapshots/…`; empty for others."""
+    found = _SNAPSHOT.search(folder)
+    return f"{found[1]}/{found[2]}" if found else ""
+
 
 def shown_name(name: str) -> str:
-    """A backbone's name for people: a folder's own name instead of its path."""
+    """A backbone's name for people: a folder's own name instead of its path, and a hub id instead of a
+    snapshot's hash."""
+    if hub_id := hub_id_of(name):
+        return hub_id
     return without_paths(Path(name).name if Path(name).expanduser().is_dir() else name)
 
 
@@ -51,6 +62,12 @@ def grouped(number: int) -> str:
 def count(number: int, noun: str, nouns: str = "") -> str:
     """`1 image`, `12 345 images`. `nouns`: the plural where it is not the noun with an s."""
     return f"{grouped(number)} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def data_size(size: float) -> str:
+    """Bytes for people: `0.3 MB`, `412 MB`, `4.3 GB`, `17 GB`."""
+    unit, value = ("GB", size / 1e9) if size >= 9.995e8 else ("MB", size / 1e6)
+    return f"{value:.{1 if value < 9.95 else 0}f} {unit}"
 
 
 def slug(text: str, otherwise: str, longest: int = 40) -> str:

@@ -21,10 +21,13 @@ from calibri.analysis.settings import VALUES, SweepSettings
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import SearchError
+from calibri.files import load_json, read_text
 from calibri.interval import Interval, paired_interval
 from calibri.rewards.base import RewardTerm
 from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
+
+LARGEST_SWEEP = 128 * 2**20  # bytes; 240 scales × 6 values take 1 MB
 
 
 class Cell(BaseModel):
@@ -233,7 +236,7 @@ def run_sweep(
 
 def _check_header(path: Path, line: str, head: dict[str, Any]) -> None:
     try:
-        found = json.loads(line)
+        found = load_json(line)
     except ValueError as error:
         raise SearchError(f"{path} is no sweep: {error}") from error
     if found != head:
@@ -262,13 +265,13 @@ def sweep_header(
 def read_sweep(path: Path) -> list[Cell]:
     """Cells of a sweep file, one JSON object a line; a torn last line is left out. Raises SearchError."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise SearchError(f"cannot read the sweep {path}: {error.strerror}") from error
+        lines = read_text(path, LARGEST_SWEEP, SearchError).split("\n")
+    except SearchError as error:
+        raise SearchError(f"cannot read the sweep {path}: {error}") from error
     cells = []
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is unfinished
         try:
-            data = json.loads(line)
+            data = load_json(line)
             if "sweep" in data:
                 continue
             cells.append(Cell.model_validate(data))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibri.backbones.lora import LoraUse
 from calibri.calibration.artifact import Calibration
+from calibri.calibration.phases import count_evaluations
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
 from calibri.rewards.base import Frozen
@@ -17,23 +19,32 @@ from calibri.sampling.request import RenderRequest
 
 @dataclass(frozen=True)
 class Arm:
-    """What is compared: a calibration (None is the base) with its render settings."""
+    """What is compared: a calibration (None is the base) with its render settings.
+
+    `loras`: which of the backbone's LoRAs are on, with their strengths; None are all.
+    """
 
     name: str
     steps: int
     calibration: Calibration | None = None
     guidance: float | None = None
+    loras: tuple[LoraUse, ...] | None = None
 
     @property
     def nfe(self) -> int:
         """Transformer evaluations per image: steps × members that count."""
         if self.calibration is not None and self.calibration.is_ensemble:
-            return self.steps * sum(member.weight != 0 for member in self.calibration.members)
+            return count_evaluations(self.calibration.members, self.steps)
         return self.steps * (1 if self.guidance in (None, 1) else 2)
 
     def request(self, pair: Pair) -> RenderRequest:
         return RenderRequest.of(
-            pair.prompt, pair.seed, self.steps, calibration=self.calibration, guidance=self.guidance
+            pair.prompt,
+            pair.seed,
+            self.steps,
+            calibration=self.calibration,
+            guidance=self.guidance,
+            loras=self.loras,
         )
 
 

@@ -10,10 +10,10 @@ from calibri.analysis.evaluate import pairs_of
 from calibri.backbones.layouts import Granularity
 from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import SearchError, sentence
-from calibri.prompts.files import LONGEST_PROMPT, read_field
+from calibri.prompts.files import read_field
+from calibri.ranges import LONGEST_PROMPT, MOST_STEPS
 from calibri.rewards.base import Frozen, RewardTerm
 from calibri.rewards.scoring import Pair
-from calibri.sampling.request import MOST_STEPS
 
 VALUES = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)  # 0 bypasses
 MOST_PAIRS, MOST_PROMPTS, MOST_VALUES = 10_000, 5000, 64
@@ -86,6 +86,8 @@ class SweepSettings(Frozen):
     def _read_values(cls, typed: Any) -> Any:
         if not isinstance(typed, str):
             return typed
+        if (count := typed.replace(";", ",").count(",") + 1) > 2 * MOST_VALUES:  # some may be empty
+            raise ValueError(f"expected at most {MOST_VALUES} values, got {count}")
         try:
             return tuple(float(part) for part in typed.replace(";", ",").split(",") if part.strip())
         except ValueError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from calibri.backbones.adapter import Adapter
     from calibri.backbones.catalog import BackboneSpec
 
-PIPELINE = "FluxPipeline"
+PIPELINES = ("FluxPipeline",)
 
 # AdaLayerNormZero returns (x, gate_msa, shift_mlp, scale_mlp, gate_mlp); its Linear's rows are
 # (shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp).

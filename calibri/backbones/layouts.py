@@ -27,6 +27,11 @@ _NAMES: dict[str, Callable[[Site], str]] = {
 }
 
 
+def name_scale(site: Site, granularity: Granularity) -> str:
+    """The scale that drives a site."""
+    return _NAMES[granularity](site)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Names of scales in order of depth, and for each the indices of its sites.
@@ -124,6 +129,11 @@ class Layout:
         if not self.sites:
             raise LayoutError(f"this layout does not know its sites, so it has no {granularity} form")
         return Layout.from_sites(self.sites, granularity)
+
+    def is_extra(self, name: str) -> bool:
+        """Whether a scale drives further sites alone, which are there because they were asked for."""
+        group = self.groups[self.index(name)]
+        return bool(self.sites) and all(self.sites[i].extra for i in group)
 
     def index(self, name: str) -> int:
         """The place of a scale. Raises LayoutError for an unknown name."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from calibri.backbones.adapter import Adapter
     from calibri.backbones.catalog import BackboneSpec
 
-PIPELINE = "QwenImagePipeline"
+PIPELINES = ("QwenImagePipeline",)
 _GATES: tuple[tuple[Layer, int], ...] = (("attn", 2), ("mlp", 5))  # layer, chunk of the modulation
 
 

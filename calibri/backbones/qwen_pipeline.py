@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from calibri.backbones.adapter import BaseAdapter
 from calibri.backbones.unread import find_behind
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from calibri.backbones.catalog import BackboneSpec
 
 
-class QwenAdapter:
+class QwenAdapter(BaseAdapter):
     """Text tokens of their own length, padded and masked in a batch; combined predictions are rescaled."""
 
     repeated: tuple[str, ...] = ("hidden_states", "timestep", "img_shapes")
@@ -26,11 +27,11 @@ class QwenAdapter:
         self.size_step = 2 * pipeline.vae_scale_factor  # latents are packed 2×2
         self.tokens = min(spec.max_sequence_length, 1024)  # the pipeline's own limit
 
-    def encode(self, prompt: str) -> Embeddings:
+    def encode(self, prompt: str, negative: bool = False) -> Embeddings:
         tokens, _ = self.pipeline.encode_prompt(prompt, max_sequence_length=self.tokens)
         return {"prompt_embeds": tokens}  # one prompt alone has no padding, so no mask
 
-    def tokens_of(self, encoder_hidden_states: torch.Tensor) -> int:
+    def tokens_of(self, prompts: torch.Tensor) -> int:
         return self.tokens  # nothing is padded to it
 
     @property
@@ -42,11 +43,13 @@ class QwenAdapter:
         kept = self.pipeline.prompt_template_encode_start_idx + self.reads
         return find_behind(self.pipeline.tokenizer, before + prompt, kept)
 
-    def call(self, prompts: Sequence[Embeddings]) -> dict[str, Any]:
+    def call(self, prompts: Sequence[Embeddings], guidance: float | None = None) -> dict[str, Any]:
         tokens, mask = _padded(prompts)
         return {"prompt_embeds": tokens, "prompt_embeds_mask": mask, "true_cfg_scale": 1.0}
 
-    def rows(self, prompts: Sequence[Embeddings], guidance: Sequence[float | None]) -> dict[str, Any]:
+    def rows(
+        self, prompts: Sequence[Embeddings], guidance: Sequence[float | None], call: Mapping[str, Any]
+    ) -> dict[str, Any]:
         tokens, mask = _padded(prompts)
         return {"encoder_hidden_states": tokens, "encoder_hidden_states_mask": mask}
 

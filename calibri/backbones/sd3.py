@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from calibri.backbones.adapter import Adapter
     from calibri.backbones.catalog import BackboneSpec
 
-PIPELINE = "StableDiffusion3Pipeline"
+PIPELINES = ("StableDiffusion3Pipeline",)
 
 # (layer, element of the norm's output, chunk of its Linear's rows)
 Gate = tuple[Layer, int, int]

@@ -7,8 +7,9 @@ without weights.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 Stream = Literal["img", "txt", "joint"]
-Layer = Literal["attn", "attn2", "mlp", "fused"]
+Layer = Literal["attn", "attn2", "mlp", "fused", "lora"]
+Extra = Literal["cross", "refiners"]  # sites that are part of a layout only where asked for
+OfLora = Literal["lora"]  # further sites that a loaded LoRA brings, see calibri.backbones.lora_sites
 M = TypeVar("M", bound="torch.nn.Module")
 
 
@@ -38,6 +41,32 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Output:
+    """O(m): the module's output is what the branch adds; multiply all of it, a tensor (B, …)."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """L(m, …): the outputs of several modules are what a LoRA adds in one block; multiply all of each."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A(kw,n,i): before the module runs, multiply chunk `index` of `count` of its argument `name`, (B, …,
+    n·D).
+
+    `place`: the argument's place where it is given without its name.
+    """
+
+    name: str
+    place: int
+    count: int
+    index: int
+
+
+@dataclass(frozen=True)
 class Rows:
     """R(lin,n,i): multiply chunk `index` of `count` of the rows of this Linear's weight and bias."""
 
@@ -46,7 +75,15 @@ class Rows:
     index: int
 
 
-Operation = TupleItem | Chunk
+@dataclass(frozen=True)
+class Whole:
+    """W(m): multiply all of weight and bias of these modules: the last ones of the branch."""
+
+    modules: tuple[str, ...]
+
+
+Operation = TupleItem | Chunk | Output | Argument | Branches
+Fold = Rows | Whole
 
 
 @dataclass(frozen=True)
@@ -55,7 +92,8 @@ class Site:
 
     `name`: `double.3.img.attn`, `single.5.fused`. `module`: path inside the transformer. `op`: what a forward
     hook there multiplies. `stream`: image, text or both. `block`: `double.3`. `fold`: the weights that do the
-    same when they are multiplied, or None if there are none.
+    same when they are multiplied, or None if there are none. `extra`: the group of a site that is no part of
+    a layout unless that group is asked for: un-gated cross-attention, refiners, blocks of a LoRA.
     """
 
     name: str
@@ -64,12 +102,44 @@ class Site:
     stream: Stream
     layer: Layer
     block: str
-    fold: Rows | None = None
+    fold: Fold | None = None
+    extra: Extra | OfLora | None = None
 
     @property
     def layer_name(self) -> str:
         """The name of the layer this site belongs to: `double.3.attn`."""
-        return f"{self.block}.{self.layer}"
+        return self.block if self.layer == "lora" else f"{self.block}.{self.layer}"
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Paths of all modules that are hooked for it."""
+        return self.op.modules if isinstance(self.op, Branches) else (self.module,)
+
+
+def make_site(
+    block: str,
+    stream: Stream,
+    layer: Layer,
+    module: str,
+    op: Operation,
+    fold: Fold | None = None,
+    extra: Extra | None = None,
+) -> Site:
+    """A site with the name that follows from its block, stream and layer."""
+    name = f"{block}.{layer}" if stream == "joint" else f"{block}.{stream}.{layer}"
+    return Site(name, module, op, stream, layer, block, fold, extra)
+
+
+def sites_of_outputs(
+    block: str, stream: Stream, ends: Iterable[tuple[Layer, str, str]], extra: Extra | None = None
+) -> list[Site]:
+    """Sites of branches whose gate is made inside the block: (layer, module whose output the branch adds, the
+    last module in it with weights, which are folded).
+    """
+    return [
+        make_site(block, stream, layer, module, Output(), Whole((last,)), extra)
+        for layer, module, last in ends
+    ]
 
 
 def site_of_norm(
@@ -80,23 +150,40 @@ def site_of_norm(
     `gate`: (layer, element of the norm's output, chunk of the rows of its `linear`, which has `chunks`).
     """
     layer, item, rows = gate
-    return Site(
-        name=f"{block}.{stream}.{layer}",
-        module=module,
-        op=TupleItem(item),
-        stream=stream,
-        layer=layer,
-        block=block,
-        fold=Rows(f"{module}.linear", chunks, rows),
-    )
+    return make_site(block, stream, layer, module, TupleItem(item), Rows(f"{module}.linear", chunks, rows))
 
 
-# Transformer class → the module of this package that holds its table. A new family is one line and one file.
+# Transformer class → the module that holds its table. A new family is one line and one file.
 FAMILIES: dict[str, str] = {
-    "FluxTransformer2DModel": "flux",
-    "QwenImageTransformer2DModel": "qwen",
-    "SD3Transformer2DModel": "sd3",
+    class_name: f"calibri.backbones.{module}"
+    for class_name, module in {
+        "AuraFlowTransformer2DModel": "auraflow",
+        "ChromaTransformer2DModel": "chroma",
+        "CogView4Transformer2DModel": "cogview4",
+        "Flux2Transformer2DModel": "flux2",
+        "Flux3Transformer2DModel": "flux3",
+        "FluxTransformer2DModel": "flux",
+        "HiDreamImageTransformer2DModel": "hidream",
+        "Ideogram4Transformer2DModel": "ideogram4",
+        "Krea2Transformer2DModel": "krea2",
+        "Lumina2Transformer2DModel": "lumina2",
+        "PixArtTransformer2DModel": "pixart",
+        "QwenImage21Transformer2DModel": "qwen21",
+        "QwenImageTransformer2DModel": "qwen",
+        "SD3Transformer2DModel": "sd3",
+        "SanaTransformer2DModel": "sana",
+        "ZImageTransformer2DModel": "zimage",
+    }.items()
 }
+
+
+def register_family(class_name: str, module: str) -> None:
+    """Makes a transformer class known to this process. `module`: full name of the module with its table, as
+    docs/backbones.md shows one. Raises BackboneError for a class that is known already.
+    """
+    if FAMILIES.get(class_name, module) != module:
+        raise BackboneError(f"{class_name} is known already: its table is {FAMILIES[class_name]}")
+    FAMILIES[class_name] = module
 
 
 def unwrapped(transformer: M) -> M:
@@ -105,26 +192,52 @@ def unwrapped(transformer: M) -> M:
 
 
 def family_of(class_name: str) -> ModuleType:
-    """The family's module. Raises BackboneError that names the class and the supported ones."""
+    """The family's module. Raises BackboneError that names the class, the known ones, and how to add one."""
+    if class_name not in FAMILIES:
+        for found in entry_points(group="calibri.families", name=class_name):
+            register_family(class_name, found.value)
     if class_name not in FAMILIES:
         raise BackboneError(
-            f"{class_name} is not supported: expected a transformer of class {', '.join(sorted(FAMILIES))}"
+            f"{class_name} is not supported: expected a transformer of class {', '.join(sorted(FAMILIES))}. "
+            "To add one, write a file with its sites and give it to calibri.register_family "
+            "(docs/backbones.md, “A family of your own”)"
         )
-    return importlib.import_module(f"calibri.backbones.{FAMILIES[class_name]}")
+    name = FAMILIES[class_name]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise BackboneError(f"{class_name}: expected its table in the module {name}, got {error}") from error
 
 
-def sites_of_config(class_name: str, config: Mapping[str, Any]) -> tuple[Site, ...]:
-    """Sites in order of depth, from a transformer's class and its configuration alone (no weights)."""
-    return family_of(class_name).sites(config)
+def every_site(class_name: str, config: Mapping[str, Any]) -> tuple[Site, ...]:
+    """All sites of a transformer, extras too, in order of depth."""
+    found: tuple[Site, ...] = family_of(class_name).sites(config)
+    return found
 
 
-def sites_of(transformer: torch.nn.Module) -> tuple[Site, ...]:
-    """Sites of a transformer in order of depth.
+def sites_of_config(
+    class_name: str, config: Mapping[str, Any], extras: Collection[str] = ()
+) -> tuple[Site, ...]:
+    """Sites in order of depth, from a transformer's class and its configuration alone (no weights).
+
+    `extras`: groups of further sites, such as `cross`. Raises BackboneError for a group that it lacks.
+    """
+    found = every_site(class_name, config)
+    known = dict.fromkeys(site.extra for site in found if site.extra)
+    for extra in extras:
+        if extra not in known:
+            there = ", ".join(known) or "none"
+            raise BackboneError(f"{class_name} has no further sites {extra!r}: expected one of: {there}")
+    return tuple(site for site in found if site.extra is None or site.extra in extras)
+
+
+def sites_of(transformer: torch.nn.Module, extras: Collection[str] = ()) -> tuple[Site, ...]:
+    """Sites of a transformer in order of depth; `extras` as `sites_of_config` takes them.
 
     Raises BackboneError for an unsupported class, or if a module that the family's table names is missing.
     """
     inner = unwrapped(transformer)
-    found = sites_of_config(type(inner).__name__, getattr(inner, "config", {}))
+    found = sites_of_config(type(inner).__name__, getattr(inner, "config", {}), extras)
     modules = dict(inner.named_modules())
     for site in found:
         if site.module not in modules:

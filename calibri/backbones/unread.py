@@ -30,10 +30,13 @@ class _NotTruncation(logging.Filter):
 
 
 @contextmanager
-def hush_truncation() -> Iterator[None]:
-    """Inside, diffusers and transformers say nothing of prompts that are too long: `note_unread` does."""
+def hush_truncation(*more: str) -> Iterator[None]:
+    """Inside, diffusers and transformers say nothing of prompts that are too long: `note_unread` does.
+
+    `more`: names of further loggers, those of the pipelines' modules.
+    """
     quiet = _NotTruncation()
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in (*_LOGGERS, *more)]
     for logger in loggers:
         logger.addFilter(quiet)
     try:

@@ -6,7 +6,6 @@ Faithful to what that code does, not to what it meant (SITES.md); what differs i
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 
 from calibri.backbones.layouts import Granularity, Layout
 from calibri.backbones.sites import Site
-from calibri.calibration.artifact import Calibration, Condition, Member
+from calibri.calibration.artifact import LARGEST_FILE, Calibration, Condition, Member
 from calibri.errors import ArtifactError
+from calibri.files import load_json, read_text
 
 ROUNDINGS = ("bfloat16", "float16")
 
@@ -32,8 +32,8 @@ def read_official(
     """
     path = Path(source)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = load_json(read_text(path, LARGEST_FILE, ArtifactError))
+    except (ArtifactError, ValueError) as error:
         raise ArtifactError(f"{path}: {error}") from error
     try:
         return from_official(content, sites, backbone=backbone, round_to=round_to, title=path.stem)

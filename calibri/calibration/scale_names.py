@@ -5,16 +5,22 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from calibri.backbones.lora_sites import is_lora_scale
+
 LOWEST, HIGHEST = -4.0, 4.0  # beyond this a picture is noise; a typing error is likelier than a wish
 
 
 def group_of(name: str) -> str:
-    """The block a scale belongs to: `double.3.img.attn` → `double.3`."""
+    """The block a scale belongs to: `double.3.img.attn` → `double.3`; all of a LoRA's scales are one group:
+    `lora.ink.double.3` → `lora.ink`."""
     return ".".join(name.split(".")[:2])
 
 
 def layer_of(name: str) -> str:
-    """`attn`, `attn2`, `mlp`, `fused`, or `block` where a scale drives a whole block."""
+    """`attn`, `attn2`, `mlp`, `fused`, `block` where a scale drives a whole block, or `lora` where it is the
+    strength of a LoRA in one."""
+    if is_lora_scale(name):
+        return "lora"
     parts = name.split(".")
     if len(parts) > 2:
         return parts[-1]
@@ -24,7 +30,7 @@ def layer_of(name: str) -> str:
 def stream_of(name: str) -> str:
     """`img`, `txt`, or `joint` where one scale drives both streams."""
     parts = name.split(".")
-    return parts[2] if len(parts) > 3 else "joint"
+    return parts[2] if len(parts) > 3 and not is_lora_scale(name) else "joint"
 
 
 LAYER_WORDS = {
@@ -33,6 +39,7 @@ LAYER_WORDS = {
     "mlp": "MLP",
     "fused": "attention and MLP, fused",
     "block": "the whole block",
+    "lora": "strength of a LoRA",
 }
 STREAM_WORDS = {"img": "image stream", "txt": "text stream", "joint": "both streams"}
 
@@ -40,6 +47,9 @@ STREAM_WORDS = {"img": "image stream", "txt": "text stream", "joint": "both stre
 def words_for(name: str) -> str:
     """A scale in words: `double.3.img.attn` → `double block 3: attention, image stream`."""
     parts = name.split(".")
+    if is_lora_scale(name):
+        where = f"{parts[2]} block {parts[3]}" if len(parts) > 3 else "layers outside of blocks"
+        return f"LoRA {parts[1]}: its strength in {where}"
     block = f"{parts[0]} block {parts[1]}" if len(parts) > 1 else name
     return f"{block}: {LAYER_WORDS.get(layer_of(name), layer_of(name))}, {STREAM_WORDS[stream_of(name)]}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from calibri.backbones.layouts import Layout
-from calibri.backbones.sites import sites_of, unwrapped
+from calibri.backbones.lora_sites import adapters_of, is_lora_scale, lora_is_missing, lora_sites
+from calibri.backbones.sites import every_site, sites_of, unwrapped
 from calibri.errors import BackboneError, LayoutError
 
 if TYPE_CHECKING:
@@ -42,11 +43,18 @@ def fit_calibration(calibration: Calibration, transformer: torch.nn.Module) -> t
     """The calibration with its scales in the order of this transformer's layout, and that layout.
 
     Raises BackboneError for a transformer of no known class, and LayoutError, with what was expected and what
-    came, for a calibration of another backbone.
+    came, for a calibration of another backbone. Further sites (cross-attention, refiners, blocks of LoRAs)
+    are part of the layout where the calibration names them.
     """
-    layout = Layout.from_sites(sites_of(transformer), calibration.granularity)
+    extras = _extras_of(calibration, transformer)
+    sites = sites_of(transformer, extras)
+    if adapters := adapters_of(calibration.names):
+        sites = (*sites, *lora_sites(transformer, adapters))
+    layout = Layout.from_sites(sites, calibration.granularity)
     own, other = layout.names, calibration.names
     wrong = next(iter([*(n for n in other if n not in own), *(n for n in own if n not in other)]), None)
+    if wrong is not None and is_lora_scale(wrong):
+        raise LayoutError(lora_is_missing(wrong))
     if wrong is not None:
         raise LayoutError(
             f"expected a calibration of this {type(unwrapped(transformer)).__name__}, with {len(own)} scales "
@@ -55,3 +63,15 @@ def fit_calibration(calibration: Calibration, transformer: torch.nn.Module) -> t
             f"{wrong!r} is {'unknown here' if wrong in other else 'missing'}"
         )
     return calibration.on_layout(layout), layout
+
+
+def _extras_of(calibration: Calibration, transformer: torch.nn.Module) -> tuple[str, ...]:
+    """The groups of further sites that a calibration names; their blocks have names of their own."""
+    inner = unwrapped(transformer)
+    further = [site for site in every_site(type(inner).__name__, getattr(inner, "config", {})) if site.extra]
+    if not further:
+        return ()
+    layout = Layout.from_sites(further, calibration.granularity)
+    groups = {name: further[group[0]].extra for name, group in zip(layout.names, layout.groups, strict=True)}
+    named = dict.fromkeys(groups[name] for name in calibration.names if name in groups)
+    return tuple(extra for extra in named if extra is not None)

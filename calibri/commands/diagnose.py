@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from calibri.backbones.step_cache import refuse_step_cache
+from calibri.commands.loading import add_loading_arguments, read_options
 from calibri.commands.prompts import load_prompts, tell_unread
-from calibri.commands.rewards import add_loading, read_loading
+from calibri.commands.rewards import add_loading, add_scores, admit_files, open_scores, read_loading
 from calibri.errors import SearchError
 
 HELP = "bypass and scale one block at a time"
@@ -26,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--reward", required=True, metavar="NAMES", help="comma-separated, with weights: a,b:2"
     )
     add_loading(parser)
+    add_scores(parser)
     parser.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--values", default="0,0.25,0.5,0.75,1.25,1.5", help="0 bypasses")
@@ -35,8 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
+    add_loading_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="cells, one a line")
     parser.add_argument("--json", action="store_true", help="print cells as JSON lines")
 
@@ -55,9 +57,11 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".jsonl":
         raise SearchError(f"--out: expected a file that ends in .jsonl, got {args.out}")
     # Checked before the backbone is loaded, which takes seconds.
+    options = read_options(args)
+    refuse_step_cache(options, "a sweep")
     settings = SweepSettings.parse(
         granularity=args.granularity,
-        rewards=args.reward,
+        rewards=admit_files(args.reward),
         prompts=sweep_prompts(load_prompts(args.prompts), args.backbone, args.pairs),
         pairs=args.pairs,
         steps=args.steps or resolve(args.backbone).steps,
@@ -66,8 +70,9 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     terms, steps = settings.rewards, settings.steps
-    loading = read_loading(args)
-    backbone = load_backbone(args.backbone, device=args.device, dtype=args.dtype)
+    names = [term.name for term in terms]
+    loading = read_loading(args, names)
+    backbone = load_backbone(args.backbone, options=options)
     layout = backbone.layout(args.granularity)
     tell_unread(backbone, settings.prompts)
     # Not settings.draw_pairs: files that were written before go on with the pairs they began with.
@@ -75,8 +80,9 @@ def run(args: argparse.Namespace) -> int:
     header = sweep_header(backbone.fingerprint, args.granularity, terms, steps, args.guidance, pairs)
     scorer = LocalScorer(
         Renderer(backbone, batch_size=args.batch_size),
-        loading.load([term.name for term in terms], backbone.device),
+        loading.load(names, backbone.device),
         args.batch_size,
+        cache=open_scores(args.scores),
     )
     total = len(layout.names) * len(settings.values)
     with SweepFile(args.out, header) as file:

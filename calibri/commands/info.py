@@ -8,7 +8,8 @@ import json
 from calibri.backbones.catalog import BackboneSpec, known_backbones, resolve
 from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import FAMILIES, Site, sites_of_config
-from calibri.errors import BackboneError
+from calibri.backbones.whole import check_class, check_folder
+from calibri.errors import BackboneError, first_line
 
 HELP = "sites, layouts and counts of a backbone"
 DESCRIPTION = (
@@ -32,10 +33,10 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(rows, indent=1))
         else:
-            print(f"{'backbone':18s} {'block':>6s} {'layer':>6s} {'gate':>6s}  steps  source")
+            print(f"{'backbone':20s} {'block':>6s} {'layer':>6s} {'gate':>6s}  steps  source")
             for row in rows:
                 counts = " ".join(f"{row['scales'][g]:6d}" for g in GRANULARITIES)
-                print(f"{row['name']:18s} {counts}  {row['steps']:5d}  {row['source']}")
+                print(f"{row['name']:20s} {counts}  {row['steps']:5d}  {row['source']}")
             print(f"\nSupported transformers: {', '.join(sorted(FAMILIES))}")
         return 0
     spec = resolve(args.backbone)
@@ -79,16 +80,20 @@ def describe(spec: BackboneSpec, sites: tuple[Site, ...] | None = None) -> dict:
 
 def sites_of_spec(spec: BackboneSpec) -> tuple[Site, ...]:
     """Sites from the configuration; for an unknown hub id it is fetched, for a known one it is in the
-    catalog."""
+    catalog. Raises BackboneError for what loading would refuse, as far as it is told without weights."""
+    if spec.is_local:
+        check_folder(spec)
     if spec.transformer is not None:
-        return sites_of_config(*spec.transformer)
+        return sites_of_config(*spec.transformer, spec.extras)
     from diffusers import DiffusionPipeline, ModelMixin
 
     try:
-        index = DiffusionPipeline.load_config(spec.source)
-        name = (index.get("transformer") or (None, ""))[1]
-        config = ModelMixin.load_config(spec.source, subfolder="transformer")
+        index = DiffusionPipeline.load_config(spec.source, revision=spec.revision)
+        check_class(spec, index)
+        name = index["transformer"][1]
+        config = ModelMixin.load_config(spec.source, subfolder="transformer", revision=spec.revision)
     except (OSError, ValueError, AttributeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise BackboneError(f"{spec.source}: its configuration cannot be read: {first}") from error
-    return sites_of_config(str(name), config)
+        raise BackboneError(
+            f"{spec.source}: its configuration cannot be read: {first_line(error)}"
+        ) from error
+    return sites_of_config(str(name), config, spec.extras)

@@ -10,8 +10,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from calibri.search.config import SearchConfig
+from calibri.search.front_file import FRONT
 from calibri.search.progress import SearchProgress
-from calibri.search.records import BaseRecord, EventRecord, GenerationRecord, Record, ResultRecord
+from calibri.search.records import (
+    BaseRecord,
+    EventRecord,
+    GenerationRecord,
+    PointRecord,
+    Record,
+    ResultRecord,
+    share_words,
+)
 from calibri.words import duration
 
 BULKY = {"candidates", "base_scores", "objectives", "pairs"}
@@ -89,6 +98,8 @@ class LinesView:
             print(summary(record, self.folder), flush=True)
         elif isinstance(record, EventRecord):
             print(record.text, flush=True)
+        elif isinstance(record, PointRecord):
+            print(point_words(record), flush=True)
         elif isinstance(record, GenerationRecord):
             print("  ".join(f"{label} {value}" for label, value in rows(self.search)), flush=True)
 
@@ -114,7 +125,9 @@ class PanelView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
         if self.search.result is not None and kind is None:
-            print(summary(self.search.result, self.folder))
+            print(
+                "\n".join([*map(point_words, self.search.points), summary(self.search.result, self.folder)])
+            )
 
     def replay(self, record: Record) -> None:
         self.search.take(record)
@@ -152,6 +165,12 @@ class PanelView:
         return Panel(Group(*parts), title=title, subtitle=str(self.folder), title_align="left")
 
 
+def point_words(point: PointRecord) -> str:
+    """A judged point of a front in a line."""
+    gains = "  ".join(f"{name} {gain.text()}" for name, gain in point.gains.items())
+    return f"Point {point.number}, {share_words(point.shares)}: {gains}"
+
+
 def summary(result: ResultRecord, folder: Path) -> str:
     """The end of a search in a few lines."""
     lines = [
@@ -164,4 +183,6 @@ def summary(result: ResultRecord, folder: Path) -> str:
         lines.append(f"  {kind} {name}: {gain.text()}")
     if result.calibration:
         lines.append(f"Calibration: {folder / result.calibration}")
+    if (folder / FRONT).exists():
+        lines.append(f"Front: {folder / FRONT}")
     return "\n".join(lines)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calibri.commands.compare_rewards import add_compare
+from calibri.commands.rewards_serve import add_serve
 from calibri.errors import RewardError
-from calibri.rewards.base import RewardLoading, known_rewards
+from calibri.rewards.base import RewardLoading, known_rewards, unusable_rewards
 from calibri.rewards.catalog import CATALOG, RewardSpec
+from calibri.rewards.own import admit, admit_addresses, is_file_name, split_weight
+from calibri.rewards.sources import WRITTEN, read_sources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +41,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     listing = actions.add_parser(
         "list",
         help="all rewards and what they need",
-        description="Loads nothing and asks no network.",
+        description="Loads no weights and asks no network.",
     )
     listing.add_argument("--backbone", help="only those that fit this backbone")
     listing.add_argument("--json", action="store_true", help="print JSON")
@@ -51,12 +56,30 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     trial.add_argument("name", help="of the reward")
     trial.add_argument("--source", help="hub id, id@revision or folder (default: the catalogue's)")
     trial.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
-    trial.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    trial.add_argument(
+        "--dtype", default="auto", help="auto, float32, bfloat16, float16; some take 8bit, 4bit"
+    )
     trial.add_argument("--json", action="store_true", help="print JSON")
     trial.set_defaults(run=try_reward)
+    add_serve(actions)
+    add_compare(actions)
 
 
 # ---- options of other commands
+
+
+def admit_files(names: str) -> str:
+    """The option of that name as records have it: files are admitted and named from the current folder.
+
+    Raises RewardError for a file that is not there.
+    """
+    parts = []
+    for part in names.split(","):
+        name, weight = split_weight(part.strip())
+        if is_file_name(name):
+            part = ":".join(filter(None, (admit(name), weight)))
+        parts.append(part)
+    return ",".join(parts)
 
 
 def add_loading(group: Any) -> None:
@@ -65,11 +88,19 @@ def add_loading(group: Any) -> None:
         "--reward-source",
         action="append",
         default=[],
-        metavar="NAME=SOURCE",
+        metavar=WRITTEN,
         help="a folder or hub id for the weights of a reward; may be given several times",
     )
-    group.add_argument("--reward-device", metavar="DEVICE", help="of the rewards (default: the backbone's)")
-    group.add_argument("--reward-dtype", metavar="DTYPE", help="of the rewards (default: auto)")
+    group.add_argument(
+        "--reward-device",
+        metavar="DEVICE",
+        help="of the rewards, such as cpu or cuda:1 (default: the backbone's)",
+    )
+    group.add_argument(
+        "--reward-dtype",
+        metavar="DTYPE",
+        help="of the rewards: auto, float32, bfloat16, float16; some take 8bit and 4bit (default: auto)",
+    )
 
 
 def add_scores(group: Any) -> None:
@@ -79,17 +110,17 @@ def add_scores(group: Any) -> None:
     )
 
 
-def read_loading(args: argparse.Namespace) -> RewardLoading:
-    """How rewards are to be loaded. Raises RewardError for a source that is written otherwise."""
-    sources: dict[str, str] = {}
-    for text in args.reward_source:
-        name, mark, source = text.partition("=")
-        if not (mark and name.strip() and source.strip()):
-            raise RewardError(f"--reward-source: expected NAME=SOURCE, got {text!r}")
-        folder = Path(source.strip()).expanduser()
-        sources[name.strip()] = str(folder.resolve()) if folder.is_dir() else source.strip()
-    given = {"device": args.reward_device, "dtype": args.reward_dtype}
-    return RewardLoading(sources=sources, **{key: value for key, value in given.items() if value})
+def read_loading(args: argparse.Namespace, names: Sequence[str]) -> RewardLoading:
+    """How these rewards are to be loaded. Raises RewardError for an unknown one, and for what does not fit or
+    is missing."""
+    if unknown := [name for name in names if name not in known_rewards()]:
+        raise RewardError(f"unknown reward {unknown[0]!r}; known are {', '.join(known_rewards())}")
+    given = read_sources(args.reward_source, "--reward-source")
+    sources = {admit_files(name): source for name, source in given.items()}
+    admit_addresses(sources.values())
+    loading = RewardLoading.read(sources, args.reward_device, args.reward_dtype)
+    loading.check(names)
+    return loading
 
 
 def open_scores(path: Path | None) -> ScoreCache | None:
@@ -124,16 +155,23 @@ def show(args: argparse.Namespace) -> int:
         for name in known_rewards()
         if args.backbone is None or name not in CATALOG or CATALOG[name].fits(args.backbone)
     ]
+    unusable = unusable_rewards()
+    rows = [row for row in rows if row["name"] not in unusable or row["name"] in CATALOG]
+    rows += [{"name": name, "unusable": why} for name, why in unusable.items()]
     if args.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     print(f"{'name':18s} {'role':6s}  {'licence':13s} {'memory':>7s}  {'weights':36s} what it measures")
     for row in rows:
         if "role" not in row:
-            print(f"{row['name']:18s} from a package")
+            print(
+                f"{row['name']:18s} "
+                + (f"unusable: {row['unusable']}" if "unusable" in row else "from a package")
+            )
             continue
         memory = gigabytes(min(row["memory"].values())) if row["memory"] else ""
-        state = "in the project" if not row["source"] else row["source"] + ("" if row["there"] else " ↓")
+        own = "in its package" if row["packages"] else "in the project"
+        state = row["source"] + ("" if row["there"] else " ↓") if row["source"] else own
         lacks = f" (needs {', '.join(row['missing'])})" if row["missing"] else ""
         print(
             f"{row['name']:18s} {row['role']:6s}  {row['licence']:13s} {memory:>7s}  {state:36s} "

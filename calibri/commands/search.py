@@ -12,16 +12,19 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from calibri.commands.loading import add_loading_arguments, given_options, read_options
 from calibri.commands.prompts import load_prompts, tell_unread
 from calibri.commands.render import size_of
-from calibri.commands.rewards import add_loading, read_loading
+from calibri.commands.rewards import add_loading, add_scores, admit_files, open_scores, read_loading
+from calibri.commands.starts import find_start
 from calibri.errors import SearchError
-from calibri.search.config import PRESETS, Budget, SearchConfig
-from calibri.search.form import FindStart, Limits, SearchForm
+from calibri.rewards.own import admit_addresses, admit_recorded
+from calibri.search.config import PRESETS, USUAL_FRONT, Budget, SearchConfig
+from calibri.search.form import Limits, SearchForm
+from calibri.search.pictures import preset_note
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
-    from calibri.calibration.artifact import Calibration
 
 # Options that become the setting of the same name, if they are given.
 OPTIONS = (
@@ -37,6 +40,9 @@ OPTIONS = (
     "pool",
     "batch_size",
     "objective",
+    "front",
+    "temperature",
+    "alpha",
     "convergence",
     "validation_pairs",
     "held_out_pairs",
@@ -44,9 +50,6 @@ OPTIONS = (
     "tail",
     "point",
     "step_limit",
-    "device",
-    "dtype",
-    "compile",
 )
 
 HELP = "find a better calibration"
@@ -62,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_run(parser.add_argument_group("run"))
     _add_searched(parser.add_argument_group("what is searched"))
     _add_pictures(parser.add_argument_group("pictures and rewards"))
+    add_loading_arguments(parser.add_argument_group("loading the backbone"))
     _add_fine(parser.add_argument_group("fine settings (presets choose them)"))
 
 
@@ -76,6 +80,11 @@ def _add_run(where: argparse._ArgumentGroup) -> None:
     where.add_argument("--seed", type=int, help="any number from 0 (default 0); it fixes every candidate")
     where.add_argument(
         "--ray", nargs="?", const="local", metavar="ADDRESS", help="spread pictures over Ray workers"
+    )
+    where.add_argument(
+        "--on",
+        metavar="hf-jobs[:FLAVOR]",
+        help="search on a machine of the hub, paid by the account of HF_TOKEN",
     )
     where.add_argument("--workers", type=int, help="Ray workers (default: one for each GPU, or 2)")
     where.add_argument("--json", action="store_true", help="print records as JSON lines")
@@ -92,7 +101,8 @@ def _add_searched(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--start",
         metavar="FROM",
-        help="a calibration, a sweep, or guidance:1.5 (default: base)",
+        help="a calibration (a file, or OWNER/NAME of the hub), a sweep, guidance:1.5, or guidance presets "
+        "such as skip-layer:7,8,9:2.8, alone or behind a file and + (default: base)",
     )
     what.add_argument("--preset", default="default", choices=tuple(PRESETS))
     what.add_argument(
@@ -102,14 +112,19 @@ def _add_searched(what: argparse._ArgumentGroup) -> None:
 
 
 def _add_pictures(how: argparse._ArgumentGroup) -> None:
-    how.add_argument("--reward", metavar="NAMES", help="comma-separated, each with a weight if wanted: a,b:2")
+    how.add_argument(
+        "--reward",
+        metavar="NAMES",
+        help="comma-separated names or files, each with a weight if wanted: a,b:2,./my.py:Mine",
+    )
     how.add_argument(
         "--judge", default="", metavar="NAMES", help="rewards to report at the end, never optimised"
     )
     add_loading(how)
+    add_scores(how)
     how.add_argument("--optimize-judges", action="store_true", help="allow judges in --reward")
-    how.add_argument("--steps", type=int, help="sampling steps (default: the backbone's)")
-    how.add_argument("--size", metavar="WxH", help="picture size (default: the backbone's)")
+    how.add_argument("--steps", type=int, help="sampling steps (default: the preset's or the backbone's)")
+    how.add_argument("--size", metavar="WxH", help="picture size (default: the preset's or the backbone's)")
     how.add_argument(
         "--guidance",
         type=float,
@@ -119,15 +134,28 @@ def _add_pictures(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--held-out", type=Path, metavar="FILE", help="one prompt a line for the final judgement"
     )
-    how.add_argument("--objective", choices=("difference", "win-rate"))
-    how.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
-    how.add_argument("--dtype", help="auto, float32, bfloat16, float16")
     how.add_argument(
-        "--compile",
-        action="store_const",
-        const=True,
-        help="compile the transformer's blocks: slower to start (a minute on a CPU), faster from there on",
+        "--front",
+        type=int,
+        nargs="?",
+        const=USUAL_FRONT,
+        metavar="POINTS",
+        help="find a front over the rewards instead of one calibration: at least so many points (default "
+        f"{USUAL_FRONT}) that trade one reward for another, each judged",
     )
+    how.add_argument("--objective", choices=("difference", "win-rate"))
+    how.add_argument(
+        "--temperature",
+        type=_temperature,
+        metavar="NUMBER|reward",
+        help="of the win rate: in spreads of the base's differences (default 2), or the log odds that each "
+        "reward was trained on",
+    )
+    how.add_argument("--alpha", type=float, help="of the win rate of probabilities (default 1)")
+
+
+def _temperature(text: str) -> float | str:
+    return text if text == "reward" else float(text)
 
 
 def _add_fine(fine: argparse._ArgumentGroup) -> None:
@@ -185,37 +213,39 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; 0 also where nothing better was found, because the search itself worked."""
     if (args.out is None) == (args.resume is None):
         raise SearchError("give --out RUN for a new run, or --resume RUN to go on with one")
+    if args.on:
+        from calibri.commands.on_hub import run_on_hub
+
+        return run_on_hub(args)
     budget = read_limits(args)
     from calibri.backbones.loading import load_backbone
     from calibri.search.journal import JournalTail
 
     if args.resume is not None:
-        _refuse_changes(args)
+        refuse_changes(args)
         config = JournalTail(args.resume).config()
         if config is None:
             raise SearchError(f"{args.resume} is no run folder: it has no config.json")
+        admit_recorded(config.reward_names)
+        admit_addresses(config.reward_loading.sources.values())
         folder = args.resume
-        backbone = load_backbone(
-            config.backbone, device=config.device, dtype=config.dtype, compile=config.compile
-        )
+        backbone = load_backbone(config.backbone, options=config.load_options)
     else:
         folder = args.out
         if not args.reward:
             raise SearchError("give --reward NAMES, for example --reward tabletop-align,tabletop-quality")
+        args.reward, args.judge = admit_files(args.reward), admit_files(args.judge)
         form = read_form(args)
-        backbone = load_backbone(
-            args.backbone,
-            device=args.device or "auto",
-            dtype=args.dtype or "auto",
-            compile=bool(args.compile),
-        )
-        loading = read_loading(args)
+        loading = read_loading(args, form.reward_names)
+        backbone = load_backbone(args.backbone, options=read_options(args))
         config = make_config(args, form, backbone).model_copy(update={"reward_loading": loading})
+        if note := preset_note(config.preset, backbone.spec):
+            print(f"note: {note}", file=sys.stderr)
         tell_unread(backbone, [*config.prompts, *config.validation_prompts, *config.held_out_prompts])
     return _search(args, config, folder, backbone, budget)
 
 
-def _refuse_changes(args: argparse.Namespace) -> None:
+def refuse_changes(args: argparse.Namespace) -> None:
     """A resumed run keeps its settings: candidates follow from them. Raises SearchError for one that is
     given.
     """
@@ -233,9 +263,9 @@ def _refuse_changes(args: argparse.Namespace) -> None:
         "reward_device",
         "reward_dtype",
     )
-    given = [name for name in fixed if getattr(args, name) not in (None, [])]
+    given = [name for name in fixed if getattr(args, name) not in (None, [])] + [*given_options(args)]
     if given:
-        option = "--" + given[0].replace("_", "-")
+        option = "--" + given[0].replace("_", "-").replace("loras", "lora")
         raise SearchError(f"a resumed run keeps its settings: leave out {option}, or start a new run")
 
 
@@ -243,6 +273,7 @@ def _search(
     args: argparse.Namespace, config: SearchConfig, folder: Path, backbone: Backbone, budget: Budget | None
 ) -> int:
     from calibri.commands.live import JsonView, live_view
+    from calibri.rewards.cache import cached
     from calibri.search.journal import read_journal
     from calibri.search.run import run_search
 
@@ -257,10 +288,12 @@ def _search(
         if args.ray:
             from calibri.search.distributed import RayScorer
 
-            scorer = stack.enter_context(RayScorer.connected(config, args.ray, workers=args.workers))
+            workers = RayScorer.connected(config, args.ray, workers=args.workers, scores=args.scores)
+            scorer = stack.enter_context(workers)
             rewards = {}
         else:
             rewards = config.reward_loading.load(config.reward_names, backbone.device)
+            rewards = cached(rewards, open_scores(args.scores))
         stack.enter_context(view)
         for record in run_search(
             config,
@@ -292,7 +325,7 @@ def read_form(args: argparse.Namespace) -> SearchForm:
     """The settings of a new search from the command's options. Raises SearchError."""
     named = (*OPTIONS, "bounds", "weight_bounds", "preset", "granularity", "optimize_judges")
     values = {name: value for name in named if (value := getattr(args, name)) is not None}
-    values |= {"rewards": args.reward, "judges": args.judge}
+    values |= {"rewards": args.reward, "judges": args.judge, "loading": read_options(args)}
     if args.size:
         values["width"], values["height"] = size_of(args.size)
     given = {"prompts": load_prompts(args.prompts), "held_out_prompts": load_prompts(args.held_out)}
@@ -309,29 +342,10 @@ def read_form(args: argparse.Namespace) -> SearchForm:
 
 def make_config(args: argparse.Namespace, form: SearchForm, backbone: Backbone) -> SearchConfig:
     """The config of a new run. Raises SearchError."""
-    from calibri.backbones.catalog import known_backbones
+    from calibri.backbones.catalog import CATALOG
 
     # A folder as it is, so that a resumed run finds it; a catalog's backbone by its name.
-    named = backbone.spec.name if backbone.spec.name in known_backbones() else args.backbone
+    known = CATALOG.get(backbone.spec.name)
+    is_catalogs = known is not None and known.source == backbone.spec.source
+    named = backbone.spec.name if is_catalogs else args.backbone
     return form.config(backbone, named, find_start(args, backbone))
-
-
-def find_start(args: argparse.Namespace, backbone: Backbone) -> FindStart | None:
-    """What finds the calibration to start from: that of a file, or the best of a sweep; None for the base."""
-    if not args.start or args.start.startswith("guidance:"):
-        return None
-    path = Path(args.start)
-
-    def find(draft: SearchConfig) -> Calibration:
-        from calibri.calibration.artifact import Calibration
-
-        if path.suffix != ".jsonl":
-            found = Calibration.load(path)
-            return found if found.title else found.model_copy(update={"title": path.name})
-        from calibri.analysis.diagnose import best_start, read_sweep
-
-        layout = backbone.layout(draft.granularity)
-        found = best_start(read_sweep(path), layout, draft.backbone, bounds=draft.bounds)
-        return found.model_copy(update={"title": f"the sweep {path.name}"})
-
-    return find

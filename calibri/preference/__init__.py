@@ -8,6 +8,8 @@ from calibri.preference.agreement import gold_accuracy, krippendorff_alpha, repe
 from calibri.preference.bootstrap import two_way_interval
 from calibri.preference.bradley_terry import Strength, Strengths, bradley_terry
 from calibri.preference.consensus import Consensus, consensus, inflation
+from calibri.preference.correlation import Correlation, rank_correlation
+from calibri.preference.prediction import count_undecided, predicted_share
 from calibri.preference.raters import RaterReport, Thresholds, rater_reports
 from calibri.preference.rates import (
     SignTest,
@@ -26,6 +28,7 @@ __all__ = [
     "ANSWERS",
     "Answer",
     "Consensus",
+    "Correlation",
     "NoData",
     "PairTable",
     "Rate",
@@ -40,11 +43,14 @@ __all__ = [
     "between",
     "bradley_terry",
     "consensus",
+    "count_undecided",
     "gold_accuracy",
     "inflation",
     "krippendorff_alpha",
     "left_rate",
     "pair_table",
+    "predicted_share",
+    "rank_correlation",
     "rater_reports",
     "repeat_consistency",
     "sign_test",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from calibri.prompts.files import (
-    LONGEST_PROMPT,
     MOST_BYTES,
     MOST_PROMPTS,
     PromptFile,
@@ -19,6 +18,7 @@ from calibri.prompts.sets import (
     prompt_sets,
     usual_prompts,
 )
+from calibri.ranges import LONGEST_PROMPT
 
 __all__ = [
     "LONGEST_PROMPT",

@@ -17,11 +17,11 @@ from calibri.prompts.found import Found
 from calibri.prompts.jsons import looks_like_json, read_json
 from calibri.prompts.lines import note_breaks, read_lines
 from calibri.prompts.tables import ENDINGS, find_header, read_table
+from calibri.ranges import LONGEST_PROMPT
 from calibri.words import count
 
 MOST_BYTES = 32 * 2**20
 MOST_PROMPTS = 50_000
-LONGEST_PROMPT = 4000  # characters, everywhere; 512 tokens of T5 are about 2,500
 LONGEST_CATEGORY = 60
 FIRST = 3  # prompts that a summary shows
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson", ".jl")

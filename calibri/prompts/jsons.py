@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from calibri.errors import PromptError
+from calibri.files import load_json
 from calibri.prompts.found import CATEGORY_NAMES, PROMPT_NAMES, Found, find_name, list_names
 
 _WANTED = "a list of texts, or objects with a field “prompt”, “caption” or “text”"
@@ -31,9 +32,7 @@ def read_json(text: str, name: str, lines_first: bool = False) -> Found:
         if lines is not None:
             return lines
     try:
-        value = json.loads(text)
-    except RecursionError:
-        raise PromptError(f"{name}: expected {_WANTED}, got JSON nested too deep") from None
+        value = load_json(text)
     except ValueError as error:
         lines = _read_lines(text, name)
         if lines is not None:
@@ -57,11 +56,11 @@ def _read_lines(text: str, name: str) -> Found | None:
         if not line.strip():
             continue
         try:
-            values.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
+            values.append(load_json(line))
+        except ValueError as error:
             if not values or (len(values) == 1 and not isinstance(values[0], dict | str)):
                 return None
-            told = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+            told = error.msg if isinstance(error, json.JSONDecodeError) else error
             raise PromptError(
                 f"{name}, line {number}: expected one JSON value a line, got broken JSON ({told})"
             ) from error

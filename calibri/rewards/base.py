@@ -7,25 +7,26 @@ A new reward of this project is one file here and one entry of the catalogue; ot
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from calibri.errors import RewardError, SearchError
-from calibri.rewards.catalog import CATALOG, Kind, Role
+from calibri.errors import CalibriError, RewardError, SearchError, sentence
+from calibri.plugins import Plugin, find_plugins, import_place
+from calibri.rewards import own
+from calibri.rewards.catalog import BITS, CATALOG, DTYPES, Kind, RewardSpec, Role
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 _NAME = re.compile(r"[\w.-]+")  # the command line writes name:weight,name:weight
 _PLACE = re.compile(r"[\w.]+:\w+")
+_DEVICE = re.compile(r"auto|[a-z]+(:\d+)?")
 
 
 class RewardInfo(BaseModel):
@@ -33,9 +34,10 @@ class RewardInfo(BaseModel):
     purpose.
 
     `kind`: `bt`, whose differences are log odds after division by a temperature, or a `probability` in
-    [0, 1]. `source`: where its weights come from. `weights`: what identifies their content. `revision`: all
-    that a score depends on besides picture and prompt; empty where it is not known, and then its scores are
-    not kept. `size`: bytes of the files. `memory`: dtype → bytes that it needs.
+    [0, 1]. `temperature`: in the reward's units, None where it is not known. `source`: where its weights
+    come from. `weights`: what identifies their content. `revision`: all that a score depends on besides
+    picture and prompt; empty where it is not known, and then its scores are not kept. `size`: bytes of the
+    files. `memory`: dtype → bytes that it needs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +48,7 @@ class RewardInfo(BaseModel):
     description: str
     range_hint: tuple[float, float]
     kind: Kind = "bt"
+    temperature: float | None = Field(default=None, gt=0)
     licence: str = ""
     source: str = ""
     weights: str = ""
@@ -98,8 +101,26 @@ def register_reward(name: str, factory: RewardFactory | str, *, replace: bool = 
 
 
 def known_rewards() -> tuple[str, ...]:
-    """Names that `load_reward` takes: this project's, then registered ones, then those of packages."""
-    return tuple(dict.fromkeys([*CATALOG, *_REGISTERED, *_installed()]))
+    """Names that `load_reward` takes: this project's, registered ones, those of packages, admitted files."""
+    return tuple(dict.fromkeys([*CATALOG, *_REGISTERED, *_installed(), *own.admitted()]))
+
+
+def unusable_rewards() -> dict[str, str]:
+    """Name → what is wrong with it, of entry points that name no reward. Imports those of other packages."""
+    found = {}
+    for plugin in find_plugins(GROUP):
+        if plugin.name in CATALOG:
+            found[f"{plugin.name} of {plugin.package}"] = "a reward of this project has its name"
+        elif plugin.problem or not _NAME.fullmatch(plugin.name):
+            wrong = plugin.problem or "expected a name of letters, digits, '.', '_' and '-'"
+            found[plugin.name] = f"{plugin.package}: {wrong}"
+        else:
+            try:
+                if not callable(plugin.load()):
+                    found[plugin.name] = f"{plugin.place} is no class and no function"
+            except CalibriError as error:
+                found[plugin.name] = str(error)
+    return found
 
 
 def load_reward(
@@ -107,25 +128,73 @@ def load_reward(
 ) -> Reward:
     """The reward of that name, its weights on `device`, any that torch knows (`cuda:1`).
 
+    `name`: one of `known_rewards()`, or one in a file: `./my_reward.py:MyReward`, `./old_reward.toml`.
     `source`: a hub id (`owner/name`, `owner/name@revision`) or a folder in the published layout instead of
-    the catalogue's. `dtype`: auto (bfloat16 on CUDA for the large ones, else float32), float32, bfloat16,
-    float16; some take 8bit and 4bit on CUDA. What is not in the hub's cache is downloaded, with progress.
+    the catalogue's, or `http(s)://host:port`, where `calibri rewards serve` has it. `dtype`: auto (bfloat16
+    on CUDA for the large ones, else float32), float32, bfloat16, float16; some take 8bit and 4bit on CUDA.
+    What is not in the hub's cache is downloaded, with progress.
 
     Raises RewardError for an unknown name, for one that cannot be imported, for what is no reward, or
     without weights: unknown, gated, offline, damaged, too big for the memory.
     """
-    place: RewardFactory | str | None = CATALOG[name].place if name in CATALOG else None
-    factory = place or _REGISTERED.get(name) or _installed().get(name)
-    if factory is None:
+    if name not in known_rewards() and own.is_file_name(name):
+        return _load(name, own.File.open(name).load, source, device, dtype)
+    if source is not None and own.is_address(source):
+        return _load(name, _remote(name), source, "cpu", "auto")
+    return load_known(name, source, device, dtype)
+
+
+def load_known(
+    name: str, source: str | Path | None = None, device: str = "cpu", dtype: str = "auto"
+) -> Reward:
+    """As load_reward, but of `known_rewards()` alone, and of addresses those that this process admitted: for
+    what a page or a program from elsewhere sent. That must choose no file that is run and nobody who gets
+    the token.
+    """
+    if source is not None and own.is_address(source):
+        if not own.is_admitted(str(source)):
+            raise RewardError(
+                f"{name[:80]}: expected a folder or a hub id: addresses are given to commands alone"
+            )
+        return _load(name, _remote(name), source, "cpu", "auto")
+    factory: RewardFactory | str | None
+    if name in CATALOG:
+        factory = CATALOG[name].place
+    elif name in _REGISTERED:
+        factory = _REGISTERED[name]
+    elif name in _installed():
+        factory = _installed()[name].place
+    elif name in own.admitted():
+        factory = own.admitted()[name].load
+    elif own.is_file_name(name):
+        raise RewardError(
+            f"expected the name of a reward, got the file {name[:80]}: files are run by commands and "
+            "programs alone"
+        )
+    else:
         raise RewardError(f"unknown reward {name!r}; known are {', '.join(known_rewards())}")
-    if isinstance(factory, str):
-        factory = _imported(name, factory)
+    return _load(
+        name, _imported(name, factory) if isinstance(factory, str) else factory, source, device, dtype
+    )
+
+
+def _remote(name: str) -> RewardFactory:
+    from calibri.rewards.remote import RemoteReward
+
+    return functools.partial(RemoteReward, name="" if name == "remote" else name)
+
+
+def _load(name: str, factory: RewardFactory, source: str | Path | None, device: str, dtype: str) -> Reward:
     options: dict[str, Any] = {} if source is None else {"source": source}
     if dtype != "auto":
         options["dtype"] = dtype
-    if options and not _takes(factory, device, options):
+    if options and not takes(factory, device, options):
         raise RewardError(f"{name} takes no {' and no '.join(options)}: expected the device alone")
-    reward = factory(device, **options)
+    return check_reward(name, factory(device, **options))
+
+
+def check_reward(name: str, reward: Reward) -> Reward:
+    """The reward. RewardError for an object that is none."""
     if not isinstance(getattr(reward, "info", None), RewardInfo) or not callable(
         getattr(reward, "score", None)
     ):
@@ -143,7 +212,8 @@ def close_reward(reward: Reward) -> None:
         close()
 
 
-def _takes(factory: RewardFactory, device: str, options: dict[str, Any]) -> bool:
+def takes(factory: RewardFactory, device: str, options: dict[str, Any]) -> bool:
+    """Whether a factory can be called with these."""
     try:
         inspect.signature(factory).bind(device, **options)
     except TypeError:
@@ -152,16 +222,16 @@ def _takes(factory: RewardFactory, device: str, options: dict[str, Any]) -> bool
 
 
 @functools.cache
-def _installed() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=GROUP) if _NAME.fullmatch(point.name)}
+def _installed() -> dict[str, Plugin]:
+    found = find_plugins(GROUP)
+    return {plugin.name: plugin for plugin in found if not plugin.problem and _NAME.fullmatch(plugin.name)}
 
 
 def _imported(name: str, place: str) -> RewardFactory:
-    module, _, attribute = place.partition(":")
     try:
-        factory: RewardFactory = getattr(importlib.import_module(module.strip()), attribute.strip())
-    except (ImportError, AttributeError) as error:
-        raise RewardError(f"{name}: {place} cannot be imported: {error}") from error
+        factory: RewardFactory = import_place(place)
+    except CalibriError as error:
+        raise RewardError(f"{name}: {error}") from error
     return factory
 
 
@@ -170,6 +240,15 @@ def check_counts(images: Sequence[Image], prompts: Sequence[str], name: str) -> 
     if len(images) != len(prompts):
         raise RewardError(
             f"{name}: expected one prompt for each image, got {len(images)} images, {len(prompts)} prompts"
+        )
+
+
+def need_packages(spec: RewardSpec) -> None:
+    """Raises RewardError that names the packages which are not installed."""
+    if spec.missing:
+        raise RewardError(
+            f"{spec.name} needs {', '.join(spec.missing)}, not installed here: "
+            f"pip install {' '.join(spec.missing)}"
         )
 
 
@@ -187,8 +266,8 @@ class RewardTerm(Frozen):
 
     @classmethod
     def parse(cls, text: str) -> RewardTerm:
-        """`tabletop-align` or `tabletop-keep:2`. Raises SearchError."""
-        name, _, weight = text.strip().partition(":")
+        """`tabletop-align`, `tabletop-keep:2` or `my_reward.py:MyReward:2`. Raises SearchError."""
+        name, weight = own.split_weight(text.strip())
         try:
             return cls(name=name, weight=float(weight) if weight else 1.0)
         except ValueError as error:
@@ -201,23 +280,74 @@ class RewardTerm(Frozen):
 
 class RewardLoading(Frozen):
     """How the rewards of a search are loaded. `sources`: name → folder or hub id, where that is not the
-    catalogue's. `device`, `dtype`: as `load_reward` takes them; auto is the backbone's device.
+    catalogue's. `device`, `dtype`: as `load_reward` takes them; auto is the backbone's device. 8bit and 4bit
+    are for the rewards that take them, the others stay at auto.
     """
 
     sources: dict[str, str] = {}
     device: str = "auto"
     dtype: str = "auto"
 
-    def load(self, names: Iterable[str], device: object) -> dict[str, Reward]:
-        """name → reward, each once; `device`: of the backbone. Raises RewardError."""
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, device: str) -> str:
+        if not _DEVICE.fullmatch(device):
+            raise ValueError(f"expected auto, cpu, cuda, cuda:1 or mps, got {device!r}")
+        return device
+
+    @field_validator("dtype")
+    @classmethod
+    def _check_dtype(cls, dtype: str) -> str:
+        if dtype not in ("auto", *DTYPES, *BITS):
+            raise ValueError(f"expected auto, {', '.join((*DTYPES, *BITS))}, got {dtype!r}")
+        return dtype
+
+    @classmethod
+    def read(cls, sources: dict[str, str], device: str | None, dtype: str | None) -> RewardLoading:
+        """From what was typed; None and "" are auto. Raises RewardError with what does not fit."""
+        try:
+            return cls(sources=sources, device=device or "auto", dtype=dtype or "auto")
+        except ValidationError as error:
+            raise RewardError(f"rewards: {sentence(error)}") from None
+
+    def of(self, names: Iterable[str]) -> RewardLoading:
+        """What of this concerns these rewards."""
+        wanted = set(names)
+        return self.model_copy(update={"sources": {k: v for k, v in self.sources.items() if k in wanted}})
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raises RewardError for what can be told before anything is loaded: a source for a reward that is
+        not named, a package that is missing, a dtype that none of them takes.
+        """
         names = list(dict.fromkeys(names))
         strange = [name for name in self.sources if name not in names]
         if strange:
             raise RewardError(f"a source is given for {strange[0]}, expected one of {', '.join(names)}")
-        where = str(device) if self.device == "auto" else self.device
-        return {name: self._load(name, where) for name in names}
+        specs = [CATALOG[name] for name in names if name in CATALOG]
+        for spec in specs:
+            if not own.is_address(self.sources.get(spec.name, "")):
+                need_packages(spec)
+        if self.dtype in BITS and not any(self.dtype in spec.memory for spec in specs):
+            takes = ", ".join(name for name, spec in CATALOG.items() if self.dtype in spec.memory)
+            raise RewardError(f"{self.dtype} is for {takes} alone, got {', '.join(names)}")
 
-    def _load(self, name: str, device: str) -> Reward:
-        own = name not in CATALOG or CATALOG[name].backbone is not None
-        # Rewards that know no dtype are left alone: the option is for those beside them.
-        return load_reward(name, self.sources.get(name), device, "auto" if own else self.dtype)
+    def load(self, names: Iterable[str], device: object) -> dict[str, Reward]:
+        """name → reward, each once; `device`: of the backbone. Raises RewardError."""
+        names = list(dict.fromkeys(names))
+        self.check(names)
+        return {name: self.load_one(name, device) for name in names}
+
+    def load_one(self, name: str, device: object) -> Reward:
+        """One of them. Raises RewardError."""
+        where, dtype = self.place(name, device)
+        return load_known(name, self.sources.get(name), where, dtype)
+
+    def place(self, name: str, device: object) -> tuple[str, str]:
+        """Device and dtype of one reward. Rewards that know no dtype are left alone: the option is for those
+        beside them.
+        """
+        spec = CATALOG.get(name)
+        plain = spec is None or len(spec.memory) < 2
+        foreign = spec is not None and self.dtype in BITS and self.dtype not in spec.memory
+        where = str(device) if self.device == "auto" else self.device
+        return where, "auto" if plain or foreign else self.dtype

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from calibri.rewards.base import Reward
+
+log = logging.getLogger(__name__)
 
 _WAIT = 30.0  # seconds for another process that is writing
 _AT_ONCE = 500  # keys in one question
@@ -79,7 +83,7 @@ class ScoreCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._use_wal()
             self._db.execute("PRAGMA synchronous = NORMAL")  # a lost score is computed again
             with self._db:
                 self._db.execute(
@@ -88,6 +92,20 @@ class ScoreCache:
                 )
         except (sqlite3.Error, OSError) as error:
             raise RewardError(f"{self.path} cannot hold scores: {error}") from error
+
+    def _use_wal(self) -> None:
+        """SQLite does not wait for others while it changes the mode: of several processes that open a new
+        file at once, all but one have to ask again.
+        """
+        end = time.monotonic() + _WAIT
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, float]:
         """key → score of those that are there."""
@@ -112,6 +130,12 @@ class ScoreCache:
     def __len__(self) -> int:
         with self._lock:
             return int(self._db.execute("SELECT count(*) FROM scores").fetchone()[0])
+
+    def forget(self, most: int) -> None:
+        """Drops all scores where there are more than `most`: they are computed again when somebody asks."""
+        if len(self) > most:
+            with self._lock, self._db:
+                self._db.execute("DELETE FROM scores")
 
     def close(self) -> None:
         """Closes the file."""
@@ -140,7 +164,7 @@ class CachedReward:
         revision = f"{self.info.name} {self.info.revision}"
         hashes = [picture_hash(image) for image in images] if hashes is None else hashes
         keys = [score_key(each, prompt, revision) for each, prompt in zip(hashes, prompts, strict=True)]
-        found = self._cache.find(list(dict.fromkeys(keys)))
+        found = self._find(list(dict.fromkeys(keys)))
         new = {key: place for place, key in reversed(list(enumerate(keys))) if key not in found}
         if new:
             places = sorted(new.values())
@@ -150,10 +174,38 @@ class CachedReward:
             if fresh.shape != (len(places),):
                 raise RewardError(f"{self.info.name} gave shape {fresh.shape} for {len(places)} pictures")
             computed = {keys[i]: float(score) for i, score in zip(places, fresh, strict=True)}
-            self._cache.keep(computed)
+            self._keep(computed)
             found |= computed
         return np.array([found[key] for key in keys], dtype=np.float64)
+
+    def _find(self, keys: Sequence[bytes]) -> dict[bytes, float]:
+        try:
+            return self._cache.find(keys)
+        except sqlite3.Error as error:
+            log.warning("known scores could not be read: %s", error)
+            return {}
+
+    def _keep(self, scores: dict[bytes, float]) -> None:
+        try:
+            self._cache.keep(scores)
+        except sqlite3.Error as error:  # a full disk, say: whoever asked has the scores all the same
+            log.warning("scores could not be kept: %s", error)
 
     def close(self) -> None:
         """Frees the reward's memory; the cache stays open."""
         close_reward(self._reward)
+
+
+def uncached(reward: Reward) -> Reward:
+    """The reward that computes, to measure how long that takes."""
+    return reward._reward if isinstance(reward, CachedReward) else reward
+
+
+def cached(rewards: Mapping[str, Reward], cache: ScoreCache | None) -> dict[str, Reward]:
+    """The same rewards, each score computed once; as they are without a cache."""
+    if cache is None:
+        return dict(rewards)
+    return {
+        name: reward if isinstance(reward, CachedReward) else CachedReward(reward, cache)
+        for name, reward in rewards.items()
+    }

@@ -9,17 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["reward", "judge"]
 Kind = Literal["bt", "probability"]
+DTYPES = ("float32", "bfloat16", "float16")
+BITS = ("8bit", "4bit")  # of some, on CUDA, by bitsandbytes
 
 
 class RewardSpec(BaseModel):
     """What is known of a reward before it is loaded.
 
     `place`: `module:Class`, called with (device, source, dtype). `source`: hub id; empty for what comes
-    with the project. `packages`: what it needs beyond the project's own requirements, by import name.
-    `parameters`: of the published weights. `memory`: dtype → bytes for weights and one picture, at least.
-    `kind`: `bt`, whose difference, divided by a temperature, is the log odds that people prefer one picture
-    to another, or a `probability` in [0, 1]. `large`: bfloat16 on CUDA unless a dtype is given.
-    `backbone`: the only one that it fits.
+    with the project or with its packages. `packages`: what it needs beyond the project's own requirements,
+    by import name. `parameters`: of the published weights. `memory`: dtype → bytes for weights and one
+    picture, at least. `kind`: `bt`, whose difference, divided by a temperature, is the log odds that people
+    prefer one picture to another, or a `probability` in [0, 1]. `temperature`: in the reward's units, None
+    where nothing says it; `temperature_source`: why it is so. `large`: bfloat16 on CUDA unless a dtype is
+    given. `backbone`: the only one that it fits. `offered`: whether pages offer it; others need what is said
+    on a command line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +33,8 @@ class RewardSpec(BaseModel):
     summary: str
     role: Role = "reward"
     kind: Kind = "bt"
+    temperature: float | None = Field(default=None, gt=0)
+    temperature_source: str = ""
     licence: str
     source: str = ""
     packages: tuple[str, ...] = ()
@@ -37,10 +43,16 @@ class RewardSpec(BaseModel):
     range_hint: tuple[float, float]
     large: bool = False
     backbone: str | None = None
+    offered: bool = True
 
     def fits(self, backbone: str) -> bool:
         """Whether pictures of this backbone are what the reward was made for."""
         return self.backbone is None or self.backbone == backbone
+
+    @property
+    def download(self) -> int:
+        """About how many bytes the published weights are: large ones lie there with 2 bytes a number."""
+        return self.parameters * (2 if self.large else 4) if self.source else 0
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -52,6 +64,14 @@ def _needs(parameters: int, *dtypes: str) -> dict[str, int]:
     """dtype → bytes: the weights, and a tenth of them for one picture under way."""
     width = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.1, "4bit": 0.6}
     return {dtype: round(parameters * width[dtype] * 1.1) for dtype in dtypes or ("float32", "bfloat16")}
+
+
+# Why a reward's differences are log odds, or why nobody knows.
+_CONTRASTED = "trained to tell, by softmax of the scores, which picture belongs to the prompt"
+_PAIRED = "trained by the sigmoid of the difference of two pictures' scores"
+_PICKED = "trained by softmax of two pictures' scores, logit scale × cosine"
+_RATED = "a rating from a regression: nothing says how far apart the odds are"
+_PROBABLE = "a probability needs none"
 
 
 def _tabletop(name: str, place: str, summary: str, low: float, high: float, **fields: object) -> RewardSpec:
@@ -72,6 +92,7 @@ _CLIP_H = 986_109_441
 _CLIP_L = 427_616_513
 _ONE_ALIGN = 8_197_859_328
 _CROSS = 118_505_472
+IMAGEREWARD_SPREAD = 1.0333394966054072  # of its authors' pictures, which its scores are divided by
 
 CATALOG: dict[str, RewardSpec] = {
     spec.name: spec
@@ -82,6 +103,8 @@ CATALOG: dict[str, RewardSpec] = {
             "how well picture and prompt belong together; logit scale × cosine, as PickScore",
             -20.0,
             40.0,
+            temperature=1.0,
+            temperature_source=_CONTRASTED,
         ),
         _tabletop(
             "quality",
@@ -89,6 +112,8 @@ CATALOG: dict[str, RewardSpec] = {
             "how clear and whole a picture looks; trained on pairs whose better side is known",
             -6.0,
             6.0,
+            temperature=1.0,
+            temperature_source=_PAIRED,
         ),
         _tabletop(
             "judge",
@@ -97,6 +122,8 @@ CATALOG: dict[str, RewardSpec] = {
             -6.0,
             6.0,
             role="judge",
+            temperature=1.0,
+            temperature_source=_PAIRED,
         ),
         _tabletop(
             "keep",
@@ -105,6 +132,7 @@ CATALOG: dict[str, RewardSpec] = {
             0.0,
             1.0,
             kind="probability",
+            temperature_source=_PROBABLE,
         ),
         _tabletop(
             "facts",
@@ -114,11 +142,14 @@ CATALOG: dict[str, RewardSpec] = {
             1.0,
             role="judge",
             kind="probability",
+            temperature_source=_PROBABLE,
         ),
         RewardSpec(
             name="pickscore",
             place="calibri.rewards.pickscore:PickScore",
             summary="what people picked on Pick-a-Pic: logit scale × cosine of a tuned CLIP-H",
+            temperature=1.0,
+            temperature_source=_PICKED,
             licence="MIT",
             source="yuvalkirstain/PickScore_v1",
             parameters=_CLIP_H,
@@ -129,6 +160,8 @@ CATALOG: dict[str, RewardSpec] = {
             name="hpsv2",
             place="calibri.rewards.hpsv2:HPSv2",
             summary="HPSv2.1, what people preferred on HPD: cosine of a tuned CLIP-H",
+            temperature=0.01,
+            temperature_source=f"{_PICKED}, and the scale, 100, is not in the score",
             licence="Apache-2.0",
             source="xswu/HPSv2",
             parameters=_CLIP_H,
@@ -139,6 +172,8 @@ CATALOG: dict[str, RewardSpec] = {
             name="mps",
             place="calibri.rewards.mps:MPS",
             summary="preference under a condition, overall: CLIP-H with cross-attention to the prompt",
+            temperature=1.0,
+            temperature_source=_PICKED,
             licence="MIT",
             source="RE-N-Y/mpsv1",
             parameters=_CLIP_H + _CROSS,
@@ -149,6 +184,7 @@ CATALOG: dict[str, RewardSpec] = {
             name="aesthetic",
             place="calibri.rewards.aesthetic:Aesthetic",
             summary="LAION's aesthetic predictor, a rating from 1 to 10 without regard to the prompt",
+            temperature_source=_RATED,
             licence="Apache-2.0",
             source="camenduru/improved-aesthetic-predictor",
             parameters=_CLIP_L,
@@ -159,6 +195,8 @@ CATALOG: dict[str, RewardSpec] = {
             name="clipscore",
             place="calibri.rewards.clipscore:ClipScore",
             summary="CLIPScore, 2.5 × the cosine of CLIP-L, not below 0: does the picture show the prompt",
+            temperature=0.025,
+            temperature_source=f"{_CONTRASTED}; CLIP's scale is 100, that of the score 2.5",
             licence="MIT",
             source="openai/clip-vit-large-patch14",
             parameters=_CLIP_L,
@@ -169,6 +207,8 @@ CATALOG: dict[str, RewardSpec] = {
             name="hpsv3",
             place="calibri.rewards.hpsv3:HPSv3",
             summary="what people preferred on HPDv3: mu of a Qwen2-VL 7B that reads picture and prompt",
+            temperature=1.0,
+            temperature_source=f"{_PAIRED}; its sigma, which flattens them, is left out",
             licence="MIT",
             source="MizzenAI/HPSv3",
             parameters=8_292_152_882,
@@ -187,6 +227,7 @@ CATALOG: dict[str, RewardSpec] = {
                 place=f"calibri.rewards.vqascore:VQAScore{size.upper()}",
                 summary="probability that CLIP-FlanT5 answers Yes to: does this figure show the prompt",
                 kind="probability",
+                temperature_source=_PROBABLE,
                 licence="Apache-2.0",
                 source=f"zhiqiulin/clip-flant5-{size}",
                 parameters=parameters,
@@ -200,6 +241,8 @@ CATALOG: dict[str, RewardSpec] = {
             name="imagereward",
             place="calibri.rewards.imagereward:ImageReward",
             summary="what experts preferred, ImageReward: BLIP with cross-attention to the picture",
+            temperature=1 / IMAGEREWARD_SPREAD,
+            temperature_source=f"{_PAIRED}; then divided by its spread, {IMAGEREWARD_SPREAD:.4f}",
             licence="Apache-2.0",
             source="THUDM/ImageReward",
             parameters=446_665_953,
@@ -211,6 +254,7 @@ CATALOG: dict[str, RewardSpec] = {
                 name=name,
                 place=f"calibri.rewards.qalign:{cls}",
                 summary=f"Q-Align's rating of a picture's {what} from 1 to 5, without regard to the prompt",
+                temperature_source=_RATED,
                 licence="unclear",
                 source="q-future/one-align",
                 parameters=_ONE_ALIGN,
@@ -223,11 +267,45 @@ CATALOG: dict[str, RewardSpec] = {
                 ("qalign-aesthetics", "QAlignAesthetics", "aesthetics"),
             )
         ),
+        RewardSpec(
+            name="hpsv3-package",
+            place="calibri.rewards.hpsv3_package:HPSv3Package",
+            summary="HPSv3 by its authors' own package, in its own environment: to check hpsv3 against it",
+            licence="MIT",
+            source="MizzenAI/HPSv3",
+            parameters=8_292_152_882,
+            memory=_needs(8_292_152_882),
+            range_hint=(-5.0, 15.0),
+            temperature=1.0,
+            temperature_source=f"{_PAIRED}; its sigma, which flattens them, is left out",
+            large=True,
+            offered=False,
+        ),
+        RewardSpec(
+            name="remote",
+            place="calibri.rewards.remote:RemoteReward",
+            summary="what `calibri rewards serve` has on another machine; source http://HOST:PORT",
+            licence="",
+            range_hint=(0.0, 1.0),
+            offered=False,
+        ),
+        RewardSpec(
+            name="ocr",
+            place="calibri.rewards.ocr:OCR",
+            summary="share of the prompt's quoted words that can be read in the picture (PP-OCRv6)",
+            kind="probability",
+            licence="Apache-2.0",
+            packages=("rapidocr", "onnxruntime"),
+            parameters=7_854_799,  # detection, direction and recognition
+            memory={"float32": 500_000_000},
+            range_hint=(0.0, 1.0),
+            temperature_source=_PROBABLE,
+        ),
     )
 }
 
 
 def fitting(backbone: str) -> tuple[str, ...]:
-    """Names of the catalogue that fit a backbone, those made for it alone first."""
-    fit = [spec for spec in CATALOG.values() if spec.fits(backbone)]
+    """Names of the catalogue that pages offer for a backbone, those made for it alone first."""
+    fit = [spec for spec in CATALOG.values() if spec.fits(backbone) and spec.offered]
     return tuple(spec.name for spec in sorted(fit, key=lambda spec: spec.backbone is None))

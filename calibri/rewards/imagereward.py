@@ -19,12 +19,13 @@ from transformers import BlipTextConfig, BlipVisionConfig, BlipVisionModel
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
 from calibri.errors import RewardError
+from calibri.rewards.catalog import IMAGEREWARD_SPREAD
 from calibri.rewards.fill import build_empty, fill, read_tensors
 from calibri.rewards.model import ModelReward, load_config
 from calibri.rewards.pictures import normalise, resize_and_crop
 from calibri.rewards.weights import At, Files, find_files
 
-MEAN, SPREAD = 0.16717362830052426, 1.0333394966054072
+MEAN, SPREAD = 0.16717362830052426, IMAGEREWARD_SPREAD
 TOKENS = 35
 SIDE = 224
 _HEAD = (1024, 128, 64, 16, 1)

@@ -16,8 +16,8 @@ import torch
 from calibri.errors import RewardError
 from calibri.files import read_object
 from calibri.memory import is_out_of_memory
-from calibri.rewards.base import RewardInfo, check_counts
-from calibri.rewards.catalog import CATALOG, RewardSpec
+from calibri.rewards.base import RewardInfo, check_counts, need_packages
+from calibri.rewards.catalog import BITS, CATALOG, RewardSpec
 from calibri.rewards.pictures import as_rgb
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BITS = ("8bit", "4bit")
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -159,6 +158,7 @@ class ModelReward(ABC):
             description=spec.summary,
             range_hint=spec.range_hint,
             kind=spec.kind,
+            temperature=spec.temperature,
             licence=spec.licence,
             source=files.source,
             weights=files.id,
@@ -172,15 +172,6 @@ class ModelReward(ABC):
 def revision_of(weights: str, preprocessing: str, dtype: str = "float32") -> str:
     """What scores depend on: weights, how pictures and prompts are prepared, Pillow, and the dtype."""
     return f"{weights}-p{preprocessing}-pillow{PIL.__version__}-{dtype}"
-
-
-def need_packages(spec: RewardSpec) -> None:
-    """Raises RewardError that names the packages which are not installed."""
-    if spec.missing:
-        raise RewardError(
-            f"{spec.name} needs {', '.join(spec.missing)}, not installed here: "
-            f"pip install {' '.join(spec.missing)}"
-        )
 
 
 def build(

@@ -11,10 +11,10 @@ import numpy as np
 
 from calibri.errors import RewardError, SearchError
 from calibri.rewards.base import Frozen
-from calibri.rewards.cache import CachedReward, picture_hash
+from calibri.rewards.cache import CachedReward, cached, picture_hash
 
 if TYPE_CHECKING:
-    from calibri.rewards.base import Reward
+    from calibri.rewards.base import Reward, RewardInfo
     from calibri.rewards.cache import ScoreCache
     from calibri.sampling.renderer import Renderer
     from calibri.sampling.request import RenderRequest
@@ -33,6 +33,7 @@ class Scorer(Protocol):
     known: tuple[str, ...]
     judges: frozenset[str]  # those among them that are for measuring, not for optimising
     revisions: dict[str, str]  # of all that are known, by name
+    infos: dict[str, RewardInfo]  # what they say of themselves, by name
 
     def __call__(
         self,
@@ -108,12 +109,11 @@ class LocalScorer:
         if not rewards:
             raise SearchError("expected at least one reward, got none")
         self.renderer = renderer
-        self.rewards = {
-            name: reward if cache is None else CachedReward(reward, cache) for name, reward in rewards.items()
-        }
+        self.rewards = cached(rewards, cache)
         self.known = tuple(self.rewards)
         self.judges = frozenset(name for name, reward in self.rewards.items() if reward.info.role == "judge")
-        self.revisions = {name: reward.info.revision for name, reward in self.rewards.items()}
+        self.infos = {name: reward.info for name, reward in self.rewards.items()}
+        self.revisions = {name: info.revision for name, info in self.infos.items()}
         self.batch_size = batch_size
         self.turn = turn
 

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL.Image import Image
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from calibri.errors import RewardError
 from calibri.rewards.base import check_counts
+from calibri.rewards.model import build, load_config
 from calibri.rewards.tabletop_weights import as_rgbs, check_open, describe
+from calibri.rewards.weights import load_tensors
 from calibri.tabletop.reward_nets import BATCH, FOLDER, as_batch
 
 
@@ -26,9 +28,10 @@ class AlignReward:
         if not (folder / "config.json").exists():
             raise RewardError("the weights of tabletop-align are missing: expected assets/rewards/align/")
         self._device = device
-        self._model: Any = (
-            CLIPModel.from_pretrained(folder, dtype=torch.float32).to(device).eval().requires_grad_(False)
-        )
+        config = CLIPConfig(**load_config(folder / "config.json"))
+        tensors = load_tensors(sorted(folder.glob("*.safetensors")), device, torch.float32)
+        self._model: Any = None
+        self._model = build(lambda: CLIPModel(config), tensors, name="tabletop-align")
         self._tokenizer = CLIPTokenizer.from_pretrained(folder)
         self._scale = float(self._model.logit_scale.exp())
         version = str(getattr(self._model.config, "calibri_samples", "1"))

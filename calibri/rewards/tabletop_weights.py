@@ -37,6 +37,7 @@ def describe(name: str, version: str, files: Sequence[Path], model: torch.nn.Mod
         description=spec.summary,
         range_hint=spec.range_hint,
         kind=spec.kind,
+        temperature=spec.temperature,
         licence=spec.licence,
         source="calibri",
         weights=weights,

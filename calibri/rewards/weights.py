@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibri.errors import RewardError
+from calibri.errors import RewardError, first_line
 from calibri.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _why_not(repository: str, revision: str | None, error: Exception) -> str:
         return f"the hub answered {error.response.status_code} for {repository}; try again later"
     if isinstance(error, errors.LocalEntryNotFoundError | ConnectionError):
         return _offline(repository)
-    return f"{repository} cannot be downloaded: {str(error).strip().splitlines()[0]}"
+    return f"{repository} cannot be downloaded: {first_line(error)}"
 
 
 def _offline(repository: str) -> str:

@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from calibri.backbones.sites import Chunk, Site, TupleItem, unwrapped
+from calibri.backbones.sites import (
+    Argument,
+    Branches,
+    Chunk,
+    Operation,
+    Output,
+    Site,
+    TupleItem,
+    unwrapped,
+)
 from calibri.errors import LayoutError, RenderError
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-ATTRIBUTE = "calibri_scales"  # on a hooked module: ((index, scales (B,) or (1,)), …)
+ATTRIBUTE = "calibri_scales"  # on a hooked module: ((what is multiplied, scales (B,) or (1,)), …)
 
 
 def scale_items(module: torch.nn.Module, _: Any, output: tuple) -> tuple:
@@ -38,15 +47,67 @@ def scale_chunks(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch
     return torch.cat(parts, dim=-1)
 
 
+def scale_output(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+    """O(m): multiplies all of an output (B, …) by scales (B,)."""
+    for _, scale in getattr(module, ATTRIBUTE):
+        output = _scaled(output, scale)
+    return output
+
+
+def scale_branch(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+    """L(m): multiplies what a LoRA adds, (B, …), by scales (B,).
+
+    Experts and embedders of patches see the tokens of all pictures in one list: there a value that is the
+    same for all still counts. Raises RenderError where it is not.
+    """
+    in_rows = not getattr(module, ATTRIBUTE + "_apart")
+    for _, scale in getattr(module, ATTRIBUTE):
+        rows, values = output.shape[0], scale.shape[0]
+        if values != 1 and not (in_rows and rows in (values, 2 * values)):  # twice: a modulation over [t, 0]
+            if not bool((scale == scale[0]).all()):
+                raise RenderError(
+                    "a LoRA changes layers here that see all pictures of a batch at once: expected the same "
+                    "strengths for all of them, got several. Give batch size 1 and one member"
+                )
+            scale = scale[:1]
+        output = _scaled(output, scale)
+    return output
+
+
+def scale_arguments(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A(kw,n,i): multiplies chunks of arguments (B, …, n·D) by scales (B,), before the module runs."""
+    count = getattr(module, ATTRIBUTE + "_of")
+    changed, given = dict(kwargs), list(args)
+    for (name, place, index), scale in getattr(module, ATTRIBUTE):
+        value = changed[name] if name in changed else given[place]
+        parts = list(value.chunk(count, dim=-1))
+        parts[index] = _scaled(parts[index], scale)
+        whole = torch.cat(parts, dim=-1)
+        if name in changed:
+            changed[name] = whole
+        else:
+            given[place] = whole
+    return tuple(given), changed
+
+
 def _scaled(gate: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     scale = scale.to(gate.device)
     if scale.shape[0] not in (1, gate.shape[0]) and gate.shape[0] % scale.shape[0] == 0 and gate.shape[0] > 1:
         scale = scale.repeat(gate.shape[0] // scale.shape[0])  # a modulation over [t, 0], each with the batch
     # float32 scales promote the product, so that 1.0039 counts in bf16 too; the gate keeps its dtype.
-    return (gate * scale[:, None]).to(gate.dtype)
+    return (gate * scale.view(-1, *(1,) * (gate.ndim - 1))).to(gate.dtype)
 
 
-_HOOKS = {TupleItem: scale_items, Chunk: scale_chunks}
+_HOOKS = {TupleItem: scale_items, Chunk: scale_chunks, Output: scale_output, Branches: scale_branch}
+
+
+def _place(op: Operation) -> Any:
+    """What a hook needs to know of one site of its module."""
+    if isinstance(op, Argument):
+        return op.name, op.place, op.index
+    return 0 if isinstance(op, Output | Branches) else op.index
 
 
 class ScaleHooks:
@@ -73,11 +134,12 @@ class ScaleHooks:
         modules = dict(self._transformer.named_modules())
         self._plan: dict[str, list[int]] = {}  # module path → indices of its sites
         for i, site in enumerate(self._sites):
-            if site.module not in modules:
-                raise RenderError(
-                    f"{type(self._transformer).__name__} has no module {site.module!r} for {site.name}"
-                )
-            self._plan.setdefault(site.module, []).append(i)
+            for path in site.modules:
+                if path not in modules:
+                    raise RenderError(
+                        f"{type(self._transformer).__name__} has no module {path!r} for {site.name}"
+                    )
+                self._plan.setdefault(path, []).append(i)
         if any(hasattr(modules[path], ATTRIBUTE) for path in self._plan):
             raise RenderError(
                 "this transformer is scaled already (by load_calibration, a Renderer or ScaleHooks): leave "
@@ -88,9 +150,15 @@ class ScaleHooks:
                 op = self._sites[indices[0]].op
                 module = modules[path]
                 self._modules.append(module)
-                if isinstance(op, Chunk):
+                if isinstance(op, Chunk | Argument):
                     setattr(module, ATTRIBUTE + "_of", op.count)
-                self._handles.append(module.register_forward_hook(_HOOKS[type(op)]))
+                if isinstance(op, Branches):
+                    setattr(module, ATTRIBUTE + "_apart", ".experts." in path)
+                if isinstance(op, Argument):
+                    handle = module.register_forward_pre_hook(scale_arguments, with_kwargs=True)
+                else:
+                    handle = module.register_forward_hook(_HOOKS[type(op)])
+                self._handles.append(handle)
             self.set(np.ones(len(self._sites)))
         except BaseException:
             self.__exit__()
@@ -101,7 +169,7 @@ class ScaleHooks:
         for handle in self._handles:
             handle.remove()
         for module in self._modules:
-            for name in (ATTRIBUTE, ATTRIBUTE + "_of"):
+            for name in (ATTRIBUTE, ATTRIBUTE + "_of", ATTRIBUTE + "_apart"):
                 if hasattr(module, name):
                     delattr(module, name)
         self._handles, self._modules, self._values = [], [], []
@@ -137,5 +205,5 @@ class ScaleHooks:
             # and compiled blocks would be compiled anew for those.
             self._values = [row.clone() for row in fresh]
         for module, indices in zip(self._modules, self._plan.values(), strict=True):
-            scales = tuple((self._sites[i].op.index, self._values[i]) for i in indices)
+            scales = tuple((_place(self._sites[i].op), self._values[i]) for i in indices)
             setattr(module, ATTRIBUTE, scales)

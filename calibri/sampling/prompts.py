@@ -19,21 +19,25 @@ class PromptCache:
     def __init__(self, adapter: Adapter, most_bytes: int = MOST_BYTES) -> None:
         self._adapter = adapter
         self._most = most_bytes
-        self._held: OrderedDict[str, Embeddings] = OrderedDict()
+        self._held: OrderedDict[object, Embeddings] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def get(self, prompt: str) -> Embeddings:
-        found = self._held.get(prompt)
+    def get(
+        self, prompt: str, negative: bool = False, loras: tuple[tuple[str, float], ...] = ()
+    ) -> Embeddings:
+        """`loras`: those of a text encoder that are on, with their strengths."""
+        key = (prompt, negative and self._adapter.tells_negatives, loras)
+        found = self._held.get(key)
         if found is None:
-            found = self._held[prompt] = self._adapter.encode(prompt)
+            found = self._held[key] = self._adapter.encode(prompt, negative)
             self._bytes += _size(found)
             while self._bytes > self._most and len(self._held) > 1:
                 self._bytes -= _size(self._held.popitem(last=False)[1])
         else:
-            self._held.move_to_end(prompt)
+            self._held.move_to_end(key)
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from calibri.memory import is_out_of_memory
 from calibri.sampling.ensemble import Rows, member_rows
 from calibri.sampling.hooks import ScaleHooks
 from calibri.sampling.prompts import PromptCache
-from calibri.sampling.request import Job, Rendered, RenderRequest, check_request
+from calibri.sampling.request import Job, Rendered, RenderRequest, Term, check_request
+from calibri.sampling.trajectory import find_step
 
 __all__ = ["RenderRequest", "Rendered", "Renderer"]
 
@@ -56,12 +58,12 @@ class Renderer:
     ) -> list[Rendered]:
         """Pictures in the order of `requests`.
 
-        Requests of equal steps and size share batches, whatever their scales and members. `on_step(done,
-        total)` counts sampling steps over all batches. `cancel` is asked before each batch and after each
-        step; yes raises RenderCancelled. `turn()` makes a context manager that is held while one batch
-        renders (a lock, say); between two batches the transformer is as it was. Where memory runs out, the
-        batch is halved and rendered again, and later ones stay so small. Raises RenderError and LayoutError
-        for what cannot be rendered.
+        Requests of equal steps, size and LoRAs share batches, whatever their scales and members.
+        `on_step(done, total)` counts sampling steps over all batches. `cancel` is asked before each batch
+        and after each step; yes raises RenderCancelled. `turn()` makes a context manager that is held while
+        one batch renders (a lock, say); between two batches the transformer is as it was. Where memory runs
+        out, the batch is halved and rendered again, and later ones stay so small. Raises RenderError and
+        LayoutError for what cannot be rendered.
         """
         groups = _groups(
             [check_request(request, place, self.backbone) for place, request in enumerate(requests)]
@@ -87,10 +89,12 @@ class Renderer:
     def _try_batch(self, batch: list[Job], progress: _Progress) -> list[Rendered] | None:
         """The pictures of a batch; None where memory ran out and batches are smaller from now on."""
         backbone = self.backbone
-        if getattr(backbone.transformer, "is_cache_enabled", False):
+        cached = getattr(backbone.transformer, "is_cache_enabled", False)
+        if cached and not backbone.options.step_cache:
             raise RenderError("a step cache is on, which does not know of scales: call disable_cache() first")
         try:
             with (
+                backbone.loras.using(batch[0].loras),
                 self._no_grad(),
                 ScaleHooks(backbone.transformer, backbone.sites, backbone.device) as hooks,
             ):
@@ -110,7 +114,14 @@ class Renderer:
 
     def _no_grad(self) -> AbstractContextManager:
         # Offload moves weights during a forward; what inference mode moved could never be changed again.
-        return torch.inference_mode() if self.backbone.offload is None else torch.no_grad()
+        return torch.no_grad() if self.backbone.options.offload else torch.inference_mode()
+
+    def _cached(self) -> AbstractContextManager:
+        """Where a step cache keeps what it keeps; pipelines that name a place of their own do so within."""
+        if not self.backbone.options.step_cache:
+            return nullcontext()
+        context: AbstractContextManager = self.backbone.transformer.cache_context("calibri")
+        return context
 
     def _autocast(self) -> AbstractContextManager:
         if not self.backbone.mixed:
@@ -122,53 +133,117 @@ class Renderer:
         adapter, pipeline = self.backbone.adapter, self.backbone.pipeline
         rows = Rows.of([[term.weight for term in job.terms] for job in batch])
         members = [(batch[i], batch[i].terms[k]) for i, k in rows.order]
-        hooks.set(np.stack([term.scales for _, term in members]))
+        scales = np.stack([term.scales for _, term in members])
+        hooks.set(scales)
+        loras = self.backbone.loras.reads_text(batch[0].loras)
         seen = [
-            self._prompts.get(job.request.prompt if term.positive else job.request.negative_prompt)
+            self._prompts.get(job.request.prompt, loras=loras)
+            if term.positive
+            else self._prompts.get(job.request.negative_prompt, negative=True, loras=loras)
             for job, term in members
         ]
         guidance = [job.request.embedded_guidance for job, _ in members]
-        positive = [self._prompts.get(job.request.prompt) for job in batch]
+        positive = [self._prompts.get(job.request.prompt, loras=loras) for job in batch]
+        groups = _alike([adapter.alike(each) for each in seen])
+        weigh = _weigher(pipeline, [term for _, term in members], batch[0].request.steps)
+        if self.backbone.options.step_cache:
+            _check_forwards(len(groups), weigh is not None)
+        if len(groups) > 1:
+            positive = positive[:1] * len(batch)  # of one length; each row is given its own prompt
         plain = (
-            rows.is_plain
+            adapter.takes_embeddings
+            and rows.is_plain
+            and weigh is None
+            and len(groups) == 1
             and all(term.positive for _, term in members)
             and all(value is None for value in guidance)
         )
         combining: AbstractContextManager = nullcontext()
         if not plain:
-            conditions = adapter.rows(seen, guidance)
             combining = member_rows(
-                self.backbone.transformer, rows, adapter.repeated, conditions, adapter.finish
+                self.backbone.transformer,
+                rows,
+                adapter.repeated,
+                lambda chosen, call: adapter.rows(
+                    [seen[i] for i in chosen], [guidance[i] for i in chosen], call
+                ),
+                adapter.finish,
+                groups,
+                lambda chosen: hooks.set(scales[list(chosen)]),
+                adapter.picture,
+                weigh,
             )
+        adapter.prepare(batch[0].height, batch[0].width)
         try:
-            with combining, self._autocast():
+            with combining, self._autocast(), self._cached():
                 pixels = pipeline(
-                    **adapter.call(positive),
+                    **adapter.call(positive, batch[0].guidance),
                     height=batch[0].height,
                     width=batch[0].width,
                     num_inference_steps=int(batch[0].request.steps),
                     generator=[torch.Generator("cpu").manual_seed(int(job.request.seed)) for job in batch],
                     output_type="pt",
-                    callback_on_step_end=progress.step,
-                    callback_on_step_end_tensor_inputs=[],
+                    **_reports(pipeline, progress),
                 ).images
         except BaseException:
             pipeline.maybe_free_model_hooks()
             raise
         pictures = _pictures(pixels, batch)
-        share = (time.perf_counter() - began) / len(members)
+        share = (time.perf_counter() - began) / sum(job.nfe for job in batch)
         return [
-            Rendered(picture, job.request, job.nfe, share * len(job.terms))
+            Rendered(picture, job.request, job.nfe, share * job.nfe)
             for picture, job in zip(pictures, batch, strict=True)
         ]
 
 
 def _groups(jobs: list[Job]) -> list[list[Job]]:
     """Jobs that may share a forward, those with most members first."""
-    groups: dict[tuple[int, int, int], list[Job]] = {}
+    groups: dict[tuple[object, ...], list[Job]] = {}
     for job in jobs:
-        groups.setdefault((job.request.steps, job.height, job.width), []).append(job)
+        alike = (job.request.steps, job.height, job.width, job.guidance, job.loras)
+        groups.setdefault(alike, []).append(job)
     return [sorted(group, key=lambda job: -len(job.terms)) for group in groups.values()]
+
+
+def _check_forwards(groups: int, varies: bool) -> None:
+    """Raises RenderError for what a step cache cannot serve: a step reuses what another one left."""
+    if groups > 1:
+        raise RenderError(
+            f"a step cache knows one forward a step, prompts of unlike lengths need {groups}: render "
+            "them one by one, or without it"
+        )
+    if varies:
+        raise RenderError(
+            "a step cache knows the same forward at every step, and members count in a part of the steps: "
+            "render without it"
+        )
+
+
+def _weigher(pipeline: Any, terms: list[Term], steps: int) -> Callable[[], list[float]] | None:
+    """What tells the weight of each row at the step under way; None where weights are always the same."""
+    if all(term.by_step is None for term in terms):
+        return None
+
+    def weigh() -> list[float]:
+        step = find_step(pipeline, steps)
+        return [term.weight_at(step) for term in terms]
+
+    return weigh
+
+
+def _alike(answers: list[object]) -> list[list[int]]:
+    """Rows of equal answers, in order."""
+    groups: dict[object, list[int]] = {}
+    for row, answer in enumerate(answers):
+        groups.setdefault(answer, []).append(row)
+    return list(groups.values())
+
+
+def _reports(pipeline: Any, progress: _Progress) -> dict[str, Any]:
+    """Arguments with which a pipeline tells of each step; PixArt's know the older way alone."""
+    if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
+        return {"callback_on_step_end": progress.step, "callback_on_step_end_tensor_inputs": []}
+    return {"callback": progress.step, "callback_steps": 1}
 
 
 def _pictures(pixels: torch.Tensor, batch: list[Job]) -> list[Image.Image]:

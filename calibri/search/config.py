@@ -7,13 +7,30 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Final, Literal, Self
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from calibri.errors import SearchError, sentence
+from calibri.backbones.options import USUAL, LoadOptions
+from calibri.backbones.step_cache import refuse_step_cache
+from calibri.calibration.artifact import Member
+from calibri.calibration.phases import count_evaluations
+from calibri.errors import BackboneError, SearchError, sentence
 from calibri.rewards.base import Frozen, RewardLoading, RewardTerm
+from calibri.search.pictures import add_pictures, named_pictures
 
+MOST_AIMS = 6  # rewards of a front
+USUAL_FRONT = 7  # points: of three rewards each alone, each pair, all
 FORMAT: Final = "calibri-search/1"
 PUBLISHED_BOUNDS = (-1.0, 2.0)
 WHOLE_BOUNDS = (0.5, 1.5)  # on tabletop these kept the pictures whole (TABLETOP.md)
@@ -50,10 +67,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "race": 4,
         "convergence": "validation",
     },
-    # What the paper's code does; only the shipped point differs (the tail average instead of the luckiest).
+    # What the paper's code does (github.com/v-gen-ai/Calibri at fd44332: configs/base.py); only the shipped
+    # point differs (the tail average instead of the luckiest). Its pictures: calibri/search/pictures.py.
     "paper": {
         "optimizer": "cma",
         "sigma0": 0.25,
+        "weight_sigma": 0.25,
         "mirrors": 0.0,
         "mean_rate": "constant",
         "bucket": 16,
@@ -61,6 +80,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "race": 0,
         "convergence": "paper",
         "bounds": PUBLISHED_BOUNDS,
+        "weight_bounds": (-10.0, 10.0),
     },
     # Many numbers, few images: no covariance to learn.
     "mirrored": {
@@ -77,6 +97,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+Loading = Annotated[
+    LoadOptions,
+    PlainValidator(lambda value: _read_loading(value)),
+    PlainSerializer(lambda options: options.to_json(), return_type=dict),
+]
+_LIFTED = ("device", "dtype", "compile")  # fields of LoadOptions that a config has under its own names
+
+
+def _read_loading(value: Any) -> LoadOptions:
+    try:
+        return value.check() if isinstance(value, LoadOptions) else LoadOptions.from_json(value)
+    except BackboneError as error:
+        raise ValueError(str(error)) from error
+
+
 class Budget(Frozen):
     """When to stop in any case. `images` counts everything rendered before the final judgement."""
 
@@ -84,15 +119,37 @@ class Budget(Frozen):
     minutes: float | None = Field(default=None, gt=0)
     generations: int | None = Field(default=None, ge=1)
 
-    def reason_to_stop(self, *, images: int, seconds: float, generations: int) -> str | None:
-        """Which limit is reached, in words; None if none is."""
-        if self.images is not None and images >= self.images:
-            return f"the budget of {self.images} images is used"
+    def reason_to_stop(self, *, images: int, seconds: float, generations: int, cost: int = 0) -> str | None:
+        """Which limit is reached, in words; None if none is. `cost`: images of the next generation, which
+        must fit."""
+        if self.images is not None and (images >= self.images or images + cost > self.images):
+            left = self.images - images
+            why = f": {left} are left, a generation takes {cost}" if left > 0 else ""
+            return f"the budget of {self.images} images is used{why}"
         if self.minutes is not None and seconds >= 60 * self.minutes:
             return f"the budget of {self.minutes:g} minutes is used"
         if self.generations is not None and generations >= self.generations:
             return f"the budget of {self.generations} generations is used"
         return None
+
+
+class MemberRole(Frozen):
+    """What a member does besides being searched: where it counts, and whether its scales are searched at all.
+
+    `start`, `stop`, `balanced`: as in `Member`. `scales`: searched; the `first` member's, with those of the
+    names `without` at 0; or `held` as they were at the start. Its weight is searched in any case.
+    """
+
+    start: float = 0.0
+    stop: float = 1.0
+    balanced: bool = False
+    scales: Literal["searched", "first", "held"] = "searched"
+    without: tuple[str, ...] = ()
+
+    @property
+    def placed(self) -> dict[str, Any]:
+        """The fields of a Member."""
+        return {"start": self.start, "stop": self.stop, "balanced": self.balanced}
 
 
 class SearchConfig(Frozen):
@@ -111,6 +168,7 @@ class SearchConfig(Frozen):
     weights: tuple[float, ...] = (1.0,)  # of the members, at the start
     search_weights: bool = False
     start: tuple[tuple[float, ...], ...] | None = None  # scales of each member; None is all ones
+    roles: tuple[MemberRole, ...] = ()  # of each member; none: all are searched and always count
     start_from: str = "base"  # in words, for people
 
     # How pictures are made
@@ -122,6 +180,7 @@ class SearchConfig(Frozen):
     device: str = "auto"
     dtype: str = "auto"
     compile: bool = False  # of the transformer's blocks, which moves scores in the sixth digit
+    loading: Loading = USUAL  # what else is said of loading; device, dtype and compile stand above
 
     # What is wanted
     rewards: tuple[RewardTerm, ...] = Field(min_length=1)
@@ -130,7 +189,9 @@ class SearchConfig(Frozen):
     optimize_judges: bool = False  # a judge that was optimised measures nothing any more
     objective: Literal["difference", "win-rate"] = "difference"
     base_samples: int = Field(default=4, ge=2)  # of the base for each prompt; only the win rate uses them
-    temperature: float = Field(default=2.0, gt=0)  # of the win rate, in spreads of base differences
+    # Of the win rate of `bt` rewards: in spreads of the base's differences, or what each reward says itself.
+    temperature: Annotated[float, Field(gt=0)] | Literal["reward"] = 2.0
+    alpha: float = Field(default=1.0, gt=0)  # of the win rate of probabilities, CaPO eq. 28
 
     # On what
     prompts: tuple[str, ...] = Field(min_length=1)
@@ -151,6 +212,7 @@ class SearchConfig(Frozen):
     step_limit: Literal["decay", "none"] = "none"
     bounds: tuple[float, float] = PUBLISHED_BOUNDS
     weight_bounds: tuple[float, float] = (-10.0, 10.0)
+    front: int = Field(default=0, ge=0)  # points of a front over the rewards, at least; 0 is one calibration
 
     # When to look, when to stop, what to keep
     convergence: Literal["validation", "paper", "none"] = "validation"
@@ -160,6 +222,26 @@ class SearchConfig(Frozen):
     held_out_pairs: int = Field(default=128, ge=0)
     tail: float = Field(default=0.5, gt=0, le=1)
     point: Literal["tail", "fitted"] = "tail"  # kept: the tail average, or halfway to the optimum of a fit
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift(cls, values: Any) -> Any:
+        """What is said of loading in two places goes to one."""
+        if not isinstance(values, dict) or not isinstance(options := values.get("loading"), LoadOptions):
+            return values
+        given = {name: value for name in _LIFTED if (value := getattr(options, name)) != getattr(USUAL, name)}
+        rest = replace(options, **{name: getattr(USUAL, name) for name in _LIFTED})
+        return {**given, **values, "loading": rest}
+
+    @model_serializer(mode="wrap")
+    def _leave_out_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `loading` and `roles` where they say nothing: configs of before them have the same text and
+        hash."""
+        values: dict[str, Any] = write(self)
+        for name in ("loading", "roles"):
+            if not values.get(name):
+                values.pop(name, None)
+        return values
 
     @field_validator("bounds", "weight_bounds")
     @classmethod
@@ -172,6 +254,10 @@ class SearchConfig(Frozen):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        try:
+            refuse_step_cache(self.loading, "a search")
+        except SearchError as error:
+            raise ValueError(str(error)) from error
         k = len(self.conditions)
         if k < 1:
             raise ValueError("at least one member is needed")
@@ -181,11 +267,15 @@ class SearchConfig(Frozen):
             raise ValueError(f"{k} members need {k} weights, got {len(self.weights)}")
         if self.start is not None and len(self.start) != k:
             raise ValueError(f"{k} members need {k} rows of scales in start, got {len(self.start)}")
+        if self.roles and (len(self.roles) != k or self.roles[0] != MemberRole()):
+            raise ValueError(f"{k} members need {k} roles, the first one that of a member that is searched")
         names = [term.name for term in self.rewards]
         if len(set(names)) != len(names):
             raise ValueError(f"a reward is named twice: {', '.join(names)}")
         if all(term.weight == 0 for term in self.rewards):
             raise ValueError("at least one reward needs a weight other than 0")
+        if self.front:
+            self._check_front()
         if self.race >= self.bucket:
             raise ValueError(f"race ({self.race}) must be smaller than bucket ({self.bucket})")
         if 0 < self.pool < self.bucket:
@@ -197,16 +287,28 @@ class SearchConfig(Frozen):
             raise ValueError(f"a held-out prompt is also searched on: {sorted(overlap)[0]!r}")
         return self
 
+    def _check_front(self) -> None:
+        if len(self.rewards) < 2:
+            raise ValueError(f"a front needs at least 2 rewards, got {self.rewards[0].name} alone")
+        if len(self.rewards) > MOST_AIMS:
+            raise ValueError(f"a front has at most {MOST_AIMS} rewards, got {len(self.rewards)}")
+        if any(term.weight == 0 for term in self.rewards):
+            raise ValueError("every reward of a front needs a weight other than 0")
+        if self.objective != "difference":
+            raise ValueError("a front is over differences of rewards: leave the objective as it is")
+
     @classmethod
     def make(cls, preset: str = "default", **values: Any) -> SearchConfig:
         """A config from a preset and what differs from it.
 
         Bounds not given are [0.5, 1.5] on tabletop and the published [-1, 2] elsewhere; more than one
-        member means that weights are searched. Raises SearchError in one sentence.
+        member means that weights are searched. A preset's pictures are those of `preset_pictures`. Raises
+        SearchError in one sentence.
         """
         if preset not in PRESETS:
             raise SearchError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
         merged = {**PRESETS[preset], **values, "preset": preset}
+        merged = add_pictures(merged, named_pictures(preset, str(merged.get("backbone", "tabletop"))))
         on_tabletop = str(merged.get("backbone", "tabletop")).rstrip("/").endswith("tabletop")
         merged.setdefault("bounds", WHOLE_BOUNDS if on_tabletop else PUBLISHED_BOUNDS)
         members = len(merged.get("conditions", ("positive",)))
@@ -229,6 +331,19 @@ class SearchConfig(Frozen):
         """JSON with sorted keys, so that equal configs are equal texts."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
+    def loaded_as(self, options: LoadOptions) -> SearchConfig:
+        """The same search with how the backbone was loaded, but for the device: other machines may go on
+        with it. Raises SearchError for a step cache."""
+        refuse_step_cache(options, "a search")
+        usual = {name: getattr(USUAL, name) for name in _LIFTED}
+        given = {"dtype": options.dtype, "compile": options.compile, "loading": replace(options, **usual)}
+        return self.model_copy(update=given)
+
+    @property
+    def load_options(self) -> LoadOptions:
+        """How the backbone of this search is loaded."""
+        return replace(self.loading, device=self.device, dtype=self.dtype, compile=self.compile)
+
     @property
     def reward_names(self) -> tuple[str, ...]:
         """All rewards and judges, each once."""
@@ -248,12 +363,33 @@ class SearchConfig(Frozen):
     def numbers(self, scales: int) -> int:
         """How many numbers are searched on a layout of `scales` scales."""
         members = len(self.conditions)
-        return members * scales + (members if self.search_weights else 0)
+        return len(self.searched) * scales + (members if self.search_weights else 0)
+
+    @property
+    def searched(self) -> tuple[int, ...]:
+        """The places of the members whose scales are searched."""
+        return tuple(k for k, role in enumerate(self.every_role) if role.scales == "searched")
+
+    @property
+    def every_role(self) -> tuple[MemberRole, ...]:
+        """What each member does."""
+        return self.roles or (MemberRole(),) * len(self.conditions)
+
+    @property
+    def nfe(self) -> int:
+        """Transformer evaluations for a picture of the members at the start."""
+        each = zip(self.weights, self.conditions, self.every_role, strict=True)
+        members = [Member(scales=(), weight=w, condition=seen, **role.placed) for w, seen, role in each]
+        return count_evaluations(members, self.steps)
+
+    def candidates(self, scales: int) -> int:
+        """Of one generation on a layout of `scales` scales."""
+        usual = 4 + int(3 * math.log(max(2, self.numbers(scales))))  # Hansen's, of CMA-ES
+        return self.popsize or (16 if self.optimizer == "mirrored-adam" else usual)
 
     def estimate_images(self, scales: int, generations: int) -> int:
         """About how many pictures `generations` generations render, validation and base included."""
-        n = max(2, self.numbers(scales))
-        popsize = self.popsize or (16 if self.optimizer == "mirrored-adam" else 4 + int(3 * math.log(n)))
+        popsize = self.candidates(scales)
         each = (
             popsize * self.bucket
             if not self.race

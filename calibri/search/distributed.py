@@ -13,12 +13,15 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from calibri.errors import SearchError
 from calibri.memory import keep_freed_memory
+from calibri.rewards.base import RewardInfo
+from calibri.rewards.own import paths_of
 from calibri.rewards.scoring import Progress, SearchStopped, batches
 from calibri.search.config import SearchConfig
 from calibri.threads import shorten_thread_waits
@@ -33,9 +36,10 @@ NO_RAY = "--ray needs Ray, which is not installed: pip install 'calibri-studio[r
 class Worker:
     """One actor: a backbone, its rewards, and nothing that outlives a batch.
 
-    `threads`: of torch on a CPU. Sums come out the same only with the same number of threads, so all
-    workers have it. `make`: for backbones and rewards that have no name, a function → (backbone, rewards by
-    name).
+    `options`: how the backbone is loaded, a LoadOptions as JSON. `threads`: of torch on a CPU. Sums come out
+    the same only with the same number of threads, so all workers have it. `files`: of rewards that are files,
+    name → path. `make`: for backbones and rewards that have no name, a function → (backbone, rewards by
+    name). `loading`: a RewardLoading's fields. `scores`: a file in which workers keep scores.
     """
 
     def __init__(
@@ -43,12 +47,12 @@ class Worker:
         backbone: str,
         rewards: Sequence[str],
         batch_size: int,
-        device: str,
-        dtype: str,
-        compiled: bool,
+        options: dict[str, Any],
         threads: int,
         make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
         loading: dict[str, Any] | None = None,
+        files: dict[str, str] | None = None,
+        scores: str | None = None,
     ) -> None:
         shorten_thread_waits()
         import torch
@@ -61,10 +65,19 @@ class Worker:
             self.backbone, self.rewards = make()
         else:
             from calibri.backbones.loading import load_backbone
+            from calibri.backbones.options import LoadOptions
             from calibri.rewards.base import RewardLoading
+            from calibri.rewards.own import admit_addresses, admit_paths
 
-            self.backbone = load_backbone(backbone, device=device, dtype=dtype, compile=compiled)
-            self.rewards = RewardLoading(**(loading or {})).load(rewards, self.backbone.device)
+            how = RewardLoading(**(loading or {}))
+            admit_paths(files or {})
+            admit_addresses(how.sources.values())
+            self.backbone = load_backbone(backbone, options=LoadOptions.from_json(options))
+            self.rewards = how.load(rewards, self.backbone.device)
+        if scores is not None:
+            from calibri.rewards.cache import ScoreCache, cached
+
+            self.rewards = cached(self.rewards, ScoreCache(scores))
         self.renderer = Renderer(self.backbone, batch_size=batch_size)
 
     def about(self) -> dict[str, Any]:
@@ -72,7 +85,8 @@ class Worker:
         judges = [name for name, reward in self.rewards.items() if reward.info.role == "judge"]
         revisions = {name: reward.info.revision for name, reward in self.rewards.items()}
         fingerprint = self.backbone.fingerprint
-        return {"rewards": revisions, "judges": judges, "fingerprint": fingerprint}
+        infos = {name: reward.info.model_dump() for name, reward in self.rewards.items()}
+        return {"rewards": revisions, "judges": judges, "fingerprint": fingerprint, "infos": infos}
 
     def process(self) -> int:
         """Its process id."""
@@ -87,7 +101,7 @@ class Worker:
 
 
 # Fields of a request that are plain values.
-PLAIN = ("prompt", "seed", "steps", "height", "width", "guidance", "negative_prompt")
+PLAIN = ("prompt", "seed", "steps", "height", "width", "guidance", "negative_prompt", "loras")
 
 
 def packed(request: RenderRequest) -> dict[str, Any]:
@@ -95,9 +109,7 @@ def packed(request: RenderRequest) -> dict[str, Any]:
     members = request.members
     return {
         **{name: getattr(request, name) for name in PLAIN},
-        "members": None
-        if members is None
-        else [(list(member.scales), member.weight, member.condition) for member in members],
+        "members": None if members is None else [member.model_dump(mode="json") for member in members],
         "granularity": None if request.layout is None else request.layout.granularity,
     }
 
@@ -110,9 +122,7 @@ def unpacked(plain: dict[str, Any], backbone: Any) -> RenderRequest:
     members = plain["members"]
     return RenderRequest(
         **{name: plain[name] for name in PLAIN},
-        members=None
-        if members is None
-        else tuple(Member(scales=tuple(s), weight=w, condition=c) for s, w, c in members),
+        members=None if members is None else tuple(Member(**each) for each in members),
         layout=None if plain["granularity"] is None else backbone.layout(plain["granularity"]),
     )
 
@@ -154,6 +164,7 @@ class RayScorer:
         self.revisions = dict(about[0]["rewards"])
         self.known = tuple(self.revisions)
         self.judges = frozenset(about[0]["judges"])
+        self.infos = {name: RewardInfo(**info) for name, info in about[0]["infos"].items()}
         self.fingerprint = prints.pop()
 
     @classmethod
@@ -166,9 +177,10 @@ class RayScorer:
         workers: int | None = None,
         threads: int = 1,
         make: Callable[[], tuple[Any, dict[str, Any]]] | None = None,
+        scores: Path | None = None,
     ) -> Iterator[RayScorer]:
         """Workers on a cluster at `address`, or on a cluster of this machine's own ("local"), closed
-        afterwards.
+        afterwards. `scores`: a file in which the workers of a machine keep scores.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
@@ -200,12 +212,12 @@ class RayScorer:
                     config.backbone,
                     names,
                     config.batch_size,
-                    config.device,
-                    config.dtype,
-                    config.compile,
+                    config.load_options.to_json(),
                     threads,
                     make,
                     config.reward_loading.model_dump(),
+                    paths_of(names),
+                    None if scores is None else str(scores.absolute()),
                 )
 
             yield cls(ray, make_actor, count, config.batch_size)

@@ -10,6 +10,7 @@ from calibri.search.records import GenerationRecord
 from calibri.search.stopping import tail_average
 
 FOLDS = 5
+HALF = 0.5
 # Ridges, in units of the first steps: the fit takes those that predict generations best that it did not see.
 # Between them lie slopes that only many scores can show, and curvatures from free to equal for all numbers.
 SLOPES = (3.3, 11.0, 33.0, 110.0)
@@ -18,26 +19,38 @@ FLATTEST = 0.25  # of the mean curvature: a number without effect must not run t
 
 
 def point_reached(
-    generations: Sequence[GenerationRecord], share: float, start: np.ndarray, steps: np.ndarray
+    generations: Sequence[GenerationRecord],
+    share: float,
+    start: np.ndarray,
+    steps: np.ndarray,
+    *,
+    trust: float = HALF,
+    objectives: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Halfway between the tail average over `share` of the images and the optimum of the fit; the tail
-    average alone while there is no fit. (n,)
+    """Between the tail average over `share` of the images and the optimum of the fit, `trust` of the way
+    (halfway); the tail average alone while there is no fit. (n,) `objectives`: as in `fitted_optimum`.
 
     The two err in different ways: the one forgets what the search scored early on, the other takes the
     rewards for a quadratic. Measured on tabletop in `benchmarks/efficiency.py`.
     """
     tail = tail_average(generations, share)
-    optimum = fitted_optimum(generations, start, steps)
-    return tail if optimum is None else (tail + optimum) / 2
+    optimum = fitted_optimum(generations, start, steps, objectives)
+    if optimum is None:
+        return tail
+    return (tail + optimum) / 2 if trust == HALF else (1 - trust) * tail + trust * optimum
 
 
 def fitted_optimum(
-    generations: Sequence[GenerationRecord], start: np.ndarray, steps: np.ndarray
+    generations: Sequence[GenerationRecord],
+    start: np.ndarray,
+    steps: np.ndarray,
+    objectives: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray | None:
     """Highest point, (n,), of y = b·z − Σ hᵢ zᵢ² with z = (x − start) / steps, inside the box of all
     candidates.
 
-    Fitted by ridge regression to every candidate's objective. Within a generation all candidates see the
+    Fitted by ridge regression to every candidate's objective, or to `objectives`, (popsize,) of each
+    generation. Within a generation all candidates see the
     same pairs, so what is fitted are differences from its mean: luck with the pairs drops out. None before
     `FOLDS` generations, and where the fit has no maximum.
     """
@@ -51,7 +64,7 @@ def fitted_optimum(
     for number, (record, x) in enumerate(zip(generations, candidates, strict=True)):
         fold = number % FOLDS
         terms = _terms((x - start) / steps)
-        y = np.array(record.objective)
+        y = np.array(record.objective) if objectives is None else objectives[number]
         y = y - y.mean()
         grams[fold] += terms.T @ terms
         products[fold] += terms.T @ y

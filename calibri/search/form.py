@@ -11,10 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from calibri.errors import SearchError, sentence
 from calibri.prompts.files import read_field
+from calibri.ranges import MOST_STEPS
 from calibri.rewards.base import RewardTerm, known_rewards
-from calibri.sampling.request import MOST_STEPS
+from calibri.rewards.own import split_weight
 from calibri.search.config import Budget, SearchConfig
-from calibri.search.prompts import search_prompts, split_prompts
+from calibri.search.counting import check_images, least_images
+from calibri.search.pictures import add_pictures, preset_pictures
+from calibri.search.prompts import search_prompts, split_as_paper, split_prompts
 from calibri.search.space import (
     Start,
     calibration_start,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 MOST_IMAGES = 10_000_000
 MOST_MINUTES = 100_000
 MOST_PROMPTS = 50_000
+MOST_POINTS = 60  # of a front
 LARGEST_SEED = 2**53 - 1  # the largest that JSON carries exactly
 EMPTY = (None, "")
 NOTHING = (None, "", 0)  # of fields whose 0 means what is usual
@@ -82,7 +86,7 @@ def _names(value: Any) -> list[str]:
     """Names of rewards. ValueError for one that is not known."""
     names = _texts(value, ",")
     for name in names:
-        if name.partition(":")[0].strip() not in known_rewards():
+        if split_weight(name)[0].strip() not in known_rewards():
             raise ValueError(f"expected some of {', '.join(known_rewards())}, got {name!r}")
     return names
 
@@ -165,8 +169,14 @@ class SearchForm(Limits):
     bounds: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
     weight_bounds: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
     held_out_pairs: Annotated[int, whole(0, 100_000)] = 128
+    front: Annotated[int | None, whole(2, MOST_POINTS, NOTHING)] = None
     prompts: Annotated[tuple[str, ...], BeforeValidator(_prompts)] = ()
     held_out_prompts: Annotated[tuple[str, ...], BeforeValidator(_prompts)] = ()
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """All rewards and judges, each once."""
+        return tuple(dict.fromkeys([*(term.name for term in self.rewards), *self.judges]))
 
     def config(self, backbone: Backbone, named: str, start: FindStart | None = None) -> SearchConfig:
         """The search that is asked for. `named`: the backbone as the config is to name it. `start`: None for
@@ -174,8 +184,8 @@ class SearchForm(Limits):
 
         Raises SearchError with the field that does not fit, LayoutError where the start does not.
         """
-        own = {"title", "preset", "strength", "conditions", *Limits.model_fields}
-        typed = {**self.model_dump(exclude=own), **(self.model_extra or {})}
+        apart = {"title", "preset", "strength", "conditions", *Limits.model_fields}
+        typed = {**self.model_dump(exclude=apart), **(self.model_extra or {})}
         values = {name: value for name, value in typed.items() if value not in EMPTY}
         searched = {term.name for term in self.rewards}
         values |= {
@@ -184,19 +194,25 @@ class SearchForm(Limits):
             "judges": tuple(name for name in self.judges if name not in searched),
             **self._prompt_sets(named),
         }
-        values.setdefault("steps", backbone.spec.steps)
+        own: dict[str, Any] = {"steps": backbone.spec.steps}
         if backbone.spec.cfg is not None:
-            values.setdefault("guidance", backbone.spec.cfg)
+            own["guidance"] = backbone.spec.cfg
+        values = add_pictures(values, own | preset_pictures(self.preset, backbone.spec))
         draft = SearchConfig.make(self.preset, **values)
         first = self._start(draft, backbone, start)
         values |= {"conditions": first.conditions, "weights": first.weights, "start_from": first.words}
         if first.scales is not None:
             values["start"] = first.scales
-        return SearchConfig.make(self.preset, **values)
+        if first.roles:
+            values["roles"] = first.roles
+        made = SearchConfig.make(self.preset, **values)
+        check_images(self.images, *least_images(made, len(backbone.layout(made.granularity).names)))
+        return made
 
     def _prompt_sets(self, backbone: str) -> dict[str, tuple[str, ...]]:
         if self.prompts:
-            return split_prompts(list(self.prompts), list(self.held_out_prompts) or None)
+            split = split_as_paper if self.preset == "paper" else split_prompts
+            return split(list(self.prompts), list(self.held_out_prompts) or None)
         own = search_prompts(backbone)
         return own | ({"held_out_prompts": self.held_out_prompts} if self.held_out_prompts else {})
 

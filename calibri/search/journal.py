@@ -22,11 +22,12 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from calibri.errors import JournalError
-from calibri.files import sync, write_whole
+from calibri.files import load_json, open_file, read_text, sync, write_whole
 from calibri.search.config import SearchConfig
 from calibri.search.records import GenerationRecord, Record, record_from
 
 CONFIG = "config.json"
+LARGEST_CONFIG = 64 * 2**20  # bytes: its prompts
 JOURNAL = "journal.jsonl"
 LOCK = "lock"
 TAIL = "tail.json"  # the point reached as it stands
@@ -59,7 +60,7 @@ def _checked(line: bytes, prev: str, number: int) -> tuple[Record, str]:
     line.
     """
     text = line.decode()  # UnicodeDecodeError is a ValueError
-    data = json.loads(text)
+    data = load_json(text)
     if not isinstance(data, dict):
         raise ValueError("not an object")
     said_prev, said = data.pop("prev", None), data.pop("hash", None)
@@ -109,10 +110,10 @@ class JournalTail:
 
     def config(self) -> SearchConfig | None:
         """The run's config, or None while there is none."""
-        try:
-            return SearchConfig.from_json((self.folder / CONFIG).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        path = self.folder / CONFIG
+        if not os.path.lexists(path):
             return None
+        return SearchConfig.from_json(read_text(path, LARGEST_CONFIG, JournalError))
 
     def poll(self) -> list[Record]:
         return self._poll(_checked, None)
@@ -127,7 +128,8 @@ class JournalTail:
     def _poll(self, check: Callable[[bytes, str, int], tuple[T, str]], most: int | None) -> list[T]:
         if self._prev is None:
             try:
-                self._prev = hashlib.sha256((self.folder / CONFIG).read_bytes()).hexdigest()
+                with open_file(self.folder / CONFIG, JournalError) as file:
+                    self._prev = hashlib.file_digest(file, "sha256").hexdigest()
             except FileNotFoundError:
                 return []
         data = self._read(most)
@@ -156,7 +158,7 @@ class JournalTail:
     def _read(self, most: int | None) -> bytes:
         """What follows `offset`, at most `most` bytes of it."""
         try:
-            with open(self.folder / JOURNAL, "rb") as file:
+            with open_file(self.folder / JOURNAL, JournalError) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
                     raise JournalError(f"{JOURNAL} has become shorter than what was read of it")
                 file.seek(self.offset)
@@ -172,16 +174,27 @@ def read_journal(folder: str | Path) -> list[Record]:
     return JournalTail(folder).poll()
 
 
+def rewrite_journal(made: str | Path, place: str | Path, change: Callable[[Record], Record]) -> None:
+    """Copies the journal of `made` into `place`, which has the same config, each record changed and each
+    digest anew. What it then says is what `change` says: for examples, never for a run that goes on."""
+    prev = hashlib.sha256((Path(place) / CONFIG).read_bytes()).hexdigest()
+    lines = []
+    for record in read_journal(made):
+        line, prev = _line(change(record), prev)
+        lines.append(line)
+    write_whole(Path(place) / JOURNAL, b"".join(lines), durable=True)
+
+
 def owner_of(folder: str | Path) -> int | None:
     """Process id that writes the run now; None if nobody does."""
     try:
-        with open(Path(folder) / LOCK, "rb") as file:
+        with open_file(Path(folder) / LOCK, JournalError) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _pid_in(file.read())
-    except FileNotFoundError:
-        pass
+    except (OSError, JournalError):
+        pass  # no lock, or none that can be held
     return None
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from calibri.calibration.artifact import Calibration
+from calibri.calibration.artifact import Calibration, Member
 from calibri.files import write_whole
 from calibri.interval import Interval, Verdict, paired_interval
 from calibri.search.config import SearchConfig
 from calibri.search.journal import CALIBRATION, TAIL
 from calibri.search.objective import Objective
 from calibri.search.provenance import versions
-from calibri.search.records import ResultRecord
+from calibri.search.records import ResultRecord, share_words
 from calibri.search.space import SearchSpace
 
 
@@ -30,23 +31,36 @@ class Judgement:
     images: int
 
 
-def judge(objective: Objective, vector: np.ndarray) -> Judgement:
-    """Renders base and `vector`, (n,), on the held-out pairs, which nothing was searched or stopped on."""
-    config = objective.config
-    pairs = objective.source.pairs(config.held_out_pairs, "held-out")
-    names = [*objective.names, *(name for name in config.judges if name not in objective.names)]
-    before = objective.images
-    base = objective.scores([objective.request(p, None) for p in pairs], ["the base"] * len(pairs), names)
-    members = objective.space.decode(vector)
-    raw = objective.scores(
-        [objective.request(p, members) for p in pairs], ["the point reached"] * len(pairs), names
-    )
-    k = len(objective.names)
-    return Judgement(
-        objective=paired_interval(objective.gain(raw[:, :k], base[:, :k])),
-        gains={name: paired_interval(raw[:, r] - base[:, r]) for r, name in enumerate(names)},
-        images=objective.images - before,
-    )
+class Bench:
+    """Holds points against the base on the held-out pairs, which nothing was searched or stopped on. The base
+    is rendered once.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        config = objective.config
+        self.objective = objective
+        self.pairs = objective.source.pairs(config.held_out_pairs, "held-out")
+        self.names = [*objective.names, *(name for name in config.judges if name not in objective.names)]
+        self._base: np.ndarray | None = None
+
+    def judge(self, vector: np.ndarray, weights: np.ndarray | None = None) -> Judgement:
+        """Renders `vector`, (n,), and the base if that was not done. `weights`: of the rewards, (R,); None
+        for the config's.
+        """
+        objective, before = self.objective, self.objective.images
+        if self._base is None:
+            self._base = self._scores(None, "the base")
+        raw, base = self._scores(objective.space.decode(vector), "the point reached"), self._base
+        k = len(objective.names)
+        return Judgement(
+            objective=paired_interval(objective.gain(raw[:, :k], base[:, :k], weights)),
+            gains={name: paired_interval(raw[:, r] - base[:, r]) for r, name in enumerate(self.names)},
+            images=objective.images - before,
+        )
+
+    def _scores(self, members: tuple[Member, ...] | None, who: str) -> np.ndarray:
+        requests = [self.objective.request(pair, members) for pair in self.pairs]
+        return self.objective.scores(requests, [who] * len(requests), self.names)
 
 
 @dataclass(frozen=True)
@@ -63,11 +77,16 @@ class Shipment:
     seconds: float
     reason: str
     revisions: dict[str, str] = field(default_factory=dict)  # of the rewards
+    sources: dict[str, str] = field(default_factory=dict)  # of their weights
+    shares: dict[str, float] = field(default_factory=dict)  # of the rewards, for a point of a front
+    loras: Sequence[dict[str, Any]] = ()  # that were on: name, file, strength, SHA-256
 
     def calibration(self, verdict: str, gains: dict[str, Interval]) -> Calibration:
         """The calibration with its provenance."""
         config = self.config
         rewards = ", ".join(term.text for term in config.rewards)
+        if self.shares:
+            rewards = share_words(self.shares)
         found: dict[str, Any] = {
             "how": "search",
             "verdict": verdict,
@@ -88,8 +107,16 @@ class Shipment:
             "prompts": config.prompts_hash,
             "versions": versions(),
         }
+        if loading := config.load_options.tell():
+            found["loading"] = loading
+        if self.shares:
+            found["shares"] = self.shares
+        if self.loras:
+            found["loras"] = list(self.loras)
         if self.revisions:
             found["reward_revisions"] = self.revisions
+        if any(self.sources.values()):
+            found["reward_sources"] = {name: source for name, source in self.sources.items() if source}
         kind = "ensemble" if len(config.conditions) > 1 else "calibration"
         return Calibration(
             title=f"{self.backbone} {config.granularity} {kind}, {rewards}",

@@ -10,16 +10,19 @@ import numpy as np
 
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Member
+from calibri.calibration.phases import vary
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
+from calibri.rewards.calibrated import expected_wins
 from calibri.rewards.scoring import Pair, Progress, Scorer
 from calibri.sampling.request import RenderRequest
 from calibri.search.config import SearchConfig
+from calibri.search.counting import SPREAD_PAIRS, count_generation, count_spread_pairs
 from calibri.search.pairs import PairSource
 from calibri.search.records import BaseRecord, GenerationRecord
 from calibri.search.space import SearchSpace
 
-SPREAD_PAIRS = 64
+USUAL_TEMPERATURE = 2.0  # of the win rate, in spreads of the base's differences
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Objective:
     """The function that a search maximises. It remembers the base's scores: each is rendered once in a run.
 
     Difference: Σ_r w_r · (R_r(x) − R_r(base)) / spread_r, with the spread of reward r on the base. Win
-    rate: the weighted mean over rewards of mean_s σ((R_r(x) − R_r(base_s)) / T_r), over base samples s of
-    the prompt (CaPO eq. 7).
+    rate: the weighted mean over rewards of the expected win rate against base samples of the prompt
+    (CaPO eq. 7; `calibri.rewards.calibrated`).
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class Objective:
         if strength not in (None, 1):
             base = [(strength, "positive"), (1 - strength, "negative")]
         counting = [member for member in members if member.weight != 0]
+        if vary(counting):
+            return False
         return [(m.weight, m.condition) for m in counting] == base and all(
             scale == 1 for member in counting for scale in member.scales
         )
@@ -150,8 +155,7 @@ class Objective:
 
     def measure_base(self) -> tuple[np.ndarray, int]:
         """Renders the base on the first pairs: raw scores (pairs, S, R) and the number of pictures."""
-        count = min(SPREAD_PAIRS, self.config.pool) if self.config.pool else SPREAD_PAIRS
-        indices, before = range(max(2, count)), self.images
+        indices, before = range(count_spread_pairs(self.config)), self.images
         self._beside_base(indices)
         return self._base_of(indices), self.images - before
 
@@ -167,23 +171,36 @@ class Objective:
                     f"reward {name} gives the same score for every picture of the base: nothing to compare"
                 )
         total = (first / spread) @ self._weights()
-        temperatures = {}
-        if self.config.objective == "win-rate":
-            # Twice the spread of paired differences (SEARCH.md): at once it saturates and costs 1.8 times
-            # the images.
-            differences = raw[:, 1:] - raw[:, :1]
-            widths = self.config.temperature * differences.std(axis=(0, 1))
-            temperatures = dict(zip(self.names, np.where(widths > 0, widths, spread).tolist(), strict=True))
+        temperatures, alphas = self._odds(raw, spread) if self.config.objective == "win-rate" else ({}, {})
         return BaseRecord(
             pairs=len(raw),
             means=dict(zip(self.names, first.mean(axis=0).tolist(), strict=True)),
             spread=dict(zip(self.names, spread.tolist(), strict=True)),
             total_spread=float(total.std(ddof=1)),
             temperatures=temperatures,
+            alphas=alphas,
             base_scores=raw.tolist(),
             images=images,
             seconds=seconds,
         )
+
+    def _odds(self, raw: np.ndarray, spread: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+        """Of the win rate: the temperature of each reward, and alpha of those that are probabilities."""
+        asked, infos = self.config.temperature, getattr(self.scorer, "infos", {})
+        known = {name: infos[name].temperature for name in self.names if name in infos}
+        # Twice the spread of paired differences: at once it saturates and costs 1.8 times the images
+        # (measured on synthetic rewards). So too for a reward that does not know its own.
+        times = USUAL_TEMPERATURE if asked == "reward" else asked
+        widths = times * (raw[:, 1:] - raw[:, :1]).std(axis=(0, 1))
+        measured = dict(zip(self.names, np.where(widths > 0, widths, spread).tolist(), strict=True))
+        own = {name: value for name, value in known.items() if value is not None and asked == "reward"}
+        kinds = {name: infos[name].kind for name in known}
+        alphas = {name: self.config.alpha for name, kind in kinds.items() if kind == "probability"}
+        return measured | own, alphas
+
+    def count_generation(self, candidates: int, indices: Sequence[int]) -> int:
+        """How many pictures `evaluate` renders for so many candidates, at most."""
+        return count_generation(self.source, candidates, indices, self._base)
 
     def use_base(self, record: BaseRecord) -> None:
         """Takes the rewards' spreads and the base's scores from a record, a new or a replayed one."""
@@ -210,19 +227,27 @@ class Objective:
         if self._scale is None:
             raise SearchError("the base must be measured before candidates")
         if self.config.objective == "win-rate":
-            temperature = np.array([self._scale.temperatures[name] for name in self.names])
-            margin = (raw[..., None, :] - base) / temperature  # (…, B, S, R)
-            wins = 0.5 * (1 + np.tanh(margin / 2))  # CaPO eq. 7; the sigmoid without overflow
+            wins = [self._wins(name, raw[..., r], base[..., r]) for r, name in enumerate(self.names)]
             weights = self._weights()
-            return wins.mean(axis=-2) @ weights / np.abs(weights).sum()
+            return np.stack(wins, axis=-1) @ weights / np.abs(weights).sum()
         return self.gain(raw, base[:, 0])
 
-    def gain(self, raw: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """Σ_r w_r · (R_r − R_r(base)) / spread_r of the optimised rewards: (…, R) twice → (…)."""
+    def _wins(self, name: str, raw: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """Expected win rate of one reward: raw (…, B) and base (B, S) → (…, B)."""
+        assert self._scale is not None
+        temperature, alpha = self._scale.temperatures[name], self._scale.alphas.get(name)
+        if alpha is None:
+            return expected_wins(raw[..., None], base, "bt", temperature)[..., 0]
+        return expected_wins(raw[..., None], base, "probability", alpha=alpha)[..., 0]
+
+    def gain(self, raw: np.ndarray, base: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Σ_r w_r · (R_r − R_r(base)) / spread_r of the optimised rewards: (…, R) twice → (…). `weights`:
+        (R,), None for the config's.
+        """
         if self._scale is None:
             raise SearchError("the base must be measured before candidates")
         spread = np.array([self._scale.spread[name] for name in self.names])
-        return ((raw - base) / spread) @ self._weights()
+        return ((raw - base) / spread) @ (self._weights() if weights is None else weights)
 
     # ---- a generation
 

@@ -14,10 +14,12 @@ from calibri.search.records import (
     EventRecord,
     Generation,
     GenerationRecord,
+    PointRecord,
     Record,
     ResultRecord,
     SessionRecord,
     ValidationRecord,
+    share_words,
 )
 from calibri.search.stopping import kept_point
 
@@ -29,8 +31,9 @@ class SearchProgress:
     """Takes the records of one run in order and knows where the search is.
 
     `images`: rendered so far, without the final judgement. `seconds`: of work, all sessions together. `over`:
-    the last thing that happened is a result. `log`: when (ISO time, or empty) and what, in sentences.
-    `error`: why the rest of the journal cannot be read; its reader sets it.
+    the last thing that happened is a result. `points`: of a front, as far as they are judged. `log`: when
+    (ISO time, or empty) and what, in sentences. `error`: why the rest of the journal cannot be read; its
+    reader sets it.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -39,6 +42,7 @@ class SearchProgress:
         self.base: BaseRecord | None = None
         self.generations: list[GenerationRecord | Generation] = []
         self.validations: list[ValidationRecord] = []
+        self.points: list[PointRecord] = []
         self.result: ResultRecord | None = None
         self.log: list[tuple[str, str]] = []
         self.images = 0
@@ -54,12 +58,17 @@ class SearchProgress:
         match record:
             case GenerationRecord() | Generation():
                 self.generations.append(record)
+                self.points = []
             case ValidationRecord():
                 self.validations.append(record)
                 self._note(
                     f"Validation after generation {record.generation}: {record.objective.text()} spreads "
                     f"over the base, on {record.objective.n} pairs."
                 )
+            case PointRecord():
+                self.points.append(record)
+                gains = ", ".join(f"{name} {gain.text()}" for name, gain in record.gains.items())
+                self._note(f"Point {record.number} of the front ({share_words(record.shares)}): {gains}.")
             case BaseRecord():
                 self.base = record
                 means = ", ".join(f"{name} {value:.3g}" for name, value in record.means.items())

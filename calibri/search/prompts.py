@@ -40,6 +40,28 @@ def split_prompts(prompts: list[str], judged: list[str] | None = None) -> dict[s
     }
 
 
+def split_as_paper(prompts: list[str], judged: list[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """Different prompts as the paper divides T2I-CompBench++: a list to search on, and one to measure on.
+
+    Without `judged` seven of ten are searched on, as 700 of the 1,000 prompts of each category there; with
+    it, all. Of what is measured on, every third validates on the way and the others judge at the end, which
+    the paper does on the same prompts. Raises SearchError where there are too few.
+    """
+    measured = judged if judged is not None else [p for i, p in enumerate(prompts) if i % 10 in (3, 6, 9)]
+    search = prompts if judged is not None else [p for i, p in enumerate(prompts) if i % 10 not in (3, 6, 9)]
+    validation, held_out = measured[::3], [p for i, p in enumerate(measured) if i % 3]
+    if not (search and validation and held_out):
+        raise SearchError(
+            "prompts: expected at least 10, or 2 to judge on beside those to search on, "
+            f"got {len(prompts)} and {len(judged or ())}"
+        )
+    return {
+        "prompts": tuple(search),
+        "validation_prompts": tuple(validation),
+        "held_out_prompts": tuple(held_out),
+    }
+
+
 def held_out_prompts(typed: list[str] | None, backbone: str, count: int) -> list[str]:
     """Prompts to judge on: those given, or held-out ones of the set that suits the backbone."""
     return typed or usual_prompts(backbone, "held-out", count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from array import array
 from typing import Annotated, Literal, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from calibri.errors import JournalError, sentence
+from calibri.files import load_json
 from calibri.interval import Interval, Verdict
 from calibri.rewards.base import Frozen
 from calibri.rewards.scoring import Pair
@@ -32,6 +32,7 @@ class SessionRecord(Frozen):
     fingerprint: str = ""
     labels: list[str] = Field(default_factory=list)  # of the searched numbers, in order
     rewards: dict[str, str] = Field(default_factory=dict)  # name → revision
+    sources: dict[str, str] = Field(default_factory=dict)  # name → hub id with commit, or name of a folder
 
 
 class EventRecord(Frozen):
@@ -46,8 +47,9 @@ class BaseRecord(Frozen):
     """The base on the first pairs: what each reward is divided by.
 
     `spread`: standard deviation over pairs, of each reward. `total_spread`: of their weighted sum.
-    `temperatures`: of the win rate, for each reward, empty for other objectives. `base_scores`: raw,
-    (pairs, samples, rewards), of the search's first pairs.
+    `temperatures`: of the win rate, for each reward, empty for other objectives. `alphas`: of the win rate,
+    for rewards that are probabilities. `base_scores`: raw, (pairs, samples, rewards), of the search's first
+    pairs.
     """
 
     kind: Literal["base"] = "base"
@@ -56,6 +58,7 @@ class BaseRecord(Frozen):
     spread: dict[str, float]
     total_spread: float
     temperatures: dict[str, float] = Field(default_factory=dict)
+    alphas: dict[str, float] = Field(default_factory=dict)
     base_scores: list[list[list[float]]]
     images: int
     seconds: float
@@ -112,6 +115,30 @@ class ValidationRecord(Frozen):
     spent: int  # pictures that this validation rendered
 
 
+class PointRecord(Frozen):
+    """One point of a front against the base, on the held-out pairs.
+
+    `number`: from 1. `shares`: of the rewards in its weighting. `vector`: (n,). `objective`: mean paired
+    difference of the weighted rewards, in spreads; `gains`: of each reward and judge. `images`: rendered to
+    judge it.
+    """
+
+    kind: Literal["point"] = "point"
+    generation: int
+    number: int
+    shares: dict[str, float]
+    vector: list[float]
+    objective: Interval
+    gains: dict[str, Interval]
+    images: int
+
+
+def share_words(shares: dict[str, float]) -> str:
+    """`tabletop-align 67 %, tabletop-keep 33 %`: what a point of a front is for, the most first."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ordered if share > 0)
+
+
 class ResultRecord(Frozen):
     """The end of a search (of this session, if it is resumed with more budget).
 
@@ -136,7 +163,15 @@ class ResultRecord(Frozen):
     text: str
 
 
-Record = SessionRecord | EventRecord | BaseRecord | GenerationRecord | ValidationRecord | ResultRecord
+Record = (
+    SessionRecord
+    | EventRecord
+    | BaseRecord
+    | GenerationRecord
+    | ValidationRecord
+    | PointRecord
+    | ResultRecord
+)
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
@@ -173,10 +208,10 @@ def read_generation(body: bytes) -> Generation:
     """A generation from the JSON text of its record. Raises JournalError for another record."""
     head, rest = _HEAD.match(body), body.rfind(_REST)
     if head is not None and rest >= 0:
-        data = json.loads(b"{" + body[rest:])  # the candidates before it are not parsed
+        data = load_json("{" + body[rest:].decode())  # the candidates before it are not parsed
         data |= {"generation": int(head[1]), "images": int(head[2]), "seconds": float(head[3])}
     else:
-        record = record_from(json.loads(body))
+        record = record_from(load_json(body.decode()))
         if not isinstance(record, GenerationRecord):
             raise JournalError(f"expected a generation, got {record.kind}")
         data = record.model_dump()

@@ -16,10 +16,14 @@ from calibri.errors import JournalError
 from calibri.files import write_whole
 from calibri.interval import paired_interval
 from calibri.rewards.scoring import LocalScorer, Progress, Scorer, SearchStopped
+from calibri.rewards.sources import name_source
 from calibri.search.config import Budget, SearchConfig
+from calibri.search.counting import check_images, least_images
 from calibri.search.fitted import point_reached
+from calibri.search.front import front_points
+from calibri.search.front_file import add_front, judge_points
 from calibri.search.journal import TAIL, RunFolder
-from calibri.search.judgement import Shipment, judge, ship
+from calibri.search.judgement import Bench, Judgement, Shipment, ship
 from calibri.search.objective import Objective
 from calibri.search.pairs import PairSource
 from calibri.search.progress import SearchProgress
@@ -35,7 +39,7 @@ from calibri.search.records import (
     pack,
 )
 from calibri.search.space import SearchSpace
-from calibri.search.stopping import next_validation, paper_converged, validation_converged
+from calibri.search.stopping import STOPPED, next_validation, paper_converged, validation_converged
 from calibri.search.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
@@ -100,6 +104,7 @@ class _Search:
         self.objective = objective
         self.backbone = backbone.spec.name
         self.fingerprint = backbone.fingerprint
+        self.loras = backbone.loras.about(backbone.loras.default)
         self.budget = budget or DEFAULT_BUDGET
         self._given = budget is not None
         self.stop = stop or (lambda: False)
@@ -107,6 +112,8 @@ class _Search:
         self.objective.stop = self.stop
         self.source = PairSource(self.config)
         self.revisions = dict(getattr(objective.scorer, "revisions", {}))
+        infos = getattr(objective.scorer, "infos", {})
+        self.sources = {name: name_source(info.source) for name, info in infos.items()}
         self.space: SearchSpace = objective.space
         settings = self.space.settings(self.config)
         self._start, self._steps = settings.start, settings.steps
@@ -133,6 +140,8 @@ class _Search:
         if (last := self._already_over()) is not None:
             yield last
             return
+        if self.progress.base is None:
+            check_images(self.budget.images, *least_images(self.config, len(self.objective.layout.names)))
         sessions = [record for record in self.run.records if isinstance(record, SessionRecord)]
         moved = moved_revisions(sessions, self.revisions)
         yield self._keep(self._session())
@@ -149,13 +158,13 @@ class _Search:
             if self.progress.base is None:
                 yield self._keep(self._measure_base())
             while (reason := self._reason_to_stop()) is None:
-                if self._validation_due():
+                if self._validation_due() and self._validation_fits():
                     yield self._keep(self._validate())
                     self._write_tail()
                 else:
                     yield self._keep(self._generation())
         except SearchStopped:
-            reason = "stopped by the user"
+            reason = STOPPED
         yield from self._finish(reason)
 
     def _keep(self, record: Record) -> Record:
@@ -206,10 +215,7 @@ class _Search:
         last = self.progress.result
         if last is None or not self.progress.over or last.verdict == "not judged":
             return None
-        reason = self.budget.reason_to_stop(
-            images=self.images, seconds=self.seconds, generations=self.strategy.generation
-        )
-        return last if reason else None
+        return last if self._limit_reached() else None
 
     def _session(self) -> SessionRecord:
         return SessionRecord(
@@ -224,6 +230,7 @@ class _Search:
             fingerprint=self.fingerprint,
             labels=self.space.labels,
             rewards=self.revisions,
+            sources=self.sources,
         )
 
     # ---- the parts of the loop
@@ -304,10 +311,7 @@ class _Search:
     def _reason_to_stop(self) -> str | None:
         if self.stop():
             raise SearchStopped("stopped between two generations")
-        limit = self.budget.reason_to_stop(
-            images=self.images, seconds=self.seconds, generations=self.strategy.generation
-        )
-        if limit is not None:
+        if (limit := self._limit_reached()) is not None:
             return limit
         if self.config.convergence == "validation" and self._fresh_validation():
             assert self.progress.base is not None
@@ -315,6 +319,19 @@ class _Search:
         if self.config.convergence == "paper" and (reason := paper_converged(self.progress.generations)):
             return reason
         return self.strategy.reason_to_stop()
+
+    def _limit_reached(self) -> str | None:
+        """Which limit allows no further generation, in words."""
+        bucket = self.source.bucket(self.strategy.generation)
+        cost = self.objective.count_generation(self.strategy.popsize, bucket)
+        done = {"images": self.images, "generations": self.strategy.generation}
+        return self.budget.reason_to_stop(seconds=self.seconds, cost=cost, **done)
+
+    def _validation_fits(self) -> bool:
+        cost = self.config.validation_pairs * (1 if self.progress.validations else 2)
+        if not self.progress.generations:  # which must fit behind it: without one nothing was searched
+            cost += self.objective.count_generation(self.strategy.popsize, self.source.bucket(0))
+        return self.budget.images is None or self.images + cost <= self.budget.images
 
     def _fresh_validation(self) -> bool:
         """Whether the last validation is of this generation, and no session has ended on it."""
@@ -342,6 +359,8 @@ class _Search:
             seconds=self.seconds,
             reason=reason,
             revisions=self.revisions,
+            sources=self.sources,
+            loras=self.loras,
         )
 
     def _write_tail(self) -> None:
@@ -355,8 +374,25 @@ class _Search:
         judgement = None
         self.objective.stop = self.abandon
         if self.progress.generations and self.config.held_out_pairs >= 2 and self.config.held_out_prompts:
+            bench = Bench(self.objective)
             try:
-                judgement = judge(self.objective, shipment.vector)
+                judgement = bench.judge(shipment.vector)
+                if self.config.front:
+                    yield from self._judge_front(bench, judgement)
             except SearchStopped:
                 yield self._keep(EventRecord(time=now(), text="The final judgement was skipped."))
-        yield self._keep(ship(shipment, judgement, self.run.folder, now()))
+        result = ship(shipment, judgement, self.run.folder, now())
+        if self.config.front:
+            result = add_front(result, self.progress.points, self.progress.base, shipment, self.run.folder)
+        yield self._keep(result)
+
+    def _judge_front(self, bench: Bench, equal: Judgement) -> Iterator[Record]:
+        """A record for each point of the front that was not judged before."""
+        assert self.progress.base is not None
+        generations = list(self.run.generations())
+        points = front_points(
+            self.config, self.progress.base, generations, self._start, self._steps, self.point()
+        )
+        known = list(self.progress.points)
+        for record in judge_points(bench, points, known, equal, self.strategy.generation):
+            yield self._keep(record)

@@ -9,35 +9,52 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibri.calibration.artifact import Calibration, Condition, Member
+from calibri.calibration.phases import vary
 from calibri.errors import SearchError
 
 if TYPE_CHECKING:
     from calibri.backbones.layouts import Layout
-    from calibri.search.config import SearchConfig
+    from calibri.search.config import MemberRole, SearchConfig
     from calibri.search.strategy import StrategySettings
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """`[scales of member 1, …, scales of member K, weights if searched]` for one layout.
+    """`[scales of the searched members, weights of all K if searched]` for one layout.
 
     `names`: of the layout's scales, in order. `conditions`: of the K members. `weights`: at the start, kept
-    where `search_weights` is false.
+    where `search_weights` is false. `roles`: of the K members, or none where all are searched. `held`: scales
+    of the members at the start, where some are held.
     """
 
     names: tuple[str, ...]
     conditions: tuple[Condition, ...]
     weights: tuple[float, ...]
     search_weights: bool
+    roles: tuple[MemberRole, ...] = ()
+    held: tuple[tuple[float, ...], ...] | None = None
 
     @classmethod
     def of(cls, config: SearchConfig, layout: Layout) -> SearchSpace:
-        return cls(tuple(layout.names), config.conditions, config.weights, config.search_weights)
+        return cls.named(config, tuple(layout.names))
+
+    @classmethod
+    def named(cls, config: SearchConfig, names: tuple[str, ...]) -> SearchSpace:
+        """Of scales with these names."""
+        return cls(
+            names, config.conditions, config.weights, config.search_weights, config.roles, config.start
+        )
+
+    @property
+    def searched(self) -> tuple[int, ...]:
+        """The places of the members whose scales are searched."""
+        kinds = [role.scales for role in self.roles] or ["searched"] * len(self.conditions)
+        return tuple(k for k, kind in enumerate(kinds) if kind == "searched")
 
     @property
     def n_scales(self) -> int:
-        """Scales of all members together."""
-        return len(self.names) * len(self.conditions)
+        """Searched scales of all members together."""
+        return len(self.names) * len(self.searched)
 
     @property
     def size(self) -> int:
@@ -52,7 +69,7 @@ class SearchSpace:
         if len(self.conditions) == 1:
             labels = list(self.names)
         else:
-            labels = [f"{k + 1}: {name}" for k in range(len(self.conditions)) for name in self.names]
+            labels = [f"{k + 1}: {name}" for k in self.searched for name in self.names]
         if self.search_weights:
             labels += [f"{k + 1}: weight" for k in range(len(self.conditions))]
         return labels
@@ -69,7 +86,7 @@ class SearchSpace:
                 raise SearchError(
                     f"member {k + 1} has {len(member.scales)} scales, expected {len(self.names)}"
                 )
-        flat = [scale for member in members for scale in member.scales]
+        flat = [scale for k in self.searched for scale in members[k].scales]
         if self.search_weights:
             flat += [member.weight for member in members]
         return np.array(flat, dtype=np.float64)
@@ -82,12 +99,26 @@ class SearchSpace:
         if not np.isfinite(values).all():
             where = int(np.flatnonzero(~np.isfinite(values))[0])
             raise SearchError(f"{self.labels[where]} is {values[where]}, expected a finite number")
-        rows = values[: self.n_scales].reshape(len(self.conditions), len(self.names))
+        rows = values[: self.n_scales].reshape(len(self.searched), len(self.names)).tolist()
         weights = values[self.n_scales :].tolist() if self.search_weights else self.weights
+        scales = dict(zip(self.searched, map(tuple, rows), strict=True))
         return tuple(
-            Member(scales=tuple(row.tolist()), weight=float(weight), condition=condition)
-            for row, weight, condition in zip(rows, weights, self.conditions, strict=True)
+            Member(
+                scales=scales[k] if k in scales else self._given(k, scales[0]),
+                weight=float(weight),
+                condition=condition,
+                **(self.roles[k].placed if self.roles else {}),
+            )
+            for k, (weight, condition) in enumerate(zip(weights, self.conditions, strict=True))
         )
+
+    def _given(self, k: int, first: tuple[float, ...]) -> tuple[float, ...]:
+        """The scales of a member that is not searched."""
+        role = self.roles[k]
+        if role.scales == "first":
+            skipped = set(role.without)
+            return tuple(0.0 if name in skipped else s for name, s in zip(self.names, first, strict=True))
+        return self.held[k] if self.held is not None else (1.0,) * len(self.names)
 
     def settings(self, config: SearchConfig) -> StrategySettings:
         """What the optimiser needs. Raises SearchError where start and bounds do not fit."""
@@ -98,7 +129,8 @@ class SearchSpace:
         if start.shape != (k, per):
             raise SearchError(f"the start has shape {start.shape}, expected {(k, per)}: members × scales")
         extra = k if self.search_weights else 0
-        scales = k * per
+        start = start[list(self.searched)]
+        scales = start.size
         return StrategySettings(
             start=np.concatenate([start.reshape(-1), np.array(self.weights[:extra])]),
             lower=np.concatenate(
@@ -124,6 +156,7 @@ class Start:
     weights: tuple[float, ...]
     scales: tuple[tuple[float, ...], ...] | None
     words: str
+    roles: tuple[MemberRole, ...] = ()
 
 
 def plain_start(members: int = 1, negatives: int = 0) -> Start:
@@ -158,13 +191,46 @@ def calibration_start(
     Raises LayoutError if the calibration's scales do not fit the backbone.
     """
     members = calibration.on_layout(layout).members
-    scales = tuple(tuple(float(np.clip(s, *bounds)) for s in member.scales) for member in members)
+    roles = _roles_of(members, layout.names)
+    searched = [role.scales == "searched" for role in roles] or [True] * len(members)
+    scales = tuple(
+        tuple(float(np.clip(s, *bounds)) for s in member.scales) if inside else member.scales
+        for member, inside in zip(members, searched, strict=True)
+    )
     return Start(
         tuple(member.condition for member in members),
         tuple(member.weight for member in members),
         scales,
         words,
+        roles,
     )
+
+
+def _roles_of(members: Sequence[Member], names: Sequence[str]) -> tuple[MemberRole, ...]:
+    """What members do that guide, or count in a part of the steps; none where there are no such.
+
+    A balanced member guides: it follows the first one where it differs by blocks left out alone, and else
+    keeps its scales. Raises SearchError where the first member itself is one of these.
+    """
+    from calibri.search.config import MemberRole
+
+    if not vary(members):
+        return ()
+    first = members[0]
+    if first.has_phase or first.balanced:
+        raise SearchError("the first member of a search must count at every step: put it first")
+    roles = []
+    for member in members:
+        pairs = list(zip(names, member.scales, first.scales, strict=True))
+        without = tuple(name for name, own, firsts in pairs if own == 0 != firsts)
+        follows = all(own == firsts for name, own, firsts in pairs if name not in without)
+        role = MemberRole(start=member.start, stop=member.stop, balanced=member.balanced)
+        if member.balanced and follows:
+            role = role.model_copy(update={"scales": "first", "without": without})
+        elif member.balanced:
+            role = role.model_copy(update={"scales": "held"})
+        roles.append(role)
+    return tuple(roles)
 
 
 def grown_start(start: Start, condition: Condition = "positive") -> Start:
@@ -174,7 +240,12 @@ def grown_start(start: Start, condition: Condition = "positive") -> Start:
     if len(start.conditions) >= 3:
         raise SearchError("a search joins at most 3 members")
     scales = None if start.scales is None else (*start.scales, start.scales[0])
-    return Start((*start.conditions, condition), (*start.weights, 0.0), scales, start.words)
+    roles = start.roles
+    if roles:
+        from calibri.search.config import MemberRole
+
+        roles = (*roles, MemberRole())
+    return Start((*start.conditions, condition), (*start.weights, 0.0), scales, start.words, roles)
 
 
 def ensemble_start(start: Start, conditions: tuple[str, ...]) -> Start:

@@ -9,6 +9,7 @@ import numpy as np
 
 from calibri.search.records import Generation, GenerationRecord, ValidationRecord
 
+STOPPED = "stopped by the user"
 CHECKPOINTS = 3
 PAPER_WINDOW = 20
 
