@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calibri.calibration.artifact import LARGEST_FILE, Calibration
+from calibri.calibration.export import write_scales
+from calibri.calibration.reading import parse_calibration
 from calibri.calibration.scale_names import HIGHEST, LOWEST
 from calibri.errors import ArtifactError
+from calibri.files import Listing, Unreadable, read_folder, read_text
 from calibri.words import slug
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
 
 log = logging.getLogger(__name__)
 
@@ -45,37 +55,45 @@ class CalibrationStore:
 
     def __init__(self, built_in: Path, own: Path) -> None:
         self._built_in, self._own = built_in, own
-        self._read: dict[Path, tuple[float, Entry | None]] = {}
+        self._read: dict[Path, tuple[float, Entry | ArtifactError]] = {}
         self._lock = threading.RLock()
         self.revision = 0  # grows with every change that is made here
 
     # what there is
 
-    def entries(self, backbone: str | None = None) -> list[Entry]:
-        """All valid calibrations (of this backbone), those of the studio first, each shelf by file name."""
-        found = []
-        with self._lock:
-            for folder, shelf in ((self._built_in, "studio"), (self._own, "own")):
-                for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-                    entry = self._entry(path, shelf)
-                    if entry is not None and backbone in (None, entry.calibration.backbone):
-                        found.append(entry)
-        return found
+    def entries(self, backbone: str | None = None, fingerprint: str = "") -> list[Entry]:
+        """All valid calibrations (of this backbone), those of the studio first, each shelf by file name.
 
-    def _entry(self, path: Path, shelf: str) -> Entry | None:
-        try:
-            changed = path.stat().st_mtime
-        except FileNotFoundError:
-            return None  # another program removed it meanwhile
+        `fingerprint`: of the backbone; what was found on the same weights under another name belongs to it.
+        """
+        listed = [entry for shelf in self._shelves() for entry in shelf.found.values()]
+        return [e for e in listed if backbone is None or e.calibration.belongs_to(backbone, fingerprint)]
+
+    def unreadable(self) -> list[Unreadable]:
+        """Files in both folders that are no valid calibrations, and why."""
+        return [each for shelf in self._shelves() for each in shelf.unreadable]
+
+    def _shelves(self) -> list[Listing[Entry]]:
+        with self._lock:
+            return [
+                read_folder(folder, "*.json", partial(self._entry, shelf=shelf))
+                for folder, shelf in ((self._built_in, "studio"), (self._own, "own"))
+            ]
+
+    def _entry(self, path: Path, shelf: str) -> Entry:
+        changed = path.stat().st_mtime
         known = self._read.get(path)
         if known is None or known[0] != changed:
+            found: Entry | ArtifactError
             try:
                 made = Calibration.load(path)
-                entry = Entry(f"{shelf}/{path.stem}", path, made, shelf == "studio", changed)
+                found = Entry(f"{shelf}/{path.stem}", path, made, shelf == "studio", changed)
             except ArtifactError as error:
-                log.warning("%s is left out, as it is not a valid calibration: %s", path.name, error)
-                entry = None
-            known = self._read[path] = (changed, entry)
+                log.warning("%s is not a valid calibration: %s", path.name, error)
+                found = error
+            known = self._read[path] = (changed, found)
+        if isinstance(known[1], ArtifactError):
+            raise known[1]
         return known[1]
 
     def get(self, entry_id: str) -> Entry:
@@ -131,18 +149,19 @@ class CalibrationStore:
                 ) from error
             self.revision += 1
             for old in sorted(trash.glob("*.json"))[:-MOST_TRASH]:
-                old.unlink(missing_ok=True)
+                with suppress(OSError):  # a folder of such a name
+                    old.unlink()
             return name
 
     def trash(self) -> list[Entry]:
         """Deleted calibrations, the last one first. `saved`: when it was deleted."""
-        folder, found = self._own / TRASH, []
+        found = []
         with self._lock:
-            for path in sorted(folder.glob("*.json"), reverse=True) if folder.is_dir() else ():
-                stamp = path.stem.partition("-")[0]
-                entry = self._entry(path, TRASH)
-                if entry is not None and stamp.isdecimal():
-                    found.append(Entry(path.stem, path, entry.calibration, False, int(stamp) / 1e9))
+            listing = read_folder(self._own / TRASH, "*.json", partial(self._entry, shelf=TRASH))
+        for entry in reversed(listing.found.values()):
+            path, stamp = entry.path, entry.path.stem.partition("-")[0]
+            if re.fullmatch(r"\d{1,20}", stamp):
+                found.append(Entry(path.stem, path, entry.calibration, False, int(stamp) / 1e9))
         return found
 
     def restore(self, trash_id: object) -> Entry:
@@ -152,7 +171,7 @@ class CalibrationStore:
             if found is None:
                 raise ArtifactError("That calibration is not in the trash (any more).")
             path = self._own / f"{found.path.stem.partition('-')[2]}.json"
-            if path.exists():
+            if os.path.lexists(path):
                 path = self._free_path(found.title)
             title = self._free_title(found.title)
             entry = self._write(path, found.calibration, title, saved=found.path.stat().st_mtime)
@@ -192,7 +211,7 @@ class CalibrationStore:
     def _free_path(self, title: str) -> Path:
         stem = slug(title, "calibration", 60)
         path, number = self._own / f"{stem}.json", 2
-        while path.exists():
+        while os.path.lexists(path):
             path, number = self._own / f"{stem}-{number}.json", number + 1
         return path
 
@@ -211,21 +230,27 @@ class CalibrationStore:
         return Entry(f"own/{path.stem}", path, made, False, changed)
 
 
-def export_file(entry: Entry) -> tuple[str, str]:
-    """The calibration as a file: its name and its text."""
-    return f"{slug(entry.title, 'calibration', 60)}.json", entry.calibration.to_json()
+EXPORTS = ("json", "text", "csv")  # the whole calibration, or the scales of one member
 
 
-def read_file(path: Path) -> Calibration:
-    """The calibration in a file that somebody sent. Raises ArtifactError, without the path."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ArtifactError(f"expected at most {LARGEST_FILE // 2**20} MB")
-        made = Calibration.from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArtifactError(error.strerror or "it cannot be read") from error
-    except UnicodeDecodeError as error:
-        raise ArtifactError("expected a text file") from error
+def export_file(entry: Entry, form: object = "json") -> tuple[str, str]:
+    """The calibration as a file: its name and its text. `text`, `csv`: the scales of the first positive
+    member. Raises ArtifactError for another form."""
+    made, stem = entry.calibration, slug(entry.title, "calibration", 60)
+    if form not in EXPORTS:
+        raise ArtifactError(f"Expected {', '.join(EXPORTS)}, got {str(form)[:40]!r}.")
+    if form == "json":
+        return f"{stem}.json", made.to_json()
+    member = next((i for i, m in enumerate(made.members, 1) if m.condition == "positive"), 1)
+    return f"{stem}.{'txt' if form == 'text' else 'csv'}", write_scales(made, str(form), member)
+
+
+def read_file(path: Path, backbone: Backbone | None) -> Calibration:
+    """The calibration in a file that somebody sent; a checkpoint of the paper's code and a vector are for the
+    loaded backbone. Raises ArtifactError or LayoutError, without the path."""
+    sites, name = (backbone.sites, backbone.spec.name) if backbone is not None else ((), "")
+    text = read_text(path, LARGEST_FILE, ArtifactError)
+    made = parse_calibration(text, sites, backbone=name)
     far = next((s for m in made.members for s in m.scales if not LOWEST <= s <= HIGHEST), None)
     if far is not None:
         raise ArtifactError(f"expected scales from {LOWEST:g} to {HIGHEST:g}, got {far:g}")

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from calibri.errors import sentence
+from calibri.backbones.options import LoadOptions
+from calibri.console import quiet_libraries
+from calibri.errors import BackboneError, RewardError, sentence
+from calibri.rewards.base import RewardLoading
+from calibri.rewards.sources import WRITTEN, read_sources
 from calibri.threads import shorten_thread_waits
 
 
@@ -27,6 +33,7 @@ class Option:
     field: str
     metavar: str | None  # None: a switch
     help: str
+    many: bool = False  # the flag may be given several times; the environment has commas between
 
     @property
     def flag(self) -> str:
@@ -43,7 +50,33 @@ OPTIONS: tuple[Option, ...] = (
     Option("data", "FOLDER", "folder for votes, saved calibrations and runs; made when first needed"),
     Option("backbone", "NAME", "backbone to open with: a name of the catalogue, a hub id or a local folder"),
     Option("device", "DEVICE", "auto, cpu, cuda, cuda:1 or mps"),
-    Option("dtype", "DTYPE", "auto, float32, bfloat16 or float16"),
+    Option("dtype", "DTYPE", "auto, float32, bfloat16, float16, or mixed: float32 with products in bfloat16"),
+    Option("offload", "HOW", "model, sequential or group: weights wait in main memory (CUDA)"),
+    Option("quantisation", "KIND", "the transformer's weights in fewer bits, such as 8bit or torchao-int8"),
+    Option("transformer", "FILE", "a .gguf or .safetensors file with the transformer's weights"),
+    Option("vae_tiling", None, "decode pictures in tiles: less memory for large ones"),
+    Option("vae_slicing", None, "decode pictures one by one: less memory for batches; always so on a CPU"),
+    Option("attention", "BACKEND", "an attention backend of diffusers, such as native, flash or sage"),
+    Option("compile", None, "compile the transformer's blocks: slower to start, faster from there on"),
+    Option(
+        "step_cache", "NAME[:N]", "taylorseer or pab: pictures faster and a little other; no searches then"
+    ),
+    Option(
+        "lora",
+        "FILE[:STRENGTH]",
+        "a LoRA on the base; may be given several times, in the environment with commas between",
+        many=True,
+    ),
+    Option("lora_blocks", None, "the strength of each LoRA in each block is a scale too"),
+    Option(
+        "reward_source",
+        WRITTEN,
+        "a folder or hub id for the weights of a reward; may be given several times, in the environment with "
+        "commas between",
+        many=True,
+    ),
+    Option("reward_device", "DEVICE", "of the rewards, such as cpu or cuda:1; auto is the backbone's"),
+    Option("reward_dtype", "DTYPE", "of the rewards: auto, float32, bfloat16, float16, 8bit or 4bit"),
     Option("batch_size", "N", "most images in one batch; halved by itself when memory runs out"),
     Option("threads", "N", "processor threads for the model; 0 leaves it to PyTorch"),
     Option("queue", "N", "most visitors who may wait for a picture"),
@@ -53,9 +86,19 @@ OPTIONS: tuple[Option, ...] = (
         "who may sign in, several separated by commas; prefer the environment to the flag",
     ),
     Option(
+        "auth_file",
+        "FILE",
+        "who may sign in, one NAME:HASH a line, as `calibri studio hash-password NAME` prints it",
+    ),
+    Option(
         "demo",
         None,
         "public hosting: search, saving and model switching only for those who sign in; tighter limits",
+    ),
+    Option(
+        "organisers",
+        "NAMES",
+        "hub accounts that organise this Space, separated by commas (default: its owner)",
     ),
     Option("rate", "N", "with --demo: most pictures a minute for each visitor; ten times that for all"),
     Option(
@@ -65,7 +108,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("share", None, "open a public link through Gradio's relay"),
     Option("root_path", "PATH", "path under which a reverse proxy serves the studio"),
+    Option("host_name", "NAMES", "names under which people reach the studio, separated by commas"),
+    Option("frame_from", "SITES", "sites that may show the studio in a frame, separated by commas"),
 )
+
+HUB = "https://huggingface.co"
 
 
 class Settings(BaseModel):
@@ -78,28 +125,127 @@ class Settings(BaseModel):
     data: Path = Path("data")
     backbone: str = Field("tabletop", min_length=1)
     device: str = "auto"
-    dtype: str = Field("auto", pattern="^(auto|float32|bfloat16|float16)$")
+    dtype: str = "auto"
+    offload: str = ""
+    quantisation: str = ""
+    transformer: str = ""
+    vae_tiling: bool = False
+    vae_slicing: bool = False
+    attention: str = ""
+    compile: bool = False
+    step_cache: str = ""
+    lora: str = ""
+    lora_blocks: bool = False
+    reward_source: str = ""
+    reward_device: str = "auto"
+    reward_dtype: str = "auto"
     batch_size: int = Field(8, ge=1, le=256)
     threads: int = Field(0, ge=0, le=1024)
     queue: int = Field(32, ge=1, le=10_000)
     auth: str = ""
+    auth_file: str = ""
     demo: bool = False
+    organisers: str = ""
     rate: int = Field(30, ge=1, le=100_000)
     no_search: bool = False
     share: bool = False
     root_path: str = ""
+    host_name: str = ""
+    frame_from: str = ""
+
+    @property
+    def reward_loading(self) -> RewardLoading:
+        """How rewards are loaded unless a run says otherwise. Raises RewardError for what does not fit."""
+        sources = read_sources([self.reward_source] if self.reward_source else [], "reward-source")
+        return RewardLoading.read(sources, self.reward_device, self.reward_dtype)
+
+    @property
+    def load_options(self) -> LoadOptions:
+        """How backbones are loaded unless somebody says otherwise. Raises BackboneError."""
+        names = {each.name for each in fields(LoadOptions)} - {"loras"}
+        given = {name: getattr(self, name) for name in names}
+        return LoadOptions.from_json(given | {"loras": split_names(self.lora)})
 
     @property
     def accounts(self) -> list[tuple[str, str]]:
-        """The (name, password) pairs of `auth`. Raises ValueError for a pair without a colon or an empty
-        half."""
+        """The (name, password) pairs of `auth`: the name ends at the first colon, `\\,` is a comma.
+
+        Raises ValueError for a pair without a colon or an empty half; the text repeats no password.
+        """
         pairs = []
-        for part in filter(None, (p.strip() for p in self.auth.split(","))):
-            name, colon, password = part.partition(":")
+        for part in filter(None, (p.strip() for p in re.split(r"(?<!\\),", self.auth))):
+            name, colon, password = part.replace("\\,", ",").partition(":")
             if not (colon and name and password):
-                raise ValueError("auth: expected NAME:PASSWORD pairs separated by commas")
+                raise ValueError(
+                    "auth: expected NAME:PASSWORD pairs separated by commas; a comma within a password is "
+                    "written \\, with a backslash in front"
+                )
             pairs.append((name, password))
         return pairs
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether somebody can sign in with a password."""
+        return bool(self.auth.strip(", ") or self.auth_file)
+
+    @property
+    def organiser_names(self) -> list[str]:
+        return split_names(self.organisers)
+
+    @property
+    def host_names(self) -> list[str]:
+        return split_names(self.host_name.lower())
+
+    @property
+    def frame_sites(self) -> list[str]:
+        return split_names(self.frame_from)
+
+    @field_validator("host_name")
+    @classmethod
+    def _check_names(cls, names: str) -> str:
+        wrong = [n for n in split_names(names) if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]", n)]
+        if wrong:
+            raise ValueError(f"expected names such as studio.example.org, got {wrong[0]}")
+        return names
+
+    @field_validator("frame_from")
+    @classmethod
+    def _check_sites(cls, sites: str) -> str:
+        wrong = [s for s in split_names(sites) if not re.fullmatch(r"https?://(\*\.)?[\w.-]+(:(\d+|\*))?", s)]
+        if wrong:
+            raise ValueError(f"expected sites such as https://example.org, got {wrong[0]}")
+        return sites
+
+
+@dataclass(frozen=True)
+class HubApp:
+    """What a Space is given to let people sign in with a hub account (`hf_oauth: true` in its header)."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    provider: str = HUB
+    scopes: str = "openid profile"
+    host: str = ""  # of the Space; empty: that of the request
+
+
+def read_hub_app(environment: Mapping[str, str] | None = None) -> HubApp | None:
+    """The sign-in that the hub offers this Space; None elsewhere, or where the Space did not ask for it."""
+    environment = os.environ if environment is None else environment
+    name, secret = environment.get("OAUTH_CLIENT_ID", ""), environment.get("OAUTH_CLIENT_SECRET", "")
+    if not (environment.get("SPACE_ID") and name and secret):
+        return None
+    return HubApp(
+        name,
+        secret,
+        environment.get("OPENID_PROVIDER_URL", HUB).rstrip("/"),
+        environment.get("OAUTH_SCOPES") or "openid profile",
+        environment.get("SPACE_HOST", "").split(",")[0].strip(),
+    )
+
+
+def split_names(text: str) -> list[str]:
+    """What commas separate, without spaces and empty parts."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def default_of(field: str) -> Any:
@@ -129,7 +275,8 @@ def add_options(command_line: argparse.ArgumentParser) -> None:
                 option.flag, action="store_const", const="true", default=None, help=text
             )
         else:
-            command_line.add_argument(option.flag, metavar=option.metavar, default=None, help=text)
+            how: dict[str, Any] = {"action": "append"} if option.many else {}
+            command_line.add_argument(option.flag, metavar=option.metavar, default=None, help=text, **how)
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
@@ -152,23 +299,37 @@ def choose_settings(
     """
     environment = os.environ if environment is None else environment
     values: dict[str, str] = {}
-    if environment.get("SPACE_ID"):  # a hub Space is reached from outside its container
-        values["host"] = "0.0.0.0"
-    if environment.get("SPACES_ZERO_GPU"):  # each call of the GPU is a short-lived process there
+    if space := environment.get("SPACE_ID"):  # a hub Space is reached from outside its container
+        values |= {"host": "0.0.0.0", "organisers": space.split("/")[0], "frame_from": HUB}
+    if on_zero_gpu(environment):  # each call of the GPU is a short-lived process there
         values["no_search"] = "true"
     for option in OPTIONS:
         if given[option.field] is not None:
-            values[option.field] = given[option.field]
+            value = given[option.field]
+            values[option.field] = ",".join(value) if option.many else value
         elif environment.get(option.variable, "") != "":
             values[option.field] = environment[option.variable]
     try:
         settings = Settings.model_validate(values)
-        _ = settings.accounts
+        if space and "demo" not in values and not settings.has_accounts:  # a copy that nobody has set up yet
+            settings = settings.model_copy(update={"demo": True})
+        _ = settings.accounts, settings.reward_loading, settings.load_options
     except ValidationError as error:
         command_line.error(sentence(error, hidden={"auth"}).replace("_", "-", 1))
-    except ValueError as error:
+    except (ValueError, RewardError, BackboneError) as error:
         command_line.error(str(error))
     return settings
+
+
+def on_space(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this is a Space of the hub."""
+    return bool((os.environ if environment is None else environment).get("SPACE_ID"))
+
+
+def on_zero_gpu(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this is a Space that borrows GPUs, as the hub's package `spaces` tells it."""
+    environment = os.environ if environment is None else environment
+    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def quieten() -> None:
@@ -176,8 +337,11 @@ def quieten() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    # Not Gradio's own folder, which other programs of this machine use too: this one is swept.
+    mine = f"calibri-studio-{getattr(os, 'getuid', int)()}"
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / mine))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    quiet_libraries(bars=False)
 
 
 def use_threads(count: int) -> None:

@@ -1,71 +1,76 @@
-"""Who calls: the organisers' sign-in of a public studio, and the visitor's cookie that its limits count by.
+"""Who calls: people who signed in, and the visitors that a public studio's limits count.
 
-A studio with accounts and without `--demo` uses Gradio's own sign-in, which asks everybody. A public studio
-lets everybody in, so its organisers sign in at `/signin` (a page) or `/login` (for gradio_client:
-`Client(url, auth=(name, password))`). Both set one signed, http-only cookie. The signing key is not stored:
-after a restart organisers sign in again.
+One sign-in for all studios with accounts: with `--demo` for organisers, otherwise for everybody but raters.
+It is a session kept here (studio.access.sessions); its secret is in an http-only cookie. Two more cookies
+are signed: a visitor's, which grants no rights, and that of a browser that has signed in before, which need
+not wait while others guess. Routes: studio.access.doors.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-import json
+import logging
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
-from jinja2 import Template
-from markupsafe import Markup
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import anyio
+import anyio.to_thread
 
-from studio.access.limits import STRANGER, Bucket
-from studio.settings import Settings
+from studio.access.guesses import Guesses
+from studio.access.keys import open_secret
+from studio.access.limits import STRANGER
+from studio.access.passwords import Accounts
+from studio.access.sessions import Person, Sessions
+from studio.settings import HubApp, Settings
 
-VISITOR, SESSION = "calibri-visitor", "calibri-session"
-SESSION_SECONDS = 12 * 3600
+log = logging.getLogger(__name__)
+
+VISITOR, SESSION, KNOWN, STATE = "calibri-visitor", "calibri-session", "calibri-known", "calibri-hub"
 VISITOR_SECONDS = 30 * 24 * 3600
-TRIES_A_MINUTE = 30  # to sign in, by everybody together
-LONGEST_FORM = 4096  # bytes
-COUNTED = ("/config", "/queue/join")  # besides pages: what programs ask for first, and what open pages ask
+KNOWN_SECONDS = 180 * 24 * 3600
+MOST_COOKIES = 8  # of sessions that one request may bring: of studios at other ports of this machine
+SCOPE_HUB = "calibri.hub"  # where a request's scope names the hub account
 
 
 class Signin:
-    """Signs and reads the two cookies. Safe to call from any thread."""
+    """Begins, reads and ends sessions. Safe to call from any thread. `clock`: seconds that never go back.
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self._accounts = settings.accounts
-        self._clock = clock
+    Raises PasswordError for accounts that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: HubApp | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.settings, self.hub = settings, hub
+        self._sleep = sleep
+        self._accounts = Accounts.read(settings)
+        self._guesses = Guesses(self._accounts.names, clock)
+        self._sessions = Sessions(clock)
         self._key = secrets.token_bytes(32)
-        self._tries = Bucket(TRIES_A_MINUTE, TRIES_A_MINUTE / 60, clock())
-        self._lock = threading.Lock()
+        self._lasting_key = open_secret(settings.data / "signin.key")
+        self._checks: anyio.CapacityLimiter | None = None
 
     # who it is
 
+    def person(self, cookies: Mapping[str, str]) -> Person | None:
+        """Who signed in, an organiser or not."""
+        return self._sessions.find(_session_secrets(cookies))
+
     def organiser(self, cookies: Mapping[str, str]) -> str | None:
         """The name of the organiser who signed in, or None."""
-        packed, _, mark = cookies.get(SESSION, "").partition(".")
-        if not self._signed("session", packed, mark):
-            return None
-        try:
-            name, end = json.loads(base64.urlsafe_b64decode(packed))
-        except (binascii.Error, ValueError, TypeError):
-            return None
-        return str(name) if end > self._clock() else None
+        person = self.person(cookies)
+        return person.name if person is not None and person.organises else None
 
     def visitor(self, cookies: Mapping[str, str]) -> str:
         """The key by which this visitor's limits are counted; STRANGER without a cookie of this studio."""
         word, _, mark = cookies.get(VISITOR, "").partition(".")
-        return word if self._signed("visitor", word, mark) else STRANGER
+        return word if word and _same(mark, self._mark("visitor", word)) else STRANGER
 
     def caller(self) -> str | None:
         """The same key for the event that this thread handles; None outside of an event."""
@@ -74,154 +79,97 @@ class Signin:
         request = LocalContext.request.get(None)
         return self.visitor(request.cookies) if request is not None else None
 
-    # handing out cookies
+    # signing in and out
+
+    async def try_password(
+        self, name: str, password: str, address: str = "", cookies: Mapping[str, str] | None = None
+    ) -> str | None:
+        """A session's secret, or None for a wrong pair. While many guess, this waits.
+
+        Raises TooManyGuesses where it would wait for too long.
+        """
+        browser = self._known_browser(name, cookies or {})
+        wait, was_right = self._guesses.queue(name, address, browser)
+        if wait:
+            await self._sleep(wait)
+        self._checks = self._checks or anyio.CapacityLimiter(1)  # a hash takes memory and a processor
+        right = await anyio.to_thread.run_sync(self._accounts.check, name, password, limiter=self._checks)
+        if not right:
+            log.info("sign-in refused: wrong name or password")
+            return None
+        was_right()
+        return self.begin(Person(name))
+
+    def begin(self, person: Person) -> str:
+        """The secret of a new session."""
+        return self._sessions.begin(person)
+
+    def end(self, cookies: Mapping[str, str]) -> None:
+        """End the sessions of these cookies, whoever else has copied them."""
+        self._sessions.end(_session_secrets(cookies))
+
+    # signed cookies
 
     def new_visitor(self) -> str:
         """The value of a new visitor's cookie."""
         word = secrets.token_hex(16)
         return f"{word}.{self._mark('visitor', word)}"
 
-    def try_password(self, name: str, password: str) -> str | None:
-        """The session's cookie, or None for a wrong pair. Raises TimeoutError after too many tries."""
-        with self._lock:
-            if self._tries.missing(1, self._clock()):
-                raise TimeoutError
-            self._tries.take(1)
-        good = False
-        for known, right in self._accounts:  # compare all, so that the time reveals nothing
-            good |= _same(name, known) & _same(password, right)
-        if not good:
-            return None
-        content = json.dumps([name, self._clock() + SESSION_SECONDS]).encode()
-        packed = base64.urlsafe_b64encode(content).decode()
-        return f"{packed}.{self._mark('session', packed)}"
+    def new_known(self, name: str) -> str:
+        """The value of the cookie of a browser that has signed in to this account."""
+        word = secrets.token_hex(16)
+        return f"{word}.{self._mark_known(name, word)}"
+
+    def _known_browser(self, name: str, cookies: Mapping[str, str]) -> str:
+        word, _, mark = cookies.get(KNOWN, "").partition(".")
+        return word if word and _same(mark, self._mark_known(name, word)) else ""
+
+    def _mark_known(self, name: str, word: str) -> str:
+        try:
+            key = self._lasting_key()  # outlives a restart: an attack may, too
+        except OSError:
+            key = self._key
+        return _sign(key, f"known:{word}:{name}")
+
+    def _mark(self, kind: str, word: str) -> str:
+        return _sign(self._key, f"{kind}:{word}")
+
+    # what the pages ask
 
     @property
     def has_accounts(self) -> bool:
-        return bool(self._accounts)
+        return bool(self._accounts.names)
 
-    def _mark(self, kind: str, word: str) -> str:
-        return hmac.new(self._key, f"{kind}:{word}".encode(), hashlib.sha256).hexdigest()
+    @property
+    def names(self) -> list[str]:
+        return self._accounts.names
 
-    def _signed(self, kind: str, word: str, mark: str) -> bool:
-        return bool(word) and _same(mark, self._mark(kind, word))
+    @property
+    def has_door(self) -> bool:
+        """Whether there is anything to sign in to."""
+        return self.has_accounts or self.settings.demo or self.hub is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether only those who signed in get in, and raters."""
+        return self.has_accounts and not self.settings.demo
+
+
+def session_cookie(host: str) -> str:
+    """The name of the session's cookie. Browsers keep cookies by name and host: studios at several ports of
+    one machine have one each."""
+    port = host.rpartition(":")[2]
+    return f"{SESSION}-{port}" if port.isdigit() and ":" in host else SESSION
+
+
+def _session_secrets(cookies: Mapping[str, str]) -> list[str]:
+    found = [v for n, v in cookies.items() if v and (n == SESSION or n.startswith(f"{SESSION}-"))]
+    return found[:MOST_COOKIES]
+
+
+def _sign(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode(), right.encode())
-
-
-def routes(signin: Signin) -> list[Route]:
-    """For FastAPI's `routes=`: they come before Gradio's, whose /login does nothing without `auth`."""
-
-    async def show(request: Request) -> Response:
-        return _page(signin, signin.organiser(request.cookies))
-
-    async def enter(request: Request) -> Response:
-        message, cookie = await _attempt(signin, request)
-        if not cookie:
-            return _page(signin, None, message, 403)
-        return _set_cookie(RedirectResponse("./", 303), request, SESSION, cookie, SESSION_SECONDS)
-
-    async def login(request: Request) -> Response:
-        message, cookie = await _attempt(signin, request)
-        if not cookie:
-            return JSONResponse({"detail": message}, 401)
-        return _set_cookie(JSONResponse({"success": True}), request, SESSION, cookie, SESSION_SECONDS)
-
-    async def leave(request: Request) -> Response:
-        if _from_elsewhere(request):
-            return _page(signin, signin.organiser(request.cookies), "Sign out on this page.", 403)
-        return _set_cookie(RedirectResponse("./", 303), request, SESSION, "", 0)
-
-    return [
-        Route("/signin", show, methods=["GET"]),
-        Route("/signin", enter, methods=["POST"]),
-        Route("/signout", leave, methods=["POST"]),
-        Route("/login", login, methods=["POST"]),
-    ]
-
-
-async def _attempt(signin: Signin, request: Request) -> tuple[str, str | None]:
-    """(message, cookie or None) for a sent form."""
-    if _from_elsewhere(request):
-        return "Another site sent this form. Sign in here.", None
-    length = request.headers.get("content-length", "")
-    if not length.isdigit() or int(length) > LONGEST_FORM:
-        return "Expected a name and a password.", None
-    form = await request.form(max_files=0, max_fields=8)
-    name, password = form.get("username"), form.get("password")
-    if not isinstance(name, str) or not isinstance(password, str):
-        return "Expected a name and a password.", None
-    try:
-        cookie = signin.try_password(name.strip(), password)
-    except TimeoutError:
-        return "Too many tries. Wait a minute.", None
-    return ("", cookie) if cookie else ("Name or password is wrong.", None)
-
-
-def _from_elsewhere(request: Request) -> bool:
-    return request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
-
-
-def _is_secure(scope: Scope) -> bool:
-    sent = dict(scope["headers"]).get(b"x-forwarded-proto", b"")
-    return scope.get("scheme") == "https" or sent.split(b",")[0].strip() == b"https"
-
-
-def _set_cookie(response: Response, request: Request, name: str, value: str, seconds: int) -> Response:
-    """Set a cookie that no other site can make the browser send."""
-    response.set_cookie(
-        name,
-        value,
-        max_age=seconds,
-        path=request.scope.get("root_path") or "/",
-        secure=_is_secure(request.scope),
-        httponly=True,
-        samesite="lax",
-    )
-    response.headers["cache-control"] = "no-store"
-    return response
-
-
-def _page(signin: Signin, name: str | None, message: str = "", status: int = 200) -> Response:
-    here = Path(__file__)
-    template = Template(here.with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
-    style = Markup(here.with_suffix(".css").read_text(encoding="utf-8"))
-    page = template.render(name=name, message=message, has_accounts=signin.has_accounts, style=style)
-    return HTMLResponse(page, status, headers={"cache-control": "no-store", "x-frame-options": "DENY"})
-
-
-class VisitorCookie:
-    """ASGI: sets a visitor's cookie where there is none. Raters' pages get none."""
-
-    def __init__(self, app: ASGIApp, signin: Signin) -> None:
-        self._app, self._signin = app, signin
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._signin.visitor(Request(scope).cookies) != STRANGER:
-            await self._app(scope, receive, send)
-            return
-        path = scope["path"].rstrip("/")
-
-        async def with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start" and "/ballot" not in path:
-                kind = dict(message["headers"]).get(b"content-type", b"")
-                if kind.startswith(b"text/html") or path.endswith(COUNTED):
-                    message["headers"] = [*message["headers"], (b"set-cookie", self._new(scope))]
-            await send(message)
-
-        await self._app(scope, receive, with_cookie)
-
-    def _new(self, scope: Scope) -> bytes:
-        # It grants no rights, and also works where the studio is shown inside another site's page.
-        shared = "; SameSite=None; Secure; Partitioned" if _is_secure(scope) else "; SameSite=Lax"
-        return (
-            f"{VISITOR}={self._signin.new_visitor()}; Path={scope.get('root_path') or '/'}; "
-            f"Max-Age={VISITOR_SECONDS}; HttpOnly{shared}"
-        ).encode()
-
-
-def middleware(signin: Signin) -> Sequence[Any]:
-    """For FastAPI's `middleware=`."""
-    return [Middleware(VisitorCookie, signin=signin)]
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), right.encode())

@@ -20,22 +20,23 @@ def compare(core: Core, visitor: object, form: Form, **calls: Unpack[Calls]) -> 
     """Render every arm on every prompt and seed in one go, and put them first in the visitor's history.
 
     An older render of this visitor is called off. Raises FormError for what cannot be asked, HostError where
-    the model cannot serve, RenderCancelled when stopped.
+    the model cannot serve, RenderCancelled when stopped, Overtaken by a newer render.
     """
     demo, loaded = core.settings.demo, core.host.backbone
     order = read_order(form, loaded, demo)
     found = core.visitors.of(visitor)
-    calls["cancel"] = found.begin("compare")
-    backbone = core.host.wait_ready(cancel=calls["cancel"], on_wait=calls.get("on_wait"))
-    if loaded is not backbone:  # the size was checked against another one or none
-        order = read_order(form, backbone, demo)
-    arms = resolve_arms(core, order.arms, found)
-    asks = order.asks
-    wanted = [(arm, ask_for(ask, choice)) for ask in asks for arm, choice in zip(arms, order.arms)]
-    shots = shoot_all(core, wanted, **calls)
+    with found.working("compare") as calls["cancel"]:
+        backbone = core.host.wait_ready(cancel=calls["cancel"], on_wait=calls.get("on_wait"))
+        if loaded is not backbone:  # the size was checked against another one or none
+            order = read_order(form, backbone, demo)
+        arms = resolve_arms(core, order.arms, found)
+        asks = order.asks
+        wanted = [(arm, ask_for(ask, choice)) for ask in asks for arm, choice in zip(arms, order.arms)]
+        shots = shoot_all(core, wanted, **calls)
     rows = [shots[i : i + len(arms)] for i in range(0, len(shots), len(arms))]
     made = Comparison(asks[0], rows[0], rows[1:], choices=order.arms, made_on=_describe(backbone))
-    found.place(SharedPlace).history.appendleft(made)
+    found.place(SharedPlace).remember(made)
+    core.visitors.trim(visitor)
     return made
 
 

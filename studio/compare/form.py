@@ -12,8 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from calibri.errors import RenderError, sentences
 from calibri.prompts import join_line
 from calibri.prompts.lines import split_lines
+from calibri.ranges import LARGEST_SEED, read_whole
 from studio.rendering.arms import NOTHING, Choice
-from studio.rendering.asks import LARGEST_SEED, Ask, Guidance, Prompt, Seed, Steps, is_whole
+from studio.rendering.asks import Ask, Embedded, Guidance, Negative, Prompt, Seed, Steps
 from studio.rendering.shots import Comparison
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 ARMS = 3
 MOST_ROWS = 16  # prompts × seeds of one press of Render
 MOST_ROWS_DEMO = 4
-LONGEST_RANGE = 1000  # seeds in one range such as 10-12
+MOST_SEEDS = 1000  # that may be typed; far fewer make rows
+LONGEST_SEEDS = 12 * MOST_SEEDS  # characters
+LONGEST_PROMPTS = 200_000  # characters of further prompts
 USUAL = (Choice("base"), Choice("calibrated"), Choice("ensemble"))
 FEW, MANY = 8, 30  # the steps of the preset below
 AGAINST = (Choice("base", MANY), Choice("calibrated", FEW), Choice("base", FEW))
@@ -39,7 +42,7 @@ class FormError(RenderError):
 @dataclass(frozen=True)
 class Form:
     """Everything that the page asks for, as it was typed. `prompts`, `seeds`: further ones. `width` and
-    `height`: pixels, or None for the backbone's own."""
+    `height`: pixels, or None for the backbone's own; `embedded` guidance likewise."""
 
     prompt: Any
     seed: Any
@@ -50,23 +53,33 @@ class Form:
     width: Any = None
     height: Any = None
     arms: tuple[Choice, ...] = USUAL
+    negative: Any = ""
+    embedded: Any = None
 
 
 def read_seeds(text: object) -> tuple[int, ...]:
     """`4, 7, 10-12` → (4, 7, 10, 11, 12). Raises ValueError for anything else."""
-    found: list[int] = []
-    for part in filter(None, re.split(r"[,;\s]+", str(text or "").strip())):
-        match = re.fullmatch(r"(\d{1,10})(?:[-–](\d{1,10}))?", part)
+    typed = str(text or "").strip()
+    if len(typed) > LONGEST_SEEDS:
+        raise ValueError(f"expected at most {LONGEST_SEEDS} characters, got {len(typed)}")
+    ranges = []
+    for part in filter(None, re.split(r"[,;\s]+", typed)):
+        match = re.fullmatch(r"([0-9]{1,19})(?:[-–]([0-9]{1,19}))?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last <= LARGEST_SEED or last - first >= LONGEST_RANGE:
+        if not first <= last <= LARGEST_SEED:
             raise ValueError(f"expected seeds written like 4, 7, 10-12, got {part[:40]!r}")
-        found += range(first, last + 1)
-    return tuple(found)
+        ranges.append(range(first, last + 1))
+    if (count := sum(map(len, ranges))) > MOST_SEEDS:  # before any is written out
+        raise ValueError(f"expected at most {MOST_SEEDS} seeds, written like 4, 7, 10-12, got {count}")
+    return tuple(seed for each in ranges for seed in each)
 
 
 def read_prompts(*texts: object) -> tuple[str, ...]:
     """One prompt for each line that is not empty, without doubles."""
-    lines = [join_line(line) for text in texts for line in split_lines(str(text or ""))]
+    typed = [str(text or "") for text in texts]
+    if (size := sum(map(len, typed))) > LONGEST_PROMPTS:
+        raise ValueError(f"expected prompts of at most {LONGEST_PROMPTS} characters together, got {size}")
+    lines = [join_line(line) for text in typed for line in split_lines(text)]
     return tuple(dict.fromkeys(filter(None, lines)))
 
 
@@ -100,6 +113,8 @@ class Order(BaseModel):
     guidance: Guidance
     width: int | None
     height: int | None
+    negative: Negative
+    embedded: Embedded
     arms: tuple[Choice, ...]
 
     @field_validator("width", "height", mode="before")
@@ -108,12 +123,16 @@ class Order(BaseModel):
         if value in (None, "", 0):
             return None
         limits = info.context or SizeLimits("a backbone", 1, 1, 2**16)
-        if not is_whole(value, limits.least, limits.most) or value % limits.step:
+        try:
+            pixels = read_whole(value, limits.least, limits.most)
+        except ValueError:
+            pixels = 0
+        if not pixels or pixels % limits.step:
             raise ValueError(
                 f"expected a multiple of {limits.step} from {limits.least} to {limits.most} pixels, or "
                 f"nothing for the size of {limits.name}, got {value!r}"
             )
-        return int(value)
+        return pixels
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -128,7 +147,16 @@ class Order(BaseModel):
         prompts = dict.fromkeys([self.prompt, *self.prompts])
         seeds = dict.fromkeys([self.seed, *self.seeds])
         return [
-            Ask(prompt, seed, self.steps, self.guidance, self.width, self.height)
+            Ask(
+                prompt,
+                seed,
+                self.steps,
+                self.guidance,
+                self.width,
+                self.height,
+                self.negative,
+                self.embedded,
+            )
             for prompt in prompts
             for seed in seeds
         ]
@@ -164,7 +192,7 @@ def ask_for(ask: Ask, choice: Choice) -> Ask:
     """The ask with what this arm has of its own."""
     steps = ask.steps if choice.steps is None else choice.steps
     guidance = ask.guidance if choice.guidance is None else choice.guidance
-    return replace(ask, steps=steps, guidance=guidance)
+    return replace(ask, steps=steps, guidance=guidance, loras=choice.loras or ask.loras)
 
 
 def form_of(comparison: Comparison) -> Form:
@@ -182,6 +210,8 @@ def form_of(comparison: Comparison) -> Form:
         guidance=ask.guidance,
         width=ask.width,
         height=ask.height,
+        negative=ask.negative,
+        embedded=ask.embedded,
         arms=fill_arms(comparison.choices or USUAL),
     )
 

@@ -12,10 +12,10 @@ from studio.compare.form import AGAINST, ARMS
 from studio.compare.view import MAPPED, SLIDER
 from studio.core import Core
 from studio.rendering import first_visit
-from studio.rendering.arms import KINDS, WORDS, list_choices
-from studio.rendering.asks import MOST_STEPS, STRONGEST_GUIDANCE, Ask
+from studio.rendering.arms import KINDS, WORDS, list_choices, list_lora_choices
+from studio.rendering.asks import Ask
 from studio.rendering.shots import Comparison, Shot
-from studio.rendering.view import AskFields, lay_out_ask
+from studio.rendering.view import AskFields, embeds_guidance, guidance_slider, lay_out_ask
 from studio.ui.elements import aside, enlarge, picture
 from studio.ui.events import visitor_state
 
@@ -25,8 +25,14 @@ KEPT_WORDS = (
     "Pictures you render are kept here while the studio runs. Choose one to see its arms again and to set "
     "the form as it was."
 )
+GUIDANCE_WORDS = "1 is none; an ensemble has its own in its weights"
+NEGATIVE_WORDS = "What guidance and negative members see; usually nothing"
+EMBEDDED_WORDS = "Of distilled models: a number that they were trained to read; it costs nothing"
+FIND_WORDS = "Find your own calibration in two minutes"
+#: The page Two minutes starts at once where this browser was just asked to; an address alone starts nothing.
+GO_FIND = """() => { try { sessionStorage.setItem('calibri-find', '1'); } catch {}
+  window.location.assign('find'); }"""
 SMALL: dict[str, Any] = {"size": "sm", "scale": 0}
-WHOLE: dict[str, Any] = {"precision": 0, "minimum": 0}
 GALLERY: dict[str, Any] = {"object_fit": "contain", "format": "png", "buttons": []}
 GALLERY |= {"allow_preview": False, "fit_columns": False}
 
@@ -63,7 +69,7 @@ class Overlay(NamedTuple):
 
 @dataclass(frozen=True)
 class More:
-    """Settings that few need. `own_guidance`: one for each arm."""
+    """Settings that few need. `own_guidance`, `own_loras`: one for each arm."""
 
     prompts: gr.Textbox
     seeds: gr.Textbox
@@ -72,6 +78,9 @@ class More:
     own_guidance: list[gr.Number]
     width: gr.Number
     height: gr.Number
+    negative: gr.Textbox
+    embedded: gr.Number
+    own_loras: list[gr.Dropdown]
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,7 @@ class Page:
     presets: Presets
     columns: list[Column]
     try_prompt: gr.Button
+    examples: gr.Dataset
     grid: gr.Gallery
     table: gr.HTML
     over: Overlay
@@ -114,7 +124,15 @@ class Page:
         """The form, in the order of Form."""
         ask, more = self.ask, self.more
         first = [ask.prompt, ask.seed, ask.steps, more.prompts, more.seeds, more.guidance]
-        return [*first, more.width, more.height, *self.choosing]
+        return [
+            *first,
+            more.width,
+            more.height,
+            more.negative,
+            more.embedded,
+            *self.choosing,
+            *more.own_loras,
+        ]
 
     @property
     def looking(self) -> list[Any]:
@@ -142,28 +160,32 @@ class Page:
 def lay_out(core: Core) -> Page:
     """Put everything into the current Blocks."""
     first = first_visit.open_first(core.assets)
-    start = first.ask if first else Ask(first_visit.list_examples()[0], 3, 8)
+    start = first_visit.usual_ask(core)
     row = first.shots if first else []
     visitor, now, file = visitor_state(), gr.State(["", 0]), gr.File(visible="hidden")
-    lead = gr.HTML(view.write_lead(first), elem_id="lead")
+    lead = gr.HTML(view.write_lead(first, first_visit.label_first(core)), elem_id="lead")
     with gr.Row(equal_height=True, elem_id="ask"):
         ask = lay_out_ask(start)
         stop = gr.Button("Stop", scale=0, min_width=70, elem_id="stop")
     remark = gr.HTML("", elem_id="remark")
-    presets = _lay_out_presets()
+    presets = _lay_out_presets(core)
     columns = _lay_out_columns(row, list_choices(core, core.visitors.of(None)))
     with gr.Row(equal_height=True, elem_classes="go-on"):
         try_prompt = gr.Button("Try a prompt of your own", elem_id="go-prompt")
         gr.Button("Move a slider", link="scales", elem_id="go-scales")
         gr.Button("Vote for the better picture", link="quick", elem_id="go-vote")
     grid, table = _lay_out_grid()
-    examples = [[prompt] for prompt in first_visit.list_examples()]
-    gr.Examples(examples, inputs=[ask.prompt], label="Prompts to try", examples_per_page=12)
+    examples = gr.Examples(
+        list(first_visit.list_examples(core.spec.name if core.spec else "")),
+        inputs=ask.prompt,
+        label="Prompts to try",
+        examples_per_page=12,
+    ).dataset
     with gr.Row():
         with gr.Column(min_width=320):
             over = _lay_out_overlay(row)
         with gr.Column(min_width=320):
-            more = _lay_out_more()
+            more = _lay_out_more(list_lora_choices(core), embeds_guidance(core.spec))
             with gr.Row():
                 get_all = gr.Button("Download all as ZIP", size="sm", min_width=150, elem_id="get-all")
                 to_study = gr.Button("Send to vote study", size="sm", min_width=150, elem_id="to-study")
@@ -182,6 +204,7 @@ def lay_out(core: Core) -> Page:
         presets,
         columns,
         try_prompt,
+        examples,
         grid,
         table,
         over,
@@ -192,8 +215,12 @@ def lay_out(core: Core) -> Page:
     )
 
 
-def _lay_out_presets() -> Presets:
+def _lay_out_presets(core: Core) -> Presets:
     with gr.Row(elem_id="presets"):
+        find = gr.Button(
+            FIND_WORDS, visible=not core.settings.no_search, min_width=290, elem_id="go-find", **SMALL
+        )
+        find.click(None, js=GO_FIND, api_visibility="private")
         return Presets(
             gr.Button(USUAL_WORDS, min_width=210, elem_id="preset-usual", **SMALL),
             gr.Button(AGAINST_WORDS, min_width=270, elem_id="preset-against", **SMALL),
@@ -206,7 +233,7 @@ def _lay_out_presets() -> Presets:
 def _lay_out_columns(row: list[Shot], choices: list[tuple[str, str]]) -> list[Column]:
     columns = []
     words = view.write_row(row)
-    own_steps: dict[str, Any] = {"placeholder": "steps", "maximum": MOST_STEPS, **WHOLE}
+    own_steps: dict[str, Any] = {"placeholder": "steps", "precision": 0}
     own_steps |= {"container": False, "scale": 1, "min_width": 76}
     with gr.Row(elem_id="pictures"):
         for place, kind in enumerate(KINDS):
@@ -261,22 +288,47 @@ def _lay_out_overlay(row: list[Shot]) -> Overlay:
     return Overlay(look, left, right, slider, mapped, gr.HTML(words, elem_id="legend"))
 
 
-def _lay_out_more() -> More:
+def _lay_out_more(loras: list[tuple[str, str]], embeds: bool) -> More:
     with gr.Accordion("Several prompts and seeds", open=False, elem_id="several"):
         prompts = gr.Textbox("", label="More prompts, one a line", lines=3, max_lines=8, elem_id="prompts")
         seeds = gr.Textbox("", label="More seeds", placeholder="4, 7, 10-12", max_lines=1, elem_id="seeds")
         count = gr.HTML("", elem_id="count")
     with gr.Accordion("More settings", open=False, elem_id="more"):
-        info, most = "1 is none; an ensemble has its own in its weights", STRONGEST_GUIDANCE
-        guidance = gr.Slider(1, most, 1, step=0.1, label="Guidance", info=info, elem_id="guidance")
-        own: dict[str, Any] = {"placeholder": "as above", "minimum": 0, "maximum": most, "min_width": 80}
+        guidance = guidance_slider(1, label="Guidance", info=GUIDANCE_WORDS, elem_id="guidance")
+        own: dict[str, Any] = {"placeholder": "as above", "min_width": 80}
         with gr.Row():
             own_guidance = [
                 gr.Number(label=f"Of arm {number}", elem_id=f"guidance-{number}", **own)
                 for number in range(1, ARMS + 1)
             ]
-        size: dict[str, Any] = {"placeholder": "the backbone's own", "min_width": 120, **WHOLE}
+        size: dict[str, Any] = {"placeholder": "the backbone's own", "min_width": 120, "precision": 0}
         with gr.Row():
             width = gr.Number(label="Width in pixels", elem_id="width", **size)
             height = gr.Number(label="Height in pixels", elem_id="height", **size)
-    return More(prompts, seeds, count, guidance, own_guidance, width, height)
+        typed: dict[str, Any] = {"allow_custom_value": True, "min_width": 80, "visible": len(loras) > 1}
+        with gr.Row():
+            own_loras = [
+                gr.Dropdown(
+                    loras,
+                    value="",
+                    label=f"LoRAs of arm {number}",
+                    info="or NAME:STRENGTH, …" if number == 1 else None,
+                    elem_id=f"loras-{number}",
+                    **typed,
+                )
+                for number in range(1, ARMS + 1)
+            ]
+        with gr.Row():
+            negative = gr.Textbox(
+                "", label="Negative prompt", info=NEGATIVE_WORDS, max_lines=3, scale=2, elem_id="negative"
+            )
+            embedded = gr.Number(
+                label="Embedded guidance",
+                info=EMBEDDED_WORDS,
+                placeholder="the backbone's own",
+                visible=embeds,
+                min_width=160,
+                elem_id="embedded",
+            )
+    one_size = (width, height, negative, embedded)
+    return More(prompts, seeds, count, guidance, own_guidance, *one_size, own_loras)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -14,12 +14,22 @@ from studio.compare.form import AGAINST, USUAL, Form, FormError, form_of
 from studio.compare.layout import Page, lay_out
 from studio.core import Core
 from studio.rendering import first_visit
-from studio.rendering.arms import list_choices
+from studio.rendering.arms import list_choices, list_lora_choices
 from studio.rendering.asks import dice, unread_hint, word_hint
 from studio.rendering.shots import Comparison
+from studio.rendering.view import embeds_guidance, guidance_slider, steps_slider
 from studio.ui.elements import show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, tell_progress, when_loaded, when_switched
+from studio.ui.events import (
+    DIRECT,
+    IN_ORDER,
+    QUEUED,
+    RENDERS,
+    take_file,
+    tell_progress,
+    when_loaded,
+    when_switched,
+)
 from studio.visitors import Visitor
 
 TITLE, PATH = "Compare", "/"
@@ -37,8 +47,15 @@ def get_latest(core: Core, visitor: object) -> Comparison | None:
 def update_form(core: Core, visitor: Visitor, form: Form) -> list[Any]:
     """Updates of `Page.fields`, with what can be chosen as an arm by now."""
     values, choices = view.list_values(form), list_choices(core, visitor)
+    values[2], values[5] = steps_slider(form.steps), guidance_slider(form.guidance)
+    values[9] = gr.Number(value=form.embedded, visible=embeds_guidance(core.spec))
     known = [what for _, what in choices]
-    for usual, place in zip(USUAL, range(len(values) - 3 * len(USUAL), len(values), 3)):
+    first = len(values) - 4 * len(USUAL)  # arms have three values each, and behind all their LoRAs
+    loras = list_lora_choices(core)
+    for place in range(first + 3 * len(USUAL), len(values)):
+        typed = values[place] if len(loras) > 1 else ""
+        values[place] = gr.Dropdown(loras, value=typed, visible=len(loras) > 1, allow_custom_value=True)
+    for usual, place in zip(USUAL, range(first, first + 3 * len(USUAL), 3)):
         what = values[place] if values[place] in known else usual.what  # another backbone has other ones
         values[place] = gr.Dropdown(choices, value=what)
     return values
@@ -103,9 +120,7 @@ def _wire_render(core: Core, page: Page) -> None:
         "inputs": [page.visitor, page.now, *fields],
         "outputs": [*page.painted, page.remark, page.history, *fields],
         "show_progress_on": page.images,
-        "concurrency_limit": 8,
-        "concurrency_id": "people",
-        "api_visibility": "private",
+        **RENDERS,
     }
     overlay = {
         **IN_ORDER,
@@ -148,9 +163,9 @@ def _wire_choosing(core: Core, page: Page) -> None:
 
     @guard
     def on_png(visitor_id: str | None, path: str) -> list[Any]:
-        known = core.visitors.of(visitor_id)
-        form, note = png_settings.read_form(core, known, Path(path))
-        words = " ".join(filter(None, (f"Settings from {Path(path).name}.", note, "Press Render.")))
+        known, file = core.visitors.of(visitor_id), take_file(path)
+        form, note = png_settings.read_form(core, known, file)
+        words = " ".join(filter(None, (f"Settings from {file.name}.", note, "Press Render.")))
         return [*update_form(core, known, form), show_remark(words)]
 
     inputs = [page.visitor, page.now, *page.looking]
@@ -160,23 +175,37 @@ def _wire_choosing(core: Core, page: Page) -> None:
     from_png.upload(on_png, [page.visitor, from_png], [*page.fields, page.remark], **QUEUED)
 
 
+def _open_form(core: Core, last: Comparison | None) -> Form:
+    """The form of the visitor's last comparison, or what is usual; without settings of another backbone."""
+    usual = first_visit.usual_ask(core)
+    if last is None:
+        return Form(usual.prompt, usual.seed, usual.steps, guidance=usual.guidance)
+    form = form_of(last)
+    if last.made_on.get("backbone", core.backbone_name) == core.backbone_name:
+        return form
+    arms = tuple(replace(arm, steps=None, guidance=None, loras="") for arm in form.arms)
+    own = {"width": None, "height": None, "embedded": None}
+    return replace(form, steps=usual.steps, guidance=usual.guidance, arms=arms, **own)
+
+
 def _wire_loading(core: Core, page: Page) -> None:
     """What the page is filled with when it opens, and when another backbone was loaded."""
     sent_before = (*page.images, page.over.slider, page.over.mapped)
 
     def on_load(visitor_id: str, *looking: Any) -> list[Any]:
         last = next(iter(get_history(core, visitor_id)), None)
-        form = form_of(last) if last else Form(page.start.prompt, page.start.seed, page.start.steps)
+        form, label = _open_form(core, last), "" if last else first_visit.label_first(core)
         shown = show_all(last or page.first, 0, *looking)
         if last is None:  # the page came with these pictures: they are not sent twice
             shown = [gr.skip() if part in sent_before else v for part, v in zip(page.viewed, shown)]
         return [
             *shown,
-            view.write_lead(last or page.first),
+            view.write_lead(last or page.first, label),
             view.list_thumbnails(core, visitor_id),
+            gr.Dataset(samples=[[prompt] for prompt in first_visit.list_examples(core.backbone_name)]),
             *update_form(core, core.visitors.of(visitor_id), form),
         ]
 
-    outputs = [*page.viewed, page.lead, page.history, *page.fields]
+    outputs = [*page.viewed, page.lead, page.history, page.examples, *page.fields]
     when_loaded(page.visitor, on_load, page.looking, outputs)
     when_switched(on_load, [page.visitor, *page.looking], outputs)

@@ -9,8 +9,9 @@ import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from calibri.backbones.lora import write_uses
 from calibri.errors import CalibriError, RenderError
 from calibri.words import slug
 from studio.compare.form import ARMS, USUAL, Form, check_form, fill_arms
@@ -19,6 +20,9 @@ from studio.rendering.arms import KINDS, NOTHING, Choice
 from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, Shot, guidance_of
 from studio.visitors import Visitor
+
+if TYPE_CHECKING:
+    from calibri.backbones.loading import Backbone
 
 _PATH = re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/)")
 
@@ -37,15 +41,17 @@ def describe_picture(comparison: Comparison, shot: Shot) -> dict[str, Any]:
             "steps": other.ask.steps,
             "guidance": guidance_of(other),
             "calibration": _json(other),
+            **({"loras": other.painted_by["loras"]} if other.painted_by else {}),
         }
         for other, choice in zip(comparison.shots, comparison.choices or USUAL)
     ]
     return {
         "prompt": shot.ask.prompt,
-        "negative_prompt": "",
+        "negative_prompt": shot.ask.negative,
         "seed": shot.ask.seed,
         "steps": shot.ask.steps,
         "guidance": guidance_of(shot),
+        "embedded_guidance": shot.ask.embedded,
         "width": shot.image.width,
         "height": shot.image.height,
         "arm": shot.arm.kind,
@@ -54,6 +60,7 @@ def describe_picture(comparison: Comparison, shot: Shot) -> dict[str, Any]:
         "seconds": round(shot.seconds, 3),
         "rewards": shot.rewards,
         **comparison.made_on,
+        **shot.painted_by,
         "arms": arms,
     }
 
@@ -114,16 +121,12 @@ def read_form(core: Core, visitor: Visitor, path: Path) -> tuple[Form, str]:
     Calibrations that the studio does not have are kept with the visitor, to be chosen as arms. Raises
     RenderError for a file without settings, with damaged ones, or from another backbone.
     """
-    from PIL import Image
-
     from calibri.sampling.png import read_settings
 
     try:
         settings = read_settings(path)
     except RenderError as error:  # its words start with the path of the upload
         raise RenderError(str(error).replace(str(path), path.name)) from None
-    except Image.DecompressionBombError:
-        raise RenderError(f"{path.name}: the picture is too large to be read") from None
     loaded, made_on = core.host.backbone, settings.get("backbone")
     if loaded is not None and made_on not in (None, loaded.spec.name):
         raise RenderError(
@@ -132,24 +135,61 @@ def read_form(core: Core, visitor: Visitor, path: Path) -> tuple[Form, str]:
         )
     names = ("prompt", "seed", "steps", "width", "height")
     values: dict[str, Any] = {name: settings.get(name) for name in names}
+    values |= {"negative": settings.get("negative_prompt"), "embedded": settings.get("embedded_guidance")}
     for name in names[-2:]:
         if loaded is not None and values[name] == getattr(loaded.spec, name):
             values[name] = None  # the page leaves the backbone's own size empty
+    lost: list[str] = []
     try:
-        form = Form(**values, arms=_read_arms(core, visitor, settings))
+        form = Form(**values, arms=_read_arms(core, visitor, settings, lost))
         order = check_form(form)
     except RenderError as error:
         raise RenderError(f"{path.name}: its settings are damaged. {error}") from None
-    form = replace(form, prompt=order.prompt, seed=order.seed, steps=order.steps, arms=order.arms)
+    form = replace(
+        form,
+        prompt=order.prompt,
+        seed=order.seed,
+        steps=order.steps,
+        negative=order.negative,
+        embedded=order.embedded,
+        arms=order.arms,
+    )
+    if lost:
+        return form, f"It was made with the LoRA {lost[0]}, which is not loaded: expect another picture."
     made_by = settings.get("backbone_fingerprint")
-    if loaded is not None and made_by not in (None, loaded.fingerprint):
+    if loaded is not None and made_by not in (None, _fingerprint(loaded, settings)):
         return form, f"It was made on another version of {loaded.spec.name}: expect another picture."
     return form, ""
 
 
-def _read_arms(core: Core, visitor: Visitor, settings: dict[str, Any]) -> tuple[Choice, ...]:
-    """The arms that the settings name, unchecked; for a file of the command line base and its own."""
-    own = {key: settings.get(key) for key in ("steps", "guidance", "calibration")}
+def _fingerprint(loaded: Backbone, settings: dict[str, Any]) -> str:
+    """Of what is loaded with the LoRAs of a picture on."""
+    return loaded.fingerprint_with(loaded.loras.find(_list_loras(settings))[0])
+
+
+def _list_loras(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The LoRAs that settings name. Raises RenderError where they are damaged."""
+    found = settings.get("loras") or []
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise RenderError(f"loras: expected a list of LoRAs, got {str(found)[:40]!r}")
+    return found
+
+
+def _read_loras(core: Core, settings: dict[str, Any], lost: list[str]) -> str:
+    """Which LoRAs are on for what these settings say, as a choice has it. Those that are not loaded go to
+    `lost`."""
+    about, loaded = _list_loras(settings), core.host.backbone
+    if loaded is None:
+        return ""
+    uses, missing = loaded.loras.find(about)
+    lost += missing
+    return write_uses(uses) if len(loaded.loras) else ""
+
+
+def _read_arms(core: Core, visitor: Visitor, settings: dict[str, Any], lost: list[str]) -> tuple[Choice, ...]:
+    """The arms that the settings name, unchecked; for a file of the command line base and its own. LoRAs that
+    are not loaded go to `lost`."""
+    own = {key: settings.get(key) for key in ("steps", "guidance", "calibration", "loras")}
     listed = settings.get("arms") or [{**own, "calibration": None}, *([own] if own["calibration"] else [])]
     if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
         raise RenderError(f"arms: expected a list of arms, got {str(listed)[:40]!r}")
@@ -162,7 +202,9 @@ def _read_arms(core: Core, visitor: Visitor, settings: dict[str, Any]) -> tuple[
             what = kind if kind in KINDS else "base"
         steps, guidance = each.get("steps"), each.get("guidance")
         alike = steps == settings.get("steps")
-        choices.append(Choice(what, None if alike else steps, None if guidance in (None, 0, 1) else guidance))
+        own_guidance = None if guidance in (None, 0, 1) else guidance
+        loras = _read_loras(core, each, lost) if what != NOTHING else ""
+        choices.append(Choice(what, None if alike else steps, own_guidance, loras=loras))
     return fill_arms(tuple(choices))
 
 
@@ -177,4 +219,6 @@ def _find_choice(core: Core, visitor: Visitor, content: Any) -> str:
     for entry in core.calibrations.entries():
         if entry.calibration.hash == found.hash:
             return entry.id
-    return visitor.place(SharedPlace).borrow(found)
+    choice = visitor.place(SharedPlace).borrow(found)
+    core.visitors.trim(visitor.id)
+    return choice

@@ -25,6 +25,7 @@ from studio.ui.events import QUEUED, go_to
 if TYPE_CHECKING:
     from calibri.calibration.artifact import Calibration
 
+LONGEST_LABEL = 60  # characters of an arm
 DOWNLOAD = """(file) => { if (!file) return; const link = document.createElement('a');
   link.href = file.url; link.download = file.orig_name || 'picture.png'; link.click(); }"""
 
@@ -73,7 +74,7 @@ def wire_sending(core: Core, page: Page) -> None:
 
     @guard
     def on_study(visitor_id: str | None, shown: Any, request: gr.Request) -> None:
-        core.rights.study_organisers_only(core.rights.username(request))
+        core.rights.study_organisers_only(request)
         made, _ = need_shown(core, page.first, visitor_id, shown)
         draft = draft_study(core, visitor_id, made)
         core.visitors.place(visitor_id, SharedPlace).draft = draft
@@ -104,14 +105,23 @@ def draft_study(core: Core, visitor: object, comparison: Comparison) -> StudyDra
         found = find_calibration(core, visitor, shot, choice) if kind != "base" else None
         short = (short_title(found) if found else "base") or WORDS[kind]
         label = f"{short}, {shot.ask.steps} steps"
-        taken = [arm.label for arm in arms]
+        if shot.ask.loras:
+            label = f"{label}, LoRA {shot.ask.loras}"[:LONGEST_LABEL]
+        if label in [arm.label for arm in arms]:
+            suffix = f" (arm {len(arms) + 1})"
+            label = label[: LONGEST_LABEL - len(suffix)] + suffix
         arms.append(
             ArmDraft(
-                label=label if label not in taken else f"{label} (arm {len(arms) + 1})",
+                label=label,
                 kind=kind,
                 calibration=found.to_json() if found else None,
                 steps=shot.ask.steps,
                 guidance=guidance_of(shot),
+                width=shot.ask.width,
+                height=shot.ask.height,
+                loras=shot.ask.loras,
+                negative=shot.ask.negative,
+                embedded=shot.ask.embedded,
             )
         )
     if len(arms) < 2:

@@ -11,13 +11,14 @@ from markupsafe import Markup
 
 from calibri.words import count
 from studio.compare.comparison import get_history
-from studio.compare.form import Form, read_prompts, read_seeds
+from studio.compare.form import ARMS, Form, read_prompts, read_seeds
 from studio.compare.measures import BRIGHTEST, MAP, compute_means, find_reference, measure_difference
 from studio.core import Core
 from studio.rendering.arms import KINDS, NOTHING, WORDS, Choice
 from studio.rendering.shots import Comparison, Shot
 from studio.rendering.view import write_captions
 from studio.ui.elements import aside, caption, enlarge, serve_enlarged, show_remark
+from studio.ui.glossary import explain
 from studio.ui.picture_files import serve
 from studio.ui.templates import fill_template
 
@@ -38,8 +39,10 @@ ONE_ALONE = "Two pictures of one size are compared here. Render two arms first."
 
 def list_values(form: Form) -> list[Any]:
     """The components' values for a form: `Page.fields`."""
-    first = [form.prompt, form.seed, form.steps, form.prompts, form.seeds, form.guidance]
-    return [*first, form.width, form.height, *list_choice_values(form.arms)]
+    first = [form.prompt, str(form.seed), form.steps, form.prompts, form.seeds, form.guidance]
+    size = [form.width, form.height, form.negative, form.embedded]
+    own = [*list_choice_values(form.arms), *(arm.loras for arm in form.arms)]
+    return [*first, *size, *own]
 
 
 def list_choice_values(arms: Sequence[Choice]) -> list[Any]:
@@ -49,10 +52,14 @@ def list_choice_values(arms: Sequence[Choice]) -> list[Any]:
 
 def read_values(values: Sequence[Any]) -> Form:
     """The form from the values of `Page.fields`. An arm has nothing of its own where its field is empty."""
-    typed, arms = values[:8], values[8:]
+    typed, arms, loras = values[:10], values[10 : 10 + 3 * ARMS], values[10 + 3 * ARMS :]
     triples = zip(arms[::3], arms[1::3], arms[2::3])
-    choices = [Choice(what or NOTHING, steps or None, guidance or None) for what, steps, guidance in triples]
-    return replace(Form(*typed), arms=tuple(choices))
+    own = [*(each or "" for each in loras), *[""] * ARMS]
+    choices = [
+        Choice(what or NOTHING, steps or None, guidance or None, loras=uses)
+        for (what, steps, guidance), uses in zip(triples, own)
+    ]
+    return replace(Form(*typed[:8]), negative=typed[8], embedded=typed[9], arms=tuple(choices))
 
 
 def write_count(prompt: str, more: str, seeds: str, *arms: str) -> str:
@@ -61,7 +68,11 @@ def write_count(prompt: str, more: str, seeds: str, *arms: str) -> str:
         rows = 1 + len(set(read_seeds(seeds)))
     except ValueError as error:
         return aside(f"Seeds: {error}.")
-    prompts, chosen = len(read_prompts(prompt, more)) or 1, sum(what != NOTHING for what in arms)
+    try:
+        prompts = len(read_prompts(prompt, more)) or 1
+    except ValueError as error:
+        return aside(f"Prompts: {error}.")
+    chosen = sum(what != NOTHING for what in arms)
     if prompts * rows < 2:
         return ""
     total = count(prompts * rows * chosen, "picture")
@@ -74,10 +85,10 @@ def write_problems(problems: dict[str, str]) -> str:
     return str(Markup("<div class='hint wrong-words' role='alert'>{}</div>").format(words))
 
 
-def write_lead(comparison: Comparison | None) -> str:
-    """The sentence above the pictures: what one sees, and why they differ."""
-    words = MISSING_VISIT if comparison is None else SENTENCE
-    return str(Markup("<div class='lead'>{}</div>").format(words))
+def write_lead(comparison: Comparison | None, label: str = "") -> str:
+    """The sentence above the pictures: what one sees, and why they differ. `label`: whose they are."""
+    words = MISSING_VISIT if comparison is None else f"{SENTENCE} {label}".rstrip()
+    return str(Markup("<div class='lead'>{}</div>").format(explain(words)))
 
 
 # one row of pictures

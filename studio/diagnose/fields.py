@@ -8,11 +8,13 @@ from typing import Any
 import gradio as gr
 
 from calibri.backbones.layouts import GRANULARITIES
+from studio.core import Core
 from studio.diagnose.charts import OBJECTIVE
 from studio.diagnose.form import SHOWN, VALUES
 from studio.diagnose.view import list_views
-from studio.machine.rewards import JUDGES, REWARDS, known_rewards
-from studio.rendering.asks import MOST_STEPS
+from studio.machine.offers import JUDGES, offer_rewards, usual_rewards
+from studio.rendering.asks import SLIDER_STEPS
+from studio.rendering.prompt_files import lay_out_prompt_file
 from studio.ui.elements import chart, empty, picture, primary_button, show_remark
 
 NO_CELL = "Click on a cell of the heat map, or choose one in the list: its pictures appear here."
@@ -22,7 +24,7 @@ NO_SWEEP = "No sweep yet. Press “Start sweep”: the heat map fills block by b
 
 @dataclass(frozen=True)
 class SettingsFields:
-    """What a sweep measures, in the order of `form.read_settings`, and what that costs."""
+    """What a sweep measures, in the order of `form.read_settings`, and the button that reads prompts."""
 
     rewards: gr.Dropdown
     pairs: gr.Slider
@@ -31,10 +33,11 @@ class SettingsFields:
     guidance: gr.Slider
     values: gr.Textbox
     prompts: gr.Textbox
+    prompt_file: gr.UploadButton
 
     @property
     def inputs(self) -> list[Any]:
-        return list(vars(self).values())
+        return list(vars(self).values())[:-1]
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,12 @@ class SweepFields:
     heat: gr.HTML
     cell: gr.Dropdown
     best: gr.Button
+    away: gr.Button  # puts the example away, and brings it back
 
     @property
     def state(self) -> list[Any]:
         """What changes with the state of the sweep."""
-        return [self.words, self.stop, self.resume]
+        return [self.words, self.stop, self.resume, self.away]
 
     @property
     def map(self) -> list[Any]:
@@ -77,11 +81,23 @@ class CellFields:
         return [self.about, self.stage, *self.columns, *self.seen]
 
 
-def lay_out_settings() -> SettingsFields:
+def list_offers(core: Core) -> list[tuple[str, str]]:
+    """(words, name) of the rewards that fit the backbone which is there, or on its way."""
+    offered = offer_rewards(name_backbone(core), core.rewards.loading)
+    return [(words, name) for words, name in offered if name not in JUDGES]
+
+
+def name_backbone(core: Core) -> str:
+    """The backbone that is there, or on its way."""
+    return core.spec.name if core.spec is not None else core.backbone_name
+
+
+def lay_out_settings(core: Core) -> SettingsFields:
+    steps_at_first = core.spec.steps if core.spec is not None else 8
     with gr.Row(equal_height=True):
         rewards = gr.Dropdown(
-            [name for name in known_rewards() if name not in JUDGES],
-            value=list(REWARDS),
+            list_offers(core),
+            value=usual_rewards(name_backbone(core), core.rewards.loading),
             multiselect=True,
             allow_custom_value=True,
             label="Rewards",
@@ -100,7 +116,9 @@ def lay_out_settings() -> SettingsFields:
             elem_id="sweep-granularity",
         )
         pairs = _slider("pairs", 2, 128, 16, label="Prompts", info="for each cell", scale=2, min_width=190)
-        steps = _slider("steps", 1, MOST_STEPS, 8, label="Steps", info="as you will use it", scale=2)
+        steps = _slider(
+            "steps", 1, SLIDER_STEPS, steps_at_first, label="Steps", info="as you will use it", scale=2
+        )
     with gr.Accordion("More settings", open=False), gr.Row():
         one: dict[str, Any] = {"label": "Values of the one scale", "info": "0 bypasses"}
         values = gr.Textbox(VALUES, max_lines=1, min_width=240, elem_id="sweep-values", **one)
@@ -114,7 +132,8 @@ def lay_out_settings() -> SettingsFields:
             scale=2,
             elem_id="sweep-prompts",
         )
-    return SettingsFields(rewards, pairs, steps, granularity, guidance, values, prompts)
+        prompt_file = lay_out_prompt_file("sweep-prompt-file", scale=0, min_width=150)
+    return SettingsFields(rewards, pairs, steps, granularity, guidance, values, prompts, prompt_file)
 
 
 def _slider(name: str, low: float, high: float, value: float, **options: Any) -> gr.Slider:
@@ -139,7 +158,8 @@ def lay_out_sweep() -> SweepFields:
         cell = gr.Dropdown([], scale=4, min_width=300, elem_id="sweep-cell", **about)
         best_words = "Use the best of each block as start"
         best = gr.Button(best_words, scale=2, min_width=260, interactive=False, elem_id="sweep-best")
-    return SweepFields(cost, start, stop, resume, which, view, words, heat, cell, best)
+    away = gr.Button("", size="sm", scale=0, min_width=190, visible=False, elem_id="sweep-example")
+    return SweepFields(cost, start, stop, resume, which, view, words, heat, cell, best, away)
 
 
 def lay_out_cell() -> CellFields:

@@ -10,6 +10,7 @@ from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
 from calibri.prompts import usual_prompts
+from calibri.rewards.own import is_file_name
 from studio.core import Core
 from studio.diagnose.charts import make_key
 from studio.diagnose.store import ALIVE, Sweep, check_fits, make_cell_calibration
@@ -49,6 +50,9 @@ def read_settings(
         guidance=guidance,
         values=values,
     )
+    for term in made.rewards:
+        if is_file_name(term.name):  # refused again where it would be loaded
+            raise SearchError(f"rewards: expected names of rewards, got a file: {term.name[:80]}")
     if typed:
         return made
     return made.model_copy(update={"prompts": tuple(usual_prompts(backbone, "search", made.pairs))})
@@ -57,7 +61,7 @@ def read_settings(
 def measure_speed(host: ModelHost, sweeps: Sweeps, settings: SweepSettings) -> None:
     """Measure in the background how fast this machine renders, unless that is known."""
     device = host.wait_ready().device.type
-    loaders = {term.name: partial(sweeps.load, term.name, device) for term in settings.rewards}
+    loaders = {term.name: partial(sweeps.rewards.load, term.name, device) for term in settings.rewards}
     sweeps.pace.measure(settings.prompts[0], loaders, settings.steps)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from calibri.analysis.settings import SweepSettings
 from calibri.errors import CalibriError
+from calibri.files import Unreadable
 from studio.core import Core
 from studio.diagnose import form
 from studio.diagnose.charts import OBJECTIVE, make_key, rank_cells
@@ -21,6 +23,7 @@ from studio.diagnose.fields import (
     lay_out_cell,
     lay_out_settings,
     lay_out_sweep,
+    list_offers,
 )
 from studio.diagnose.store import ALIVE, Sweep
 from studio.diagnose.sweeps import Sweeps
@@ -34,14 +37,27 @@ from studio.diagnose.view import (
     list_sweeps,
     list_views,
 )
+from studio.machine.offers import describe_needs, fits, usual_rewards
+from studio.rendering.prompt_files import describe_prompts, read_prompt_file
 from studio.rendering.shots import Shot, facts
-from studio.ui.elements import caption, empty, lead, offers, serve_enlarged, show_remark
+from studio.rendering.view import guidance_slider, steps_slider
+from studio.ui.elements import (
+    aside,
+    caption,
+    empty,
+    lead,
+    list_unreadable,
+    offers,
+    serve_enlarged,
+    show_remark,
+)
 from studio.ui.errors import guard, leave_cancelled
 from studio.ui.events import (
     DIRECT,
     IN_ORDER,
     QUEUED,
     RENDERS,
+    WATCHES,
     go_to,
     tell_progress,
     visitor_state,
@@ -55,17 +71,22 @@ LEAD = (
     "value, and measures what that does on the same prompts and noise. Effects do not add up: the best of "
     "each block is a start for a search, not a result."
 )
+PUT_AWAY, BRING_BACK = "Put this example away", "Show the example again"
 
 
 # values of components
 
 
-def show_state(sweep: Sweep | None) -> list[Any]:
-    """Values of `SweepFields.state`."""
+def show_state(sweep: Sweep | None, unreadable: Sequence[Unreadable] = (), away: bool = False) -> list[Any]:
+    """Values of `SweepFields.state`. `unreadable`: sweeps that cannot be read. `away`: examples are put
+    away."""
     stop = sweep is not None and sweep.state in ALIVE
     resume = sweep is not None and sweep.state in ("interrupted", "failed")
     words = draw_state(sweep) if sweep is not None else empty(NO_SWEEP)
-    return [words, gr.Button(interactive=stop), gr.Button(interactive=resume)]
+    words += list_unreadable(unreadable)
+    example = sweep is not None and sweep.example
+    both = gr.Button(PUT_AWAY if example else BRING_BACK, visible=example or away)
+    return [words, gr.Button(interactive=stop), gr.Button(interactive=resume), both]
 
 
 def show_map(sweeps: Sweeps, sweep: Sweep | None, view: str) -> list[Any]:
@@ -114,9 +135,21 @@ class Handlers:
             settings = form.read_settings(self.core.host, *asked)
             if not self.core.settings.demo:
                 form.measure_speed(self.core.host, self.sweeps, settings)
-            return show_remark(describe_cost(self.sweeps, self.core.host.wait_ready(), settings))
+            return self._draw_cost(settings, asked[-1])
         except CalibriError as error:
             return show_remark(str(error))
+
+    def _draw_cost(self, settings: SweepSettings, typed: object) -> str:
+        """What a sweep takes, what its rewards need, and what is said of its prompts."""
+        backbone, rewards = self.core.host.wait_ready(), self.core.rewards
+        ready = {state.name for state in rewards.states() if state.phase == "ready"}
+        needing = [term.name for term in settings.rewards if term.name not in ready]
+        remarks = [
+            *describe_needs(needing, rewards.loading, backbone.device.type == "cuda"),
+            *describe_prompts(backbone, typed, settings.prompts, "search"),
+        ]
+        cost = show_remark(describe_cost(self.sweeps, backbone, settings))
+        return cost + "".join(aside(remark) for remark in remarks)
 
     def tick(self, sweep_id: object) -> list[str]:
         """Three short texts; a part of the page is drawn again when its text changes."""
@@ -126,7 +159,8 @@ class Handlers:
         return [str(self.sweeps.revision), grown, str(self.sweeps.pace.revision)]
 
     def redraw_state(self, sweep_id: object) -> list[Any]:
-        return show_state(find_sweep(self.sweeps, sweep_id))
+        found, away = find_sweep(self.sweeps, sweep_id), len(self.sweeps.away) > 0
+        return show_state(found, self.sweeps.unreadable(), away)
 
     def redraw_map(self, sweep_id: object, view: str) -> list[Any]:
         return show_map(self.sweeps, find_sweep(self.sweeps, sweep_id), view)
@@ -147,13 +181,24 @@ class Handlers:
         return self.redraw_state(sweep_id)
 
     @guard
+    def put_away(self, sweep_id: object, request: gr.Request) -> Any:
+        """Put the example away that is shown, or bring all of them back where none is."""
+        self._check_organiser(request)
+        found = find_sweep(self.sweeps, sweep_id)
+        if found is not None and found.example:
+            self.sweeps.put_away(found.id)
+        else:
+            self.sweeps.bring_back()
+        return gr.Dropdown(list_sweeps(self.sweeps), value=form.pick_sweep(self.sweeps))
+
+    @guard
     def resume(self, sweep_id: str, request: gr.Request) -> list[Any]:
         self._check_organiser(request)
         self.sweeps.resume(sweep_id)
         return self.redraw_state(sweep_id)
 
     def _check_organiser(self, request: gr.Request) -> None:
-        self.core.rights.organisers_only(self.core.rights.username(request))
+        self.core.rights.organisers_only(request)
 
     @guard
     def click_map(self, sweep_id: str, event: gr.EventData) -> list[Any]:
@@ -192,12 +237,18 @@ class Handlers:
         return form.open_best(self.core, self.sweeps, visitor_id, sweep_id).title
 
     def fill(self, _: object, *asked: Any) -> list[Any]:
-        """Steps and guidance as this backbone is used, the cost of that, and the sweep to begin with."""
+        """Rewards that fit this backbone, steps and guidance as it is used, the cost, and the sweep to begin
+        with."""
         spec = self.core.host.wait_ready().spec
-        mine = asked if spec.name == "tabletop" else [*asked[:2], spec.steps, *asked[3:]]
+        held = [str(term) for term in asked[0] or ()]
+        fitting = [term for term in held if fits(term.partition(":")[0], spec.name)]
+        rewards = fitting or usual_rewards(spec.name, self.core.rewards.loading)
+        steps, guidance = spec.steps, spec.cfg or 1.0
+        mine = [rewards, asked[1], steps, asked[3], guidance, *asked[5:]]
         return [
-            gr.Slider(value=spec.steps),
-            gr.Slider(value=spec.cfg or 1.0),
+            gr.Dropdown(list_offers(self.core), value=rewards),
+            steps_slider(steps),
+            guidance_slider(guidance),
             self.tell_cost(*mine),
             gr.Dropdown(list_sweeps(self.sweeps), value=form.pick_sweep(self.sweeps)),
         ]
@@ -207,12 +258,13 @@ def build(core: Core, sweeps: Sweeps) -> None:
     """Lay out the page inside the current Blocks."""
     handlers, visitor = Handlers(core, sweeps), visitor_state()
     lead(LEAD, __file__, "diagnose.css")
-    settings, shown, cell = lay_out_settings(), lay_out_sweep(), lay_out_cell()
+    settings, shown, cell = lay_out_settings(core), lay_out_sweep(), lay_out_cell()
     key = gr.Textbox("", visible="hidden")
     _wire_sweep(handlers, settings, shown, key)
     _wire_cell(handlers, visitor, shown, cell, key)
+    settings.prompt_file.upload(guard(read_prompt_file), settings.prompt_file, settings.prompts, **QUEUED)
     when_loaded(visitor)
-    ready = [settings.steps, settings.guidance, shown.cost, shown.which]
+    ready = [settings.rewards, settings.steps, settings.guidance, shown.cost, shown.which]
     when_ready(core.host, visitor, handlers.fill, settings.inputs, ready)
 
 
@@ -223,20 +275,21 @@ def _wire_sweep(on: Handlers, asked: SettingsFields, shown: SweepFields, key: gr
     changes += [asked.guidance.release, asked.values.change, asked.prompts.change, paced.change]
     gr.on(changes, on.tell_cost, asked.inputs, shown.cost, **IN_ORDER)
 
-    gr.Timer(1.5).tick(on.tick, which, [pulse, grown, paced], **DIRECT)
-    pulse.change(on.redraw_state, which, shown.state, **DIRECT)
-    grown.change(on.redraw_map, both, shown.map, **DIRECT)
-    grown.change(on.list_titles, None, which, **DIRECT)
+    gr.Timer(1.5).tick(on.tick, which, [pulse, grown, paced], **WATCHES)
+    pulse.change(on.redraw_state, which, shown.state, **WATCHES)
+    grown.change(on.redraw_map, both, shown.map, **WATCHES)
+    grown.change(on.list_titles, None, which, **WATCHES)
     which.change(
         lambda sweep_id, view: [*on.redraw_state(sweep_id), *on.redraw_map(sweep_id, view), ""],
         both,
         [*shown.state, *shown.map, key],
-        **DIRECT,
+        **WATCHES,
     )
     shown.view.input(lambda s, v: on.redraw_map(s, v)[::2], both, [shown.heat, shown.cell], **IN_ORDER)
     shown.start.click(on.start, asked.inputs, which, **QUEUED)
     shown.stop.click(on.stop, which, shown.state, **QUEUED)
     shown.resume.click(on.resume, which, shown.state, **QUEUED)
+    shown.away.click(on.put_away, which, which, **QUEUED).then(on.redraw_state, which, shown.state, **DIRECT)
 
 
 def _wire_cell(

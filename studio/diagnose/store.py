@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from calibri.analysis.diagnose import read_sweep
 from calibri.analysis.settings import SweepSettings
 from calibri.calibration.artifact import Calibration, Member
-from calibri.errors import SearchError
-from calibri.files import write_whole
+from calibri.errors import SearchError, sentence
+from calibri.files import Listing, read_folder, read_text, write_whole
+from calibri.rewards.base import RewardLoading
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -25,10 +27,12 @@ log = logging.getLogger(__name__)
 State = Literal["queued", "running", "stopping", "done", "failed", "interrupted"]
 ALIVE: tuple[State, ...] = ("queued", "running", "stopping")
 CELLS, NOTE = "sweep.jsonl", "studio.json"
+LARGEST_NOTE = 32 * 2**20  # bytes: its prompts
 
 
 class SweepNote(BaseModel):
-    """What the studio keeps of a sweep beside its cells. `state`: the last one that was written."""
+    """What the studio keeps of a sweep beside its cells. `loading`: how its rewards are loaded. `state`: the
+    last one that was written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,6 +42,7 @@ class SweepNote(BaseModel):
     fingerprint: str
     names: tuple[str, ...]
     when: str
+    loading: RewardLoading = RewardLoading()
     state: State = "queued"
     error: str = ""
 
@@ -47,7 +52,8 @@ class Sweep:
     """One sweep as pages see it.
 
     `done`, `total`: cells. `images`, `images_total`: pictures since it was last begun. `seconds_left`: None
-    while no speed is known. `error`: in words, where it failed.
+    while no speed is known. `error`: in words, where it failed. `example`: it came with the studio and is
+    only read.
     """
 
     id: str
@@ -58,6 +64,7 @@ class Sweep:
     images_total: int = 0
     seconds_left: float | None = None
     error: str = ""
+    example: bool = False
 
     @property
     def settings(self) -> SweepSettings:
@@ -71,23 +78,29 @@ class Sweep:
     def title(self) -> str:
         rewards = ", ".join(term.text.removeprefix("tabletop-") for term in self.settings.rewards)
         when = self.note.when.replace("T", " ")[:16]
-        return f"{when} · {self.note.backbone} · {self.settings.granularity} · {rewards}"
+        first = "Example" if self.example else when
+        return f"{first} · {self.note.backbone} · {self.settings.granularity} · {rewards}"
 
 
-def read_folder(folder: Path) -> dict[str, Sweep]:
+def read_sweeps(folder: Path) -> Listing[Sweep]:
     """All sweeps of a data folder by id. What was under way when the studio ended is interrupted."""
-    found = {}
-    for path in sorted(folder.glob(f"*/{NOTE}")) if folder.is_dir() else ():
-        try:
-            note = SweepNote.model_validate_json(path.read_text(encoding="utf-8"))
-            cells = path.with_name(CELLS)
-            done = len(read_sweep(cells)) if cells.exists() else 0
-        except (OSError, ValidationError, SearchError) as error:
-            log.warning("the sweep %s is left out: %s", path.parent.name, error)
-            continue
-        state: State = "interrupted" if note.state in ALIVE else note.state
-        found[path.parent.name] = Sweep(path.parent.name, note, state, done, error=note.error)
-    return found
+    listing = read_folder(folder, f"*/{NOTE}", _read_one)
+    for each in listing.unreadable:
+        log.warning("the sweep %s", each)
+    return listing
+
+
+def _read_one(path: Path) -> Sweep:
+    try:
+        note = SweepNote.model_validate_json(read_text(path / NOTE, LARGEST_NOTE, SearchError))
+    except ValidationError as error:
+        raise SearchError(f"{NOTE} is not of a sweep: {sentence(error)}") from error
+    except SearchError as error:
+        raise SearchError(f"{NOTE}: {error}") from error
+    cells = path / CELLS
+    done = len(read_sweep(cells)) if os.path.lexists(cells) else 0
+    state: State = "interrupted" if note.state in ALIVE else note.state
+    return Sweep(path.name, note, state, done, error=note.error)
 
 
 def write_note(folder: Path, sweep: Sweep) -> None:

@@ -15,33 +15,36 @@ from typing import TYPE_CHECKING, Any
 
 from calibri.analysis.diagnose import Cell, SweepFile, best_start, read_sweep, run_sweep, sweep_header
 from calibri.analysis.settings import SweepSettings
+from calibri.backbones.step_cache import refuse_step_cache
 from calibri.calibration.artifact import Calibration
-from calibri.errors import CalibriError, RenderCancelled, SearchError
+from calibri.errors import CalibriError, NoneBetter, RenderCancelled, SearchError
+from calibri.files import Unreadable
 from calibri.rewards.scoring import LocalScorer, SearchStopped
 from calibri.search.provenance import now
-from studio.diagnose.store import ALIVE, CELLS, State, Sweep, SweepNote, check_fits, read_folder, write_note
+from studio.diagnose.store import ALIVE, CELLS, State, Sweep, SweepNote, check_fits, read_sweeps, write_note
+from studio.examples import PutAway
 from studio.machine.background import Background
 from studio.machine.host import ModelHost
 from studio.machine.queue import Priority
+from studio.machine.rewards import RewardModels
 from studio.machine.speed import Pace
 
 if TYPE_CHECKING:
     from calibri.backbones.layouts import Layout
+    from calibri.backbones.loading import Backbone
     from calibri.rewards.base import Reward
 
 log = logging.getLogger(__name__)
 
-
-def _load(name: str, device: str) -> Reward:
-    from calibri.rewards.base import load_reward  # torch
-
-    return load_reward(name, device=device)
+AWAY = "examples-put-away.json"
 
 
 class Sweeps:
     """Sweeps one after the other over one ModelHost, each in `folder`/<id>/. Safe to call from any thread.
 
-    `load(name, device) -> Reward`. Opening touches no file: that is for the first use.
+    `rewards`: shared with others; without them `load(name, device) -> Reward` may say how they are loaded.
+    `examples`: a folder of finished sweeps that are shown and never written.
+    Opening touches no file: that is for the first use.
     """
 
     def __init__(
@@ -50,15 +53,19 @@ class Sweeps:
         host: ModelHost,
         *,
         pace: Pace | None = None,
-        load: Callable[[str, str], Reward] = _load,
+        rewards: RewardModels | None = None,
+        load: Callable[[str, str], Reward] | None = None,
+        examples: Path | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self._examples = folder, examples
+        self.away = PutAway(folder / AWAY)
         self.pace = pace or Pace(host)
         self._own_pace = pace is None
-        self.load = load
+        self.rewards = rewards or (RewardModels() if load is None else RewardModels(load))
         self._host = host
         self._lock = threading.RLock()
         self._known: dict[str, Sweep] | None = None
+        self._unreadable: tuple[Unreadable, ...] = ()
         self._stops: dict[str, threading.Event] = {}
         self._line: list[str] = []
         self._background = Background("sweeps")
@@ -67,9 +74,10 @@ class Sweeps:
     # what there is
 
     def all(self) -> list[Sweep]:
-        """Every sweep, the newest first."""
+        """Every sweep, the newest first, examples last."""
         with self._lock:
-            return sorted(self._read().values(), key=lambda s: (s.note.when, s.id), reverse=True)
+            shown = [s for s in self._read().values() if not (s.example and s.id in self.away)]
+        return sorted(shown, key=lambda s: (not s.example, s.note.when, s.id), reverse=True)
 
     def get(self, sweep_id: object) -> Sweep:
         """Raises SearchError for an unknown sweep."""
@@ -81,7 +89,9 @@ class Sweeps:
 
     def path(self, sweep_id: str) -> Path:
         """The file that `calibri search --start` takes."""
-        return self.folder / self.get(sweep_id).id / CELLS
+        found = self.get(sweep_id)
+        folder = self._examples if found.example and self._examples else self.folder
+        return folder / found.id / CELLS
 
     def cells(self, sweep_id: str) -> list[Cell]:
         """What is measured so far, in the order of the layout."""
@@ -95,7 +105,7 @@ class Sweeps:
         found = self.get(sweep_id)
         made = best_start(self.cells(sweep_id), layout, found.note.backbone)
         if set(made.members[0].scales) == {1.0}:
-            raise SearchError(
+            raise NoneBetter(
                 "No cell of this sweep is better than the base with its whole interval, so the best start is "
                 "the base itself. More prompts give narrower intervals."
             )
@@ -103,20 +113,34 @@ class Sweeps:
 
     def _read(self) -> dict[str, Sweep]:
         if self._known is None:
-            self._known = read_folder(self.folder)
+            listing = read_sweeps(self.folder)
+            shipped = read_sweeps(self._examples).found if self._examples else {}
+            examples = {name: replace(sweep, example=True) for name, sweep in shipped.items()}
+            self._known, self._unreadable = {**examples, **listing.found}, listing.unreadable
         return self._known
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Sweeps that cannot be read, and why."""
+        with self._lock:
+            self._read()
+            return self._unreadable
 
     # what can be done
 
     def start(self, settings: SweepSettings) -> Sweep:
-        """Begin a sweep of the loaded backbone, or queue it. Raises SearchError and HostError."""
+        """Begin a sweep of the loaded backbone, or queue it. Raises SearchError, HostError, and RewardError
+        for what a reward lacks."""
         backbone = self._host.wait_ready()
+        refuse_step_cache(backbone.options, "a sweep")
+        names = [term.name for term in settings.rewards]
+        self.rewards.loading.of(names).check(names)
         note = SweepNote(
             settings=settings,
             backbone=backbone.spec.name,
             fingerprint=backbone.fingerprint,
             names=backbone.layout(settings.granularity).names,
             when=now(),
+            loading=self.rewards.loading.of(names),
         )
         stem = re.sub(r"[^0-9]", "", note.when)
         made = Sweep(f"{stem}-{secrets.token_hex(2)}", note, "queued")
@@ -126,12 +150,33 @@ class Sweeps:
             self._enqueue(made.id)
         return made
 
+    def put_away(self, sweep_id: str) -> None:
+        """Show an example no more. Raises SearchError for a sweep of one's own, and where the disk
+        refuses."""
+        if not self.get(sweep_id).example:
+            raise SearchError("Expected an example, got a sweep of your own.")
+        self._put(lambda: self.away.put(sweep_id))
+
+    def bring_back(self) -> None:
+        """Show every example again. Raises SearchError where the disk refuses."""
+        self._put(self.away.clear)
+
+    def _put(self, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except OSError as error:
+            raise SearchError(f"The list of examples was not written: {error.strerror}.") from error
+        with self._lock:
+            self.revision += 1
+
     def resume(self, sweep_id: str) -> None:
         """Go on after the last cell. Raises SearchError for a sweep that is under way or done."""
         with self._lock:
             found = self.get(sweep_id)
             if found.state in ALIVE:
                 raise SearchError("This sweep is running already.")
+            if found.example:
+                raise SearchError("This sweep came with the studio as an example. Start one of your own.")
             if found.state == "done":
                 raise SearchError("This sweep is done: there is nothing left to measure.")
             self._enqueue(found.id)
@@ -215,14 +260,19 @@ class Sweeps:
         return "done", ""
 
     def _measure(self, found: Sweep, stop: Callable[[], bool]) -> None:
-        from calibri.sampling.renderer import Renderer  # torch
-
         settings, note = found.settings, found.note
         backbone = self._host.wait_ready(cancel=stop)
         check_fits(note, backbone)
-        device = str(backbone.device)
-        rewards = {term.name: self.load(term.name, device) for term in settings.rewards}
-        size = self._host.batch_size
+        names, device = [term.name for term in settings.rewards], str(backbone.device)
+        with self.rewards.using(names, device, f"the sweep of {note.when[:10]}", note.loading) as rewards:
+            self._measure_with(rewards, found, backbone, stop)
+
+    def _measure_with(
+        self, rewards: dict[str, Reward], found: Sweep, backbone: Backbone, stop: Callable[[], bool]
+    ) -> None:
+        from calibri.sampling.renderer import Renderer  # torch
+
+        settings, note, size = found.settings, found.note, self._host.batch_size
         turn = partial(self._host.hold, Priority.SEARCH, "a sweep", cancel=stop)
         scorer = LocalScorer(Renderer(backbone, size), rewards, size, turn)
         if scorer.judges:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calibri.errors import ArtifactError, CalibriError
-from studio.calibrations import CalibrationStore, Entry, read_file
+from studio.calibrations import Entry, read_file
 from studio.core import Core
 from studio.library.thumbnails import PROMPT, SEED
 from studio.rendering.arms import Arm, ArmKind
@@ -36,7 +36,9 @@ def make_arm(core: Core, entry: Entry | None) -> Arm:
         return Arm("base", "Base")
     made, loaded = entry.calibration, core.backbone_name
     kind: ArmKind = "ensemble" if made.is_ensemble else "calibrated"
-    if made.backbone and made.backbone != loaded:
+    backbone = core.host.backbone
+    fingerprint = backbone.fingerprint if backbone is not None else ""
+    if made.backbone and not made.belongs_to(loaded, fingerprint):
         words = f"This one is for {made.backbone}, but {loaded or 'no backbone'} is loaded."
         return Arm(kind, entry.title, missing=words)
     return Arm(kind, entry.title, made)
@@ -66,7 +68,7 @@ def render_pair(
     return shoot(core, arms, ask, cancel=cancelled, **calls)
 
 
-def import_files(store: CalibrationStore, paths: Sequence[str | Path]) -> tuple[list[Entry], str]:
+def import_files(core: Core, paths: Sequence[str | Path]) -> tuple[list[Entry], str]:
     """The calibrations of these files, saved, and in plain text which came in and why others did not."""
     if len(paths) > MOST_FILES:
         raise ArtifactError(f"Expected at most {MOST_FILES} files at once, got {len(paths)}.")
@@ -74,7 +76,7 @@ def import_files(store: CalibrationStore, paths: Sequence[str | Path]) -> tuple[
     refused = []
     for path in map(Path, paths):
         try:
-            entries.append(store.save(read_file(path)))
+            entries.append(core.calibrations.save(read_file(path, core.host.backbone)))
         except CalibriError as error:
             refused.append(f"{path.name} was not imported: {str(error).removesuffix('.')}.")
     names = ", ".join(f"“{entry.title}”" for entry in entries)

@@ -7,13 +7,19 @@ from typing import Any
 
 import gradio as gr
 
+from calibri.calibration.reading import ENDINGS
 from studio.library.form import BASE
 from studio.library.thumbnails import PROMPT, SEED
-from studio.rendering.asks import LARGEST_SEED, MOST_STEPS
+from studio.rendering.view import lay_out_seed, steps_slider
 from studio.ui.elements import caption, chart, empty, lead, picture, primary_button, read_beside
 
 LEAD = "The calibrations of this studio. Choose one to see what it does, beside the base or another one."
 NONE_CHOSEN = "Choose a calibration above: its pictures and scales appear here."
+FORMS = [
+    ("JSON: the whole calibration", "json"),
+    ("Text: one member's scales", "text"),
+    ("CSV: one member's scales", "csv"),
+]
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Chosen:
     compare: gr.Button
     duplicate: gr.Button
     export: gr.Button
+    form: gr.Dropdown
     delete: gr.Button
 
 
@@ -46,7 +53,7 @@ class Pair:
 
     beside: gr.Dropdown
     prompt: gr.Textbox
-    seed: gr.Number
+    seed: gr.Textbox
     steps: gr.Slider
     run: gr.Button
     bars: gr.HTML
@@ -64,7 +71,7 @@ def lay_out_shelf(cards: str) -> Shelf:
         undo = gr.Button("Undo", visible=False, scale=0, min_width=200, elem_id="library-undo")
         upload = gr.UploadButton(
             "Import files",
-            file_types=[".json"],
+            file_types=list(ENDINGS),
             file_count="multiple",
             scale=0,
             min_width=130,
@@ -93,11 +100,21 @@ def lay_out_chosen() -> Chosen:
                 scales = button("Open in Scales", "open", min_width=120)
                 compare = button("Compare with base", "compare", min_width=140)
             with gr.Row():
-                duplicate, export, delete = (
-                    button(text, text.lower(), size="sm", min_width=80)
-                    for text in ("Duplicate", "Export", "Delete")
+                form = gr.Dropdown(
+                    FORMS,
+                    value="json",
+                    label="Export as",
+                    show_label=False,
+                    container=False,
+                    filterable=False,
+                    min_width=150,
+                    elem_id="library-form",
                 )
-    return Chosen(about, title, rename, scales, compare, duplicate, export, delete)
+                export, duplicate, delete = (
+                    button(text, text.lower(), size="sm", min_width=80)
+                    for text in ("Export", "Duplicate", "Delete")
+                )
+    return Chosen(about, title, rename, scales, compare, duplicate, export, form, delete)
 
 
 def lay_out_pair() -> Pair:
@@ -111,10 +128,8 @@ def lay_out_pair() -> Pair:
             elem_id="library-beside",
         )
         prompt = gr.Textbox(PROMPT, label="Prompt", max_lines=2, scale=5, min_width=260, elem_id="prompt")
-        seed = gr.Number(
-            SEED, label="Seed", precision=0, minimum=0, maximum=LARGEST_SEED, min_width=90, elem_id="seed"
-        )
-        steps = gr.Slider(1, MOST_STEPS, 8, step=1, label="Steps", scale=2, min_width=150, elem_id="steps")
+        seed = lay_out_seed(SEED)
+        steps = steps_slider(8, label="Steps", scale=2, min_width=150, elem_id="steps")
         run = primary_button("Render", "render", scale=0, min_width=100)
     seen: list[Any] = []
     with gr.Row():

@@ -12,6 +12,7 @@ from studio.calibrations import export_file
 from studio.compare.comparison import compare
 from studio.compare.form import Form
 from studio.core import Core
+from studio.library.folding import Folding
 from studio.library.form import BASE, find_entry, get_entry, import_files, render_pair
 from studio.library.layout import (
     NONE_CHOSEN,
@@ -24,18 +25,22 @@ from studio.library.layout import (
     lay_out_trash,
 )
 from studio.library.thumbnails import Thumbnails
+from studio.library.travel_page import TravelHandlers, lay_out_travel, wire_travel
 from studio.library.view import draw_cards, draw_details, draw_vectors, write_time
 from studio.rendering.arms import NOTHING, WORDS, Choice
 from studio.rendering.shots import Shot, facts
+from studio.rendering.view import steps_slider
+from studio.scales.compose_fields import lay_out_composer
+from studio.scales.composing import put_on_desk
 from studio.scales.edits import open_calibration
-from studio.scales.view import SAVE_SCRIPT
-from studio.ui.elements import caption, empty, offers, serve_enlarged, show_remark
+from studio.scales.view import SAVE_SCRIPT, list_saved
+from studio.ui.elements import caption, empty, list_unreadable, offers, serve_enlarged, show_remark
 from studio.ui.errors import guard, leave_cancelled
 from studio.ui.events import (
-    DIRECT,
     IN_ORDER,
     QUEUED,
     RENDERS,
+    WATCHES,
     go_to,
     tell_progress,
     visitor_state,
@@ -77,7 +82,8 @@ class Handlers:
         return f"{self.core.calibrations.revision}:{pictures}:{host.phase}:{host.backbone}"
 
     def cards(self, selected: object = "") -> str:
-        return draw_cards(self.core.calibrations.entries(), self.thumbnails, selected)
+        store = self.core.calibrations
+        return draw_cards(store.entries(), self.thumbnails, selected) + list_unreadable(store.unreadable())
 
     def _choices(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """(words, id) of what can stand beside, and of what lies in the trash."""
@@ -118,7 +124,7 @@ class Handlers:
         entry_id: str,
         other: str,
         prompt: str,
-        seed: float,
+        seed: str,
         steps: float,
         progress: gr.Progress = gr.Progress(),
     ) -> Iterator[list[Any]]:
@@ -133,9 +139,9 @@ class Handlers:
     # changing
 
     def _check_organiser(self, request: gr.Request) -> None:
-        self.core.rights.organisers_only(self.core.rights.username(request))
+        self.core.rights.organisers_only(request)
 
-    def _show_change(self, entry_id: str, other: object, words: str, undone: str = "") -> list[Any]:
+    def show_change(self, entry_id: str, other: object, words: str, undone: str = "") -> list[Any]:
         """The answer to every change. `undone`: what Undo takes and the title, with | between."""
         undo, _, title = undone.partition("|")
         text = f"Undo: bring “{title}” back" if undo else "Undo"
@@ -148,13 +154,13 @@ class Handlers:
         self._check_organiser(request)
         before = get_entry(self.core, entry_id).title
         entry = self.core.calibrations.rename(entry_id, name)
-        return self._show_change(entry.id, other, f"Renamed “{before}” to “{entry.title}”.")
+        return self.show_change(entry.id, other, f"Renamed “{before}” to “{entry.title}”.")
 
     @guard
     def duplicate(self, entry_id: str, other: str, request: gr.Request) -> list[Any]:
         self._check_organiser(request)
         entry = self.core.calibrations.duplicate(get_entry(self.core, entry_id).id)
-        return self._show_change(entry.id, other, f"Duplicated as “{entry.title}”.")
+        return self.show_change(entry.id, other, f"Duplicated as “{entry.title}”.")
 
     @guard
     def delete(self, entry_id: str, other: str, request: gr.Request) -> list[Any]:
@@ -162,7 +168,7 @@ class Handlers:
         entry = get_entry(self.core, entry_id)
         undone = f"{self.core.calibrations.delete(entry.id)}|{entry.title}"
         beside = BASE if other == entry_id else other
-        return self._show_change("", beside, f"Moved “{entry.title}” to the trash.", undone)
+        return self.show_change("", beside, f"Moved “{entry.title}” to the trash.", undone)
 
     @guard
     def restore(self, trash_id: str | None, other: str, request: gr.Request) -> list[Any]:
@@ -170,19 +176,19 @@ class Handlers:
         if not trash_id:
             raise ArtifactError("Choose a deleted calibration first.")
         entry = self.core.calibrations.restore(trash_id)
-        return self._show_change(entry.id, other, f"Restored “{entry.title}”.")
+        return self.show_change(entry.id, other, f"Restored “{entry.title}”.")
 
     @guard
     def take_in(self, paths: list[str] | None, entry_id: str, other: str, request: gr.Request) -> list[Any]:
         self._check_organiser(request)
-        entries, words = import_files(self.core.calibrations, paths or [])
-        return self._show_change(entries[-1].id if entries else entry_id, other, words)
+        entries, words = import_files(self.core, paths or [])
+        return self.show_change(entries[-1].id if entries else entry_id, other, words)
 
     # going on from here
 
     @guard
-    def export(self, entry_id: str) -> list[str]:
-        return list(export_file(get_entry(self.core, entry_id)))
+    def export(self, entry_id: str, form: str) -> list[str]:
+        return list(export_file(get_entry(self.core, entry_id), form))
 
     @guard
     def open_in_scales(self, visitor_id: object, entry_id: str) -> str:
@@ -196,7 +202,7 @@ class Handlers:
         visitor_id: object,
         entry_id: str,
         prompt: str,
-        seed: float,
+        seed: str,
         steps: float,
         progress: gr.Progress = gr.Progress(),
     ) -> str:
@@ -204,28 +210,50 @@ class Handlers:
         form = Form(prompt, seed, steps, arms=arms)
         return compare(self.core, visitor_id, form, **tell_progress(progress)).id
 
+    @guard
+    def compose(self, visitor_id: object, parts: object, weights: object, way: object) -> str:
+        """Put on the visitor's desk. Returns what changes with each."""
+        _, words = put_on_desk(self.core, visitor_id, parts, weights, way)
+        return words
+
+    def list_parts(self, parts: object) -> Any:
+        """What can be composed: the calibrations of the loaded backbone."""
+        return offers(list_saved(self.core), parts, [])
+
     def fill(self, _: object, now: str) -> list[Any]:
         """Steps as this backbone is used; its first calibration, unless one of it is chosen already."""
         spec = self.core.host.wait_ready().spec
-        ids = [entry.id for entry in self.core.calibrations.entries(spec.name)]
+        ids = [entry.id for entry in self.core.fitting_calibrations()]
         chosen = now if now in ids else next(iter(ids), "")
-        return [gr.Slider(value=spec.steps), chosen]
+        return [steps_slider(spec.steps), chosen]
 
 
-def build(core: Core, thumbnails: Thumbnails | None) -> None:
-    """Lay out the page inside the current Blocks. `thumbnails`: None where nothing runs in the background."""
+def build(core: Core, thumbnails: Thumbnails | None, folding: Folding | None = None) -> None:
+    """Lay out the page inside the current Blocks. `thumbnails`, `folding`: None where nothing runs in the
+    background."""
     on, visitor = Handlers(core, thumbnails), visitor_state()
     shelf, chosen, pair = lay_out_shelf(on.cards()), lay_out_chosen(), lay_out_pair()
+    travel = lay_out_travel()
+    with gr.Accordion("Compose several into one", open=False, elem_id="library-composing"):
+        composer = lay_out_composer("library")
     deleted, restore = lay_out_trash()
     selected, pulse = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
     drawn, facts_shown = [shelf.cards, pair.beside, deleted], [chosen.about, pair.bars, pair.note]
     described = [chosen.title, *facts_shown]
 
-    gr.Timer(1.5).tick(on.tick, None, pulse, **DIRECT)
-    pulse.change(on.redraw, [selected, pair.beside, deleted], drawn, **DIRECT)
+    gr.Timer(1.5).tick(on.tick, None, pulse, **WATCHES)
+    pulse.change(on.redraw, [selected, pair.beside, deleted], drawn, **WATCHES)
+    pulse.change(on.list_parts, composer.parts, composer.parts, **WATCHES)
     _wire_choice(on, visitor, selected, shelf, pair, described)
-    _wire_changes(on, selected, shelf, chosen, pair, (deleted, restore), [*drawn, *described])
+    undone = gr.Textbox("", visible="hidden")
+    outputs = [selected, shelf.remark, shelf.undo, undone, *drawn, *described]
+    _wire_changes(on, selected, shelf, chosen, pair, (deleted, restore), undone, outputs)
+    wire_travel(TravelHandlers(core, folding), travel, selected, pair.beside, outputs, on.show_change)
     _wire_doors(on, visitor, selected, chosen, pair)
+    composed = gr.Textbox("", visible="hidden")
+    composer.run.click(on.compose, [visitor, *composer.asked], composed, **QUEUED).success(
+        None, js=go_to("scales"), api_visibility="private"
+    )
     when_loaded(visitor, lambda _: on.draw("", BASE), [], drawn)
     when_ready(core.host, visitor, on.fill, [selected], [pair.steps, selected])
 
@@ -254,10 +282,9 @@ def _wire_changes(
     chosen: Chosen,
     pair: Pair,
     trash: tuple[gr.Dropdown, gr.Button],
-    shown: list[Any],
+    undone: gr.Textbox,
+    outputs: list[Any],
 ) -> None:
-    undone = gr.Textbox("", visible="hidden")
-    outputs = [selected, shelf.remark, shelf.undo, undone, *shown]
     both = [selected, pair.beside]
     gr.on([chosen.rename.click, chosen.title.submit], on.rename, [*both, chosen.title], outputs, **QUEUED)
     chosen.duplicate.click(on.duplicate, both, outputs, **QUEUED)
@@ -270,13 +297,13 @@ def _wire_changes(
 def _wire_doors(on: Handlers, visitor: Any, selected: gr.Textbox, chosen: Chosen, pair: Pair) -> None:
     name, text, go = (gr.Textbox("", visible="hidden") for _ in range(3))
     private: dict[str, Any] = {"api_visibility": "private"}
-    chosen.export.click(on.export, selected, [name, text], **QUEUED).success(
+    chosen.export.click(on.export, [selected, chosen.form], [name, text], **QUEUED).success(
         None, [name, text], js=SAVE_SCRIPT, **private
     )
     chosen.scales.click(on.open_in_scales, [visitor, selected], go, **QUEUED).success(
         None, js=go_to("scales"), **private
     )
-    rendering = {"show_progress_on": [pair.seen[0]], **RENDERS, "trigger_mode": "once"}
+    rendering = {"show_progress_on": [pair.seen[0]], **RENDERS}
     chosen.compare.click(on.compare, [visitor, selected, *pair.ask], go, **rendering).success(
         None, js=go_to("."), **private
     )

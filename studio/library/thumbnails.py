@@ -79,7 +79,7 @@ class Thumbnails:
         backbone = self._host.backbone
         if backbone is None:
             return None
-        for entry in self._calibrations.entries(backbone.spec.name):
+        for entry in self._calibrations.entries(backbone.spec.name, backbone.fingerprint):
             made = entry.calibration
             if (made.hash, backbone.fingerprint) not in self._failed and self.find(made) is None:
                 return made

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from calibri.backbones.layouts import GRANULARITIES
+from calibri.backbones.options import LoadOptions
 from calibri.calibration.artifact import Calibration, Member
-from calibri.errors import LayoutError
+from calibri.errors import BackboneError, LayoutError
 from calibri.interval import Interval
 from calibri.words import count, signed
 from studio.calibrations import Entry
@@ -83,6 +84,14 @@ def _card(entry: Entry, thumbnails: Thumbnails | None, pressed: bool) -> dict[st
     }
 
 
+def name_loading(calibration: Calibration) -> str:
+    """How the backbone was loaded that it was found on, in words; empty for as usual."""
+    try:
+        return LoadOptions.from_json(calibration.found.get("loading", {})).words[:160]
+    except BackboneError:  # of another version, or by hand
+        return ""
+
+
 def draw_details(entry: Entry) -> str:
     """How a calibration was found, and its gains with their intervals."""
     made = entry.calibration
@@ -91,6 +100,8 @@ def draw_details(entry: Entry) -> str:
         value = made.found.get(key)
         if isinstance(value, str | int) and not isinstance(value, bool):
             about.append(words.format(str(value)[:160]))
+    if loaded := name_loading(made):
+        about.append(f"the backbone was loaded with {loaded}")
     gains = read_gains(made)
     counts = {interval.n for interval in gains.values()}
     pairs = counts.pop() if len(counts) == 1 else 0

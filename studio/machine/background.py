@@ -79,8 +79,12 @@ class Background:
             thread.join(seconds)
         return thread is None or not thread.is_alive()
 
-    def close(self) -> None:
-        """Begin no more work and wait for the running one."""
+    def stop(self) -> None:
+        """Begin no more work, without waiting for the running one."""
         with self._lock:
             self._closed = True
+
+    def close(self) -> None:
+        """Begin no more work and wait for the running one."""
+        self.stop()
         self.wait()

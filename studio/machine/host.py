@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from calibri.backbones.options import USUAL, LoadOptions, replace_given
 from calibri.errors import CalibriError, RenderCancelled
-from calibri.memory import is_out_of_memory
+from calibri.memory import bytes_in_use, is_out_of_memory
 from calibri.words import shown_name, without_paths
 from studio.machine.background import Background
 from studio.machine.queue import Cancel, HostError, OnWait, Priority, PriorityLock
@@ -23,6 +23,7 @@ from studio.machine.queue import Cancel, HostError, OnWait, Priority, PriorityLo
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
     from calibri.sampling.renderer import Rendered, RenderRequest
+    from studio.machine.zero_gpu import ZeroGpu
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class HostStatus:
     waiting: int = 0
     revision: int = 0
     memory: str = ""
+    mode: str = ""  # how it was loaded, in words, where that is not the usual
     loads: int = 0  # since the start: a page that saw a smaller number shows another backbone's layout
 
 
@@ -72,19 +74,19 @@ def memory_in_use() -> tuple[float, str]:
     torch = sys.modules.get("torch")  # not imported for this: it takes seconds
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
         return float(torch.cuda.memory_allocated()), " on the GPU"
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0.0, ""
-    import resource  # where there is /proc
-
-    return float(pages * resource.getpagesize()), ""
+    return float(bytes_in_use()), ""
 
 
-def _load_backbone(name: str, device: str, dtype: str) -> Backbone:
+def _load_backbone(name: str, options: LoadOptions) -> Backbone:
     from calibri.backbones.loading import load_backbone  # torch and diffusers: seconds
 
-    return load_backbone(name, device=device, dtype=dtype)
+    return load_backbone(name, options=options)
+
+
+def _check_backbone(name: str, options: LoadOptions) -> None:
+    from calibri.backbones.loading import check_backbone
+
+    check_backbone(name, options)
 
 
 def _explain(error: Exception, name: str) -> str:
@@ -97,22 +99,35 @@ def _explain(error: Exception, name: str) -> str:
     return f"{name} could not be loaded ({type(error).__name__}: {error})."
 
 
+def _name_mode(backbone: Backbone) -> str:
+    """How it was loaded, beside on which device: `bfloat16, group offload`."""
+    return replace(backbone.options, device="auto").words
+
+
 class ModelHost:
     """One loaded backbone shared by all visitors and searches.
 
-    `loader(name, device, dtype) -> Backbone`: tests pass a tiny one. Every public method may be called from
-    any thread; only the holder of the lock uses the pipeline.
+    `options`: how backbones are loaded unless a load says otherwise; `device` and `dtype` come before theirs.
+    `loader(name, options) -> Backbone`: tests pass a tiny one. `checker(name, options)`: raises for what
+    cannot be loaded, while the last backbone is still there. `lent`: the GPU is ZeroGPU's; then the
+    one backbone is loaded in the main thread, before the server starts. Every public method may be called
+    from any thread; only the holder of the lock uses the pipeline.
     """
 
     def __init__(
         self,
         *,
-        device: str = "auto",
-        dtype: str = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
         batch_size: int = 8,
-        loader: Callable[[str, str, str], Backbone] = _load_backbone,
+        options: LoadOptions = USUAL,
+        loader: Callable[[str, LoadOptions], Backbone] = _load_backbone,
+        checker: Callable[[str, LoadOptions], None] = _check_backbone,
+        lent: ZeroGpu | None = None,
     ) -> None:
-        self._device, self._dtype, self._loader = device, dtype, loader
+        self._lent = lent
+        self._options = replace_given(options, device=device, dtype=dtype)
+        self._loader, self._checker = loader, checker
         self._batch_size = batch_size
         self._lock = PriorityLock()
         self._state_lock = threading.Lock()
@@ -124,6 +139,7 @@ class ModelHost:
         self._reservations: list[str] = []
         self._memory = Memory()
         self._known: dict[str, str] = {}
+        self._last: tuple[str, LoadOptions] | None = None  # of the last backbone that was ready
 
     # what it is doing
 
@@ -136,6 +152,11 @@ class ModelHost:
                 waiting=self._lock.waiting,
                 memory=self._memory.words(),
             )
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether each render borrows a GPU of ZeroGPU."""
+        return self._lent is not None
 
     @property
     def batch_size(self) -> int:
@@ -160,14 +181,33 @@ class ModelHost:
         with self._state_lock:
             return dict(self._known)
 
+    @property
+    def options(self) -> LoadOptions:
+        """How the last backbone was loaded, and the next one is unless it is said otherwise."""
+        return self._options
+
+    @property
+    def last(self) -> tuple[str, LoadOptions] | None:
+        """What to load to have the last backbone back that was ready: its name or folder, and how."""
+        return self._last
+
     # loading
 
-    def load(self, name: str, *, wait: bool = False) -> None:
-        """Load a backbone in the background; the loaded one is dropped first.
+    def load(self, name: str, options: LoadOptions | None = None, *, wait: bool = False) -> None:
+        """Load a backbone in the background; `options`: None for those of the last load. What can be told
+        without its weights is checked first: where that fails, the loaded one stays. Then that is dropped.
+        Where the GPU is lent, load in this thread, which must be the main one.
 
-        Raises HostError while a search or another load uses the model.
+        Raises HostError while a search or another load uses the model, and for a second one on a lent GPU;
+        with `wait`, where it could not be loaded.
         """
+        how = self._options if options is None else options
         with self._state_lock:
+            if self._lent is not None and self._status.phase != "empty":
+                raise HostError(
+                    "ZeroGPU lends its GPU to the backbone that this Space started with. To change it, set "
+                    "CALIBRI_BACKBONE in the Space's settings and restart it."
+                )
             if self._reservations:
                 raise HostError(
                     f"The backbone cannot be changed while {self._reservations[0]} runs. Stop it first."
@@ -177,11 +217,18 @@ class ModelHost:
             self._ready.clear()
             self._known[shown_name(name)] = name
             self._change(phase="loading", backbone=shown_name(name), detail="", started=time.monotonic())
-        self._background.ensure(partial(self._load, name))
+        if self._lent is not None:
+            self._load(name, how)
+            return
+        self._background.ensure(partial(self._load, name, how))
         if wait:
             self.wait_ready()
+            if self.status.detail:
+                raise HostError(self.status.detail)
 
-    def _load(self, name: str) -> None:
+    def _load(self, name: str, options: LoadOptions) -> None:
+        if self._backbone is not None and not self._admit(name, options):
+            return
         if self._lock.holder:
             self._set(detail="waiting for the current pictures")
         with self._lock.hold(Priority.INTERACTIVE, f"loading {shown_name(name)}"):
@@ -189,7 +236,7 @@ class ModelHost:
             self._drop()
             self._set(detail="reading its weights")
             try:
-                self._open(name)
+                self._open(name, options)
             except Exception as error:
                 words = without_paths(_explain(error, shown_name(name)))
                 self._set(phase="failed", detail=words, started=time.monotonic())
@@ -198,13 +245,31 @@ class ModelHost:
                     self._free()  # what a load that failed had already taken
                 self._ready.set()
 
-    def _open(self, name: str) -> None:
+    def _admit(self, name: str, options: LoadOptions) -> bool:
+        """Whether it may take the place of the loaded backbone, which stays where not."""
+        assert self._backbone is not None
+        self._set(detail="checking what can be told without its weights")
+        try:
+            self._checker(name, options)
+        except Exception as error:
+            words = without_paths(_explain(error, shown_name(name)))
+            kept = self._backbone.spec.name
+            detail = f"{shown_name(name)} was not loaded: {words.rstrip('.')}. {kept} stays"
+            self._set(phase="ready", backbone=kept, detail=detail, started=time.monotonic())
+            self._ready.set()
+            return False
+        return True
+
+    def _open(self, name: str, options: LoadOptions) -> None:
         from calibri.sampling.renderer import Renderer  # torch
 
-        backbone = self._loader(name, self._device, self._dtype)
-        self._renderer = Renderer(backbone, batch_size=self._batch_size)
+        backbone = self._loader(name, options)
+        renderer = Renderer(backbone, batch_size=self._batch_size)
+        self._renderer = renderer if self._lent is None else self._lent.attach(renderer)
         self._backbone, spec = backbone, backbone.spec
-        facts = {"backbone": spec.name, "device": str(backbone.pipeline.device), "detail": ""}
+        device = str(backbone.pipeline.device) if self._lent is None else "ZeroGPU"
+        facts = {"backbone": spec.name, "device": device, "detail": "", "mode": _name_mode(backbone)}
+        self._options, self._last = options, (name, options)
         with self._state_lock:
             self._known[spec.name] = name
             self._change(phase="ready", loads=self._status.loads + 1, started=time.monotonic(), **facts)

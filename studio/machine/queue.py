@@ -18,10 +18,13 @@ Cancel = Callable[[], bool]
 class HostError(CalibriError):
     """The backbone cannot do now what was asked. The text says why, and what to change."""
 
+    headline = "Not now"
+
 
 class Priority(IntEnum):
     """Who goes first: smaller is sooner."""
 
+    ORGANISER = -5
     INTERACTIVE = 0
     STUDY = 5
     SEARCH = 10

@@ -60,6 +60,10 @@ class RenderCache:
         except (OSError, UnidentifiedImageError, KeyError, ValueError, TypeError):
             return None
 
+    def holds(self, key: str) -> bool:
+        """Whether there is a file, damaged or not."""
+        return self._path(key).is_file()
+
     def put(self, key: str, kept: Kept) -> None:
         """Write the whole file or nothing."""
         from PIL.PngImagePlugin import PngInfo

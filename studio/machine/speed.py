@@ -59,11 +59,12 @@ class Pace:
         self._background.start(lambda: self._measure(prompt, rewards, steps))
 
     def _measure(self, prompt: str, rewards: Loaders, steps: int) -> None:
+        from calibri.rewards.cache import uncached
         from calibri.rewards.scoring import score_batch
         from calibri.sampling.renderer import Renderer, RenderRequest  # torch
 
         try:
-            loaded = {name: load() for name, load in rewards.items()}
+            loaded = {name: uncached(load()) for name, load in rewards.items()}
             size = self._host.batch_size
             with self._host.hold(Priority.SEARCH, "a measurement of its speed") as backbone:
                 renderer = Renderer(backbone, batch_size=size)

@@ -14,7 +14,7 @@ from studio.core import Core
 from studio.quick_vote.votes import Contender, Offer, analyse_votes, offer, vote
 from studio.rendering import first_visit
 from studio.rendering.arms import DESK, KINDS, WORDS, Arm, Choice, list_saved, resolve_arms
-from studio.rendering.asks import Ask, dice
+from studio.rendering.asks import SLIDER_STEPS, Ask, dice
 from studio.rendering.places import SharedPlace
 from studio.rendering.shots import Comparison, Shot, guidance_of, shoot_all
 from studio.studies.results import charts
@@ -22,7 +22,7 @@ from studio.studies.results.analysis import headline
 from studio.studies.studies import Studies
 from studio.ui.elements import SHOWN, chart, empty, hint, read_beside, serve_enlarged
 from studio.ui.errors import guard
-from studio.ui.events import IN_ORDER, tell_progress, visitor_state, when_loaded, when_switched
+from studio.ui.events import IN_ORDER, RENDERS, tell_progress, visitor_state, when_loaded, when_switched
 
 TITLE, PATH = "Quick vote", "/quick"
 LEAD = (
@@ -91,7 +91,7 @@ def lay_out() -> Page:
             calibrated = gr.Dropdown(
                 [("Your desk", DESK)], value=None, label="Calibrated is", elem_id="quick-calibrated"
             )
-            steps = gr.Slider(1, 50, 8, step=1, label="Steps", elem_id="quick-steps")
+            steps = gr.Slider(1, SLIDER_STEPS, 8, step=1, label="Steps", elem_id="quick-steps")
     words = gr.HTML("", elem_id="quick-score")
     forest = chart(elem_id="quick-forest", height=140)
     settings = (whose, which, granularity, calibrated, steps)
@@ -121,10 +121,8 @@ def build(core: Core, studies: Studies) -> None:
         guard(do.on_render),
         [page.visitor, page.prompt, page.which, page.calibrated, page.granularity, page.steps, page.whose],
         [page.given, *page.pictures, page.told, *page.votes],
-        concurrency_limit=8,
-        concurrency_id="people",
         show_progress_on=page.pictures,
-        api_visibility="private",
+        **RENDERS,
     )
     for button, side in zip(page.votes, SIDES):
         button.click(
@@ -133,9 +131,11 @@ def build(core: Core, studies: Studies) -> None:
             [page.given, page.told, page.words, page.forest, *page.votes],
             show_progress="hidden",
             api_visibility="private",
+            concurrency_limit=8,
+            concurrency_id="votes",  # a lane of its own: studio.shell.lanes
         )
     page.granularity.input(do.on_granularity, page.granularity, page.calibrated, **IN_ORDER)
-    opened = [page.calibrated, page.words, page.forest, page.whose, page.prompt]
+    opened = [page.calibrated, page.words, page.forest, page.whose, page.prompt, page.steps]
     when_loaded(page.visitor, do.on_load, [page.granularity], opened)
     when_switched(do.on_load, [page.visitor, page.granularity], opened)
 
@@ -192,9 +192,11 @@ class Handlers:
     def on_load(self, visitor_id: str, granularity: str) -> list[Any]:
         last = find_last_comparison(self._core, visitor_id)
         source = gr.Radio(value=OWN if last is None else LAST)
-        prompt = gr.Textbox() if last is None else gr.Textbox(value=last.ask.prompt)
+        usual = first_visit.usual_ask(self._core)
+        prompt = gr.Textbox(value=usual.prompt if last is None else last.ask.prompt)
+        steps = gr.Slider(value=min(usual.steps, SLIDER_STEPS))
         score = draw_score(self._core, self._studies)
-        return [self.on_granularity(granularity), *score, source, prompt]
+        return [self.on_granularity(granularity), *score, source, prompt, steps]
 
 
 def find_last_comparison(core: Core, visitor: object) -> Comparison | None:
@@ -256,10 +258,10 @@ def deal(
     **calls: Any,
 ) -> Offer:
     """Render the arms on this seed and offer two. Raises what `choose_arms` and rendering raise."""
-    cancelled = core.visitors.of(visitor).begin("quick")
-    core.host.wait_ready(cancel=cancelled)
-    arms = choose_arms(core, visitor, ask, whose, picks, granularity)
-    shots = shoot_all(core, arms, score=False, cancel=cancelled, **calls)
+    with core.visitors.of(visitor).working("quick") as cancelled:
+        core.host.wait_ready(cancel=cancelled)
+        arms = choose_arms(core, visitor, ask, whose, picks, granularity)
+        shots = shoot_all(core, arms, score=False, cancel=cancelled, **calls)
     return offer(studies, visitor, core.backbone_name, ask.prompt, ask.seed, make_contenders(shots))
 
 

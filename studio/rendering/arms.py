@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from calibri.backbones.lora import NONE, write_uses
 from studio.core import Core
-from studio.rendering.asks import Guidance, Steps
+from studio.rendering.asks import Guidance, LoraText, Steps
 from studio.rendering.places import SharedPlace, desk_calibration
 from studio.visitors import Visitor
 
@@ -28,14 +29,16 @@ class Choice:
     """An arm as a visitor chose it.
 
     `what`: a kind (then the studio's first of that kind), DESK, NOTHING, or the id of a calibration. `steps`
-    and `guidance` of its own; None: as for all arms. `granularity`: of the studio's first; None: by layer
-    where there is one.
+    and `guidance` of its own; None: as for all arms. `loras`: which are on in this arm, as
+    `calibri.backbones.lora.read_uses` reads it; "" are all as they were loaded. `granularity`: of the
+    studio's first; None: by layer where there is one.
     """
 
     what: str
     steps: Steps | None = None
     guidance: Guidance | None = None
     granularity: str | None = None
+    loras: LoraText = ""
 
 
 @dataclass(frozen=True)
@@ -70,25 +73,35 @@ def list_saved(core: Core, kind: ArmKind, granularity: str | None = None) -> lis
     """(title, id) of the calibrations that can stand for this kind of arm, the studio's own first."""
     return [
         (entry.title, entry.id)
-        for entry in core.calibrations.entries(core.backbone_name)
+        for entry in core.fitting_calibrations()
         if kind_of(entry.calibration) == kind and granularity in (None, entry.calibration.granularity)
     ]
 
 
 def list_choices(core: Core, visitor: Visitor) -> list[tuple[str, str]]:
-    """(words, choice) of all that can be an arm: kinds, desk, saved calibrations, those from a PNG."""
+    """(words, choice) of all that can be an arm: kinds, desk, saved calibrations, those that came along."""
     backbone = core.backbone_name
     saved = [
-        (f"{entry.title} ({_sort(entry.calibration)})", entry.id)
-        for entry in core.calibrations.entries(backbone or None)
+        (f"{entry.title} ({_sort(entry.calibration)})", entry.id) for entry in core.fitting_calibrations()
     ]
+    place = visitor.place(SharedPlace)
     came = [
-        (f"{known.title or 'Calibration'} (from a PNG)", name)
-        for name, known in visitor.place(SharedPlace).borrowed.items()
+        (f"{known.title or 'Calibration'} (from {place.whence.get(name, 'a PNG')})", name)
+        for name, known in place.borrowed.items()
         if known.backbone == backbone
     ]
     kinds = [(WORDS[kind], kind) for kind in KINDS]
     return [*kinds, ("Your desk", DESK), *saved, *came, (NO_ARM, NOTHING)]
+
+
+def list_lora_choices(core: Core) -> list[tuple[str, str]]:
+    """(words, text) of what an arm can say of LoRAs: all as loaded, none, and each of several alone."""
+    backbone = core.host.backbone
+    loaded = backbone.loras.loaded if backbone is not None else ()
+    if not loaded:
+        return [("As loaded", "")]
+    alone = [(f"{each.name} alone", write_uses([(each.name, each.strength)])) for each in loaded]
+    return [("As loaded", ""), ("Without", NONE), *(alone if len(loaded) > 1 else [])]
 
 
 def _sort(calibration: Calibration) -> str:
@@ -100,7 +113,7 @@ def resolve_arms(core: Core, choices: Sequence[Choice], visitor: Visitor | None 
     """The arm for each choice; one with `missing` where there is nothing to render. Without a visitor there
     is no desk. Raises ArtifactError for the id of no calibration."""
     backbone = core.backbone_name
-    saved = [entry.calibration for entry in core.calibrations.entries(backbone)]
+    saved = [entry.calibration for entry in core.fitting_calibrations()]
     borrowed = visitor.place(SharedPlace).borrowed if visitor is not None else {}
 
     def resolve(choice: Choice) -> Arm:

@@ -5,70 +5,62 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, TypeGuard
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from calibri.errors import RenderError, sentence
-from calibri.prompts import LONGEST_PROMPT, join_line
+from calibri import ranges
+from calibri.backbones.lora import read_uses, write_uses
+from calibri.errors import BackboneError, RenderError, sentence
+from calibri.prompts import join_line
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
 
-MOST_STEPS = 100
-LARGEST_SEED = 2**31 - 1
-STRONGEST_GUIDANCE = 20
-
-
-def is_whole(value: object, low: int, high: int) -> TypeGuard[int | float]:
-    """Whether this is a whole number of that range, as an int or as a float that a page sent."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and low <= value <= high
-        and int(value) == value
-    )
-
-
-def whole_number(low: int, high: int) -> BeforeValidator:
-    """A field that takes a whole number of this range only: no text, no bool, no fraction."""
-
-    def read(value: object) -> int:
-        if not is_whole(value, low, high):
-            raise ValueError(f"expected a whole number from {low} to {high}, got {value!r}")
-        return int(value)
-
-    return BeforeValidator(read)
-
-
-def _read_guidance(value: object) -> float:
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
-    if not 1 <= number <= STRONGEST_GUIDANCE:
-        raise ValueError(f"expected a number from 1 (none) to {STRONGEST_GUIDANCE}, got {value!r}")
-    return float(number)
+SLIDER_STEPS = 100  # where a slider of steps ends; a field takes what the command line takes
+SLIDER_GUIDANCE = 20
+MOST_ROLLED = 100_000  # seeds that nobody chose are short
+LONGEST_LORAS = 2000  # characters
 
 
 def read_prompt(value: object) -> str:
     """A prompt on one line. Raises ValueError where there is none, or it is too long."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("expected what the picture should show, got nothing")
-    if len(value) > LONGEST_PROMPT:
-        raise ValueError(
-            f"expected at most {LONGEST_PROMPT} characters, got {len(value)} in “{value[:40].strip()}…”"
-        )
-    return join_line(value)
+    return join_line(ranges.check_prompt(value))
+
+
+def read_negative(value: object) -> str:
+    """A negative prompt on one line, or none."""
+    return join_line(ranges.check_prompt("" if value is None else value))
+
+
+def read_loras(value: object) -> str:
+    """Which LoRAs are on, as text. Raises ValueError where it is none."""
+    text = value.strip() if isinstance(value, str) else "" if value is None else "\0"
+    if len(text) > LONGEST_LORAS or "\0" in text:
+        raise ValueError(f"expected names of LoRAs, got {str(value)[:40]!r}")
+    try:
+        return write_uses(read_uses(text))
+    except BackboneError as error:
+        raise ValueError(str(error)) from None
 
 
 Prompt = Annotated[str, BeforeValidator(read_prompt)]
-Seed = Annotated[int, whole_number(0, LARGEST_SEED)]
-Steps = Annotated[int, whole_number(1, MOST_STEPS)]
-Guidance = Annotated[float, BeforeValidator(_read_guidance)]
+Seed = Annotated[int, BeforeValidator(ranges.read_seed)]
+Steps = Annotated[int, BeforeValidator(ranges.read_steps)]
+Guidance = Annotated[float, BeforeValidator(ranges.read_guidance)]
+Embedded = Annotated[float | None, BeforeValidator(ranges.read_embedded_guidance)]
+Negative = Annotated[str, BeforeValidator(read_negative)]
+LoraText = Annotated[str, BeforeValidator(read_loras)]
 
 
 @dataclass(frozen=True)
 class Ask:
     """What a visitor wants to see. `steps`: sampling steps; `guidance` 1 means none; `width` and `height` in
-    pixels, None for the backbone's own. Only `read` checks the values."""
+    pixels, None for the backbone's own. `negative`: what guidance and negative members see; `embedded`: the
+    guidance of distilled models, None for the backbone's own. `loras`: which are on, as `read_uses` reads it;
+    "" are all as loaded. Only `read` checks the values."""
 
     prompt: Prompt
     seed: Seed
@@ -76,11 +68,16 @@ class Ask:
     guidance: Guidance = 1.0
     width: int | None = None
     height: int | None = None
+    negative: Negative = ""
+    embedded: Embedded = None
+    loras: LoraText = ""
 
     @classmethod
-    def read(cls, prompt: object, seed: object, steps: object, guidance: object = 1.0) -> Ask:
+    def read(
+        cls, prompt: object, seed: object, steps: object, guidance: object = 1.0, loras: object = ""
+    ) -> Ask:
         """From what a page or a program sent. Raises RenderError with the field and what was expected."""
-        values = {"prompt": prompt, "seed": seed, "steps": steps, "guidance": guidance}
+        values = {"prompt": prompt, "seed": seed, "steps": steps, "guidance": guidance, "loras": loras}
         try:
             return _ask_adapter().validate_python(values)
         except ValidationError as error:
@@ -94,7 +91,7 @@ def _ask_adapter() -> TypeAdapter[Ask]:
 
 def dice() -> int:
     """A seed that nobody chose."""
-    return random.SystemRandom().randrange(100_000)
+    return random.SystemRandom().randrange(MOST_ROLLED)
 
 
 def word_hint(backbone: str, *prompts: str) -> str:

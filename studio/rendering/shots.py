@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from calibri.backbones.lora import read_uses
 from calibri.words import count, duration
+from studio.access.limits import Admitted
 from studio.core import Core
 from studio.machine.queue import Priority
 from studio.machine.render_cache import Kept, RenderCache
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from calibri.backbones.loading import Backbone
+    from calibri.backbones.lora import LoraUse
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ class Calls(TypedDict, total=False):
 @dataclass(frozen=True)
 class Shot:
     """One picture of one arm and what is known of it. `image`: RGB, as rendered; None where `arm.missing`
-    says why."""
+    says why. `painted_by`: where LoRAs are loaded, those that were on and the fingerprint with them."""
 
     arm: Arm
     ask: Ask
@@ -45,6 +48,7 @@ class Shot:
     nfe: int = 0
     seconds: float = 0.0
     rewards: dict[str, float] = field(default_factory=dict)
+    painted_by: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,12 @@ class Comparison:
     made_on: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     rows: list[list[Shot]] = field(init=False)
+    size: int = field(init=False)  # bytes of its pictures
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", [self.shots, *self.more])
+        images = [shot.image for row in self.rows for shot in row if shot.image is not None]
+        object.__setattr__(self, "size", sum(3 * image.width * image.height for image in images))
 
 
 def shoot(
@@ -96,15 +103,47 @@ def shoot_all(
             guidance=None if guidance_of(shots[i]) == 1.0 else shots[i].ask.guidance,
             width=shots[i].ask.width,
             height=shots[i].ask.height,
+            loras=read_uses(shots[i].ask.loras),
+            negative_prompt=shots[i].ask.negative,
+            embedded_guidance=shots[i].ask.embedded,
         )
         for i in places
     ]
     label = "a picture" if len(places) == 1 else count(len(places), "picture")
-    with core.limits.admitted(requests, backbone.spec):
-        rendered = core.host.render(requests, priority=Priority.INTERACTIVE, label=label, **calls)
+    with core.limits.admitted(requests, backbone.spec) as let_in:
+        calls["on_step"] = _watch(let_in, calls.get("on_step"))
+        rendered = core.host.render(requests, priority=_find_priority(core), label=label, **calls)
     for i, made in zip(places, rendered):
-        shots[i] = replace(shots[i], image=made.image, nfe=made.nfe, seconds=made.seconds)
+        painted_by = _describe_loras(backbone, made.request.loras)
+        shots[i] = replace(
+            shots[i], image=made.image, nfe=made.nfe, seconds=made.seconds, painted_by=painted_by
+        )
     return _score(core, backbone, shots) if score else shots
+
+
+def _describe_loras(backbone: Backbone, loras: Sequence[LoraUse] | None) -> dict[str, Any]:
+    """What settings say of the LoRAs of a picture; nothing where none is loaded."""
+    if not len(backbone.loras):
+        return {}
+    uses = backbone.loras.resolve(loras)
+    return {"backbone_fingerprint": backbone.fingerprint_with(loras), "loras": backbone.loras.about(uses)}
+
+
+def _watch(let_in: Admitted, on_step: Callable[..., None] | None) -> Callable[..., None]:
+    """Calls `on_step` too; the work counts once a step is done."""
+
+    def step(*args: Any, **kwargs: Any) -> None:
+        let_in.begin()
+        if on_step is not None:
+            on_step(*args, **kwargs)
+
+    return step
+
+
+def _find_priority(core: Core) -> Priority:
+    """Organisers of a public studio do not wait for its visitors."""
+    caller = core.find_caller() if core.settings.demo else None
+    return Priority.ORGANISER if caller is not None and caller.organiser else Priority.INTERACTIVE
 
 
 def _score(core: Core, backbone: Backbone, shots: list[Shot]) -> list[Shot]:
@@ -128,7 +167,8 @@ def facts(shot: Shot) -> list[str]:
     if shot.image is None:
         return []
     guided = [f"guidance {shot.ask.guidance:g}"] if guidance_of(shot) != 1.0 else []
-    return [f"{shot.ask.steps} steps", *guided, f"{shot.nfe} NFE", duration(shot.seconds)]
+    loras = [f"LoRA {shot.ask.loras}"] if shot.ask.loras else []
+    return [f"{shot.ask.steps} steps", *guided, *loras, f"{shot.nfe} NFE", duration(shot.seconds)]
 
 
 def shoot_cached(
@@ -142,9 +182,8 @@ def shoot_cached(
     cache = RenderCache(core.settings.data / RENDERS)
 
     def key_of(arm: Arm, ask: Ask) -> str:
-        return RenderCache.key(
-            backbone.fingerprint, ask.prompt, ask.seed, ask.steps, arm.calibration, ask.guidance
-        )
+        print_of = backbone.fingerprint_with(read_uses(ask.loras))
+        return RenderCache.key(print_of, ask.prompt, ask.seed, ask.steps, arm.calibration, ask.guidance)
 
     pairs = {key_of(*pair): pair for pair in wanted if not pair[0].missing}
     found = {key: cache.get(key) for key in pairs}

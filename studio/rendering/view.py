@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
-from studio.rendering.asks import LARGEST_SEED, MOST_STEPS, Ask
+from studio.rendering.asks import SLIDER_GUIDANCE, SLIDER_STEPS, Ask
 from studio.rendering.shots import Shot, facts
 from studio.ui.elements import caption, primary_button
+
+if TYPE_CHECKING:
+    from calibri.backbones.catalog import BackboneSpec
 
 
 def write_captions(row: Sequence[Shot], base: Shot | None = None) -> list[str]:
@@ -21,11 +24,31 @@ def write_captions(row: Sequence[Shot], base: Shot | None = None) -> list[str]:
     ]
 
 
+def lay_out_seed(seed: int) -> gr.Textbox:
+    """A field of text: a browser rounds numbers above 2^53, and a seed has up to 63 bits."""
+    return gr.Textbox(str(seed), label="Seed", max_lines=1, min_width=90, elem_id="seed")
+
+
+def steps_slider(value: int, **options: Any) -> gr.Slider:
+    """It ends at SLIDER_STEPS, or at `value` where that is more: as components and as their updates."""
+    return gr.Slider(value=value, minimum=1, maximum=max(SLIDER_STEPS, value), step=1, **options)
+
+
+def guidance_slider(value: float, **options: Any) -> gr.Slider:
+    """Likewise, from 1, which is none."""
+    return gr.Slider(value=value, minimum=1, maximum=max(SLIDER_GUIDANCE, value), step=0.1, **options)
+
+
+def embeds_guidance(spec: BackboneSpec | None) -> bool:
+    """Whether the backbone is a distilled model that reads its guidance."""
+    return spec is not None and spec.guidance is not None
+
+
 class AskFields(NamedTuple):
     """The row of fields that asks for a picture."""
 
     prompt: gr.Textbox
-    seed: gr.Number
+    seed: gr.Textbox
     roll: gr.Button
     steps: gr.Slider
     run: gr.Button
@@ -37,18 +60,8 @@ def lay_out_ask(start: Ask) -> AskFields:
         prompt=gr.Textbox(
             start.prompt, label="Prompt", lines=1, max_lines=3, scale=6, min_width=280, elem_id="prompt"
         ),
-        seed=gr.Number(
-            start.seed,
-            label="Seed",
-            precision=0,
-            minimum=0,
-            maximum=LARGEST_SEED,
-            min_width=90,
-            elem_id="seed",
-        ),
+        seed=lay_out_seed(start.seed),
         roll=gr.Button("Roll dice", scale=0, min_width=110, elem_id="dice"),
-        steps=gr.Slider(
-            1, MOST_STEPS, start.steps, step=1, label="Steps", scale=2, min_width=160, elem_id="steps"
-        ),
+        steps=steps_slider(start.steps, label="Steps", scale=2, min_width=160, elem_id="steps"),
         run=primary_button("Render", "render", scale=0, min_width=110),
     )

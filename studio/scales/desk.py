@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.phases import find_payer
 from calibri.calibration.scale_names import HIGHEST, LOWEST, parse_names
 from calibri.errors import LayoutError
 
@@ -16,6 +17,7 @@ NEUTRAL = 1.0
 HEAVIEST = 20.0  # of a member's output weight, either way
 MOST_MEMBERS = 8
 HISTORY = 100
+MOST_KEPT = 2 * HISTORY  # different members in it: whole ensembles in turn would take 6 MB
 
 Vector = tuple[float, ...]
 State = tuple[tuple[Member, ...], int]  # the members, and which of them is in hand
@@ -119,6 +121,26 @@ class Desk:
             raise LayoutError(f"Expected a member that is positive or negative, got {condition!r}.")
         return self._with(condition=condition)
 
+    def place(self, start: object, stop: object) -> Desk:
+        """Between which shares of the trajectory the member in hand counts. Raises LayoutError."""
+        if not is_number(start) or not is_number(stop) or not 0 <= start < stop <= 1:
+            raise LayoutError(
+                f"Expected shares of the steps from 0 to 1, start before stop, got {start!r} and {stop!r}."
+            )
+        return self._with(start=float(start), stop=float(stop))
+
+    def balance(self, balanced: object) -> Desk:
+        """Whether the weight of the member in hand is taken from the first positive one."""
+        if not isinstance(balanced, bool):
+            raise LayoutError(f"Expected a member that is balanced or not, got {balanced!r}.")
+        return self._with(balanced=balanced)
+
+    def guide(self, members: Sequence[Member]) -> Desk:
+        """These members, of which the last one guides those before it: it is in hand."""
+        for member in members:
+            check_scales(member.scales, self.layout)
+        return self._step(tuple(members), len(members) - 1)
+
     def add(self, members: Sequence[Member]) -> Desk:
         """More members after those that are there; the first of them is in hand."""
         for member in members:
@@ -146,9 +168,15 @@ class Desk:
     def _step(self, members: tuple[Member, ...], at: int) -> Desk:
         if not 1 <= len(members) <= MOST_MEMBERS:
             raise LayoutError(f"Expected 1 to {MOST_MEMBERS} members, got {len(members)}.")
+        if any(member.balanced for member in members) and find_payer(members) < 0:
+            raise LayoutError(
+                "A balanced member takes its weight from a positive one that is not balanced: one must stay."
+            )
         if members == self.members:
             return replace(self, at=at)
         past = (*self.past, (self.members, self.at))[-HISTORY:]
+        while len({id(member) for state, _ in past for member in state}) > MOST_KEPT:
+            past = past[1:]
         return replace(self, members=members, at=at, past=past, future=())
 
     # back and forth
@@ -179,5 +207,7 @@ def list_strips(layout: Layout) -> list[dict[str, str]]:
     made = []
     for scale in parse_names(layout.names):
         tag = {"fused": "all", "block": "all"}.get(scale.layer, scale.layer)
+        if scale.layer == "lora":  # the group says whose, the tag in which block
+            tag = scale.name.removeprefix(f"{scale.group}.")
         made.append({**scale._asdict(), "tag": tag if scale.stream == "joint" else f"{scale.stream} {tag}"})
     return made

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 from calibri.backbones.layouts import Granularity
-from calibri.calibration.artifact import Calibration
+from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.guidance import PRESETS, WORDS, Guide, guide
+from calibri.calibration.phases import counts_at
 from calibri.calibration.vector_text import parse_vector
 from calibri.errors import ArtifactError, LayoutError
 from calibri.words import slug
@@ -90,6 +92,46 @@ def _find_saved(core: Core, entry_id: str | None) -> Calibration:
 def add_member(core: Core, visitor: object) -> Desk:
     """One more member, which starts as the member in hand."""
     return change(core, visitor, lambda desk: desk.add((desk.member,)))
+
+
+def add_guide(
+    core: Core,
+    visitor: object,
+    preset: object,
+    of: object,
+    strength: object,
+    start: object,
+    stop: object,
+    steps: object,
+) -> tuple[Desk, str]:
+    """One more member that guides those on the desk, by a preset of calibri.calibration.guidance.
+
+    `of`: blocks to skip, or what is weaker: base, a factor, or the title of a saved calibration. Returns a
+    remark too."""
+    if preset not in PRESETS:
+        raise LayoutError(f"Choose a preset first: {', '.join(WORDS.values())}.")
+    numbers = [value for value in (strength, start, stop) if is_number(value)]
+    if len(numbers) != 3:
+        raise LayoutError("Expected numbers as strength, start and stop.")
+    asked = Guide(preset, "" if preset == "cfg" else str(of or "").strip(), *map(float, numbers))
+    backbone = core.host.wait_ready()
+
+    def open_weak(title: str) -> Calibration:
+        known = {entry.title: entry.calibration for entry in core.fitting_calibrations()}
+        if title not in known:
+            raise ArtifactError(f"Expected base, a factor such as 0.9, or a saved title, got {title[:60]!r}.")
+        return known[title]
+
+    def edit(desk: Desk) -> Desk:
+        held = desk.calibration(backbone.spec.name)
+        return desk.guide(guide(backbone, [asked], held, open_weak=open_weak).members)
+
+    made = change(core, visitor, edit)
+    remark = f"added {WORDS[asked.preset].lower()}"
+    if made.member.has_phase and is_number(steps) and steps >= 1:
+        counting = sum(counts_at(made.member, step, int(steps)) for step in range(int(steps)))
+        remark += f", which counts at {counting} of {steps:g} steps"
+    return made, remark
 
 
 def choose_member(core: Core, visitor: object, at: int) -> Desk:
@@ -218,18 +260,26 @@ def describe_desk(desk: Desk, sent: int = 0) -> dict[str, Any]:
 def make_calibration(core: Core, visitor: object, title: str, alone: bool = False) -> Calibration:
     """The desk as a calibration of this title: all members, or the one in hand alone with weight 1.
 
-    Raises ArtifactError without a title.
+    What was composed and is as it was keeps of what it was made, and its title where none was typed. Raises
+    ArtifactError without a title.
     """
+    place = get_place(core, visitor)
+    desk, draft = get_desk(core, place), place.draft
+    held = (core.backbone_name, desk.layout.names, desk.members)
+    if draft is not None and (alone or (draft.backbone, draft.names, draft.members) != held):
+        draft = None
+    if not title and draft is not None:
+        title = draft.title
     if not isinstance(title, str) or not title.strip():
         raise ArtifactError("Expected a title, got none. Type one first.")
-    desk = get_desk(core, get_place(core, visitor))
+    if draft is not None:
+        return draft.model_copy(update={"title": title.strip()})
     if alone:
-        member = desk.member.model_copy(update={"weight": 1.0, "condition": "positive"})
-        desk = Desk(desk.layout, (member,))
+        desk = Desk(desk.layout, (Member(scales=desk.member.scales),))
     return desk.calibration(core.backbone_name, title.strip())
 
 
 def write_file(desk: Desk, backbone: str, title: str) -> tuple[str, str]:
     """The desk with all its members as a calibration file: its name and its text."""
-    calibration = desk.calibration(backbone, title.strip() or "From the mixing desk")
+    calibration = desk.calibration(backbone, str(title or "").strip() or "From the mixing desk")
     return f"{slug(calibration.title, 'calibration', 60)}.json", calibration.to_json()

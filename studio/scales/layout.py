@@ -8,24 +8,42 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from calibri.backbones.layouts import GRANULARITIES
+from calibri.calibration.guidance import WORDS
+from calibri.calibration.reading import ENDINGS
 from studio.rendering.asks import Ask
 from studio.rendering.view import AskFields, lay_out_ask
+from studio.scales.compose_fields import Composer, lay_out_composer
 from studio.scales.desk import HEAVIEST
-from studio.scales.view import CONDITIONS, TOOLS, write_summary
+from studio.scales.view import CONDITIONS, TOOLS, show_preset, write_summary
 from studio.ui.elements import Scripted, caption, chart, picture, read_beside
 from studio.ui.events import visitor_state
 from studio.ui.templates import fill_template
 
 
 class Members(NamedTuple):
-    """The members as tabs, and what is set for the one in hand. `tabs`: which it is."""
+    """The members as tabs, and what is set for the one in hand. `tabs`: which it is. `start`, `stop`: shares
+    of the steps."""
 
     tabs: gr.Radio
     weight: gr.Number
     condition: gr.Dropdown
+    start: gr.Number
+    stop: gr.Number
+    balanced: gr.Checkbox
     add: gr.Button
     remove: gr.Button
     together: gr.HTML
+
+
+class Guides(NamedTuple):
+    """What a preset of guidance is added with."""
+
+    preset: gr.Dropdown
+    of: gr.Textbox
+    strength: gr.Number
+    start: gr.Number
+    stop: gr.Number
+    add: gr.Button
 
 
 class Pictures(NamedTuple):
@@ -53,6 +71,7 @@ class Side(NamedTuple):
     save_one: gr.Button
     as_file: gr.Button
     upload: gr.UploadButton
+    composer: Composer
     show_plain: gr.Checkbox
 
 
@@ -72,6 +91,7 @@ class Page:
     visitor: gr.BrowserState
     ask: AskFields
     members: Members
+    guides: Guides
     desk: gr.HTML
     granularity: gr.Radio
     tools: dict[str, gr.Button]
@@ -97,6 +117,7 @@ def lay_out(start: Ask) -> Page:
     with gr.Row(equal_height=True):
         ask = lay_out_ask(start)
     members = _lay_out_members()
+    guides = _lay_out_guides()
     desk = Scripted(
         None,
         html_template=fill_template("scales/desk.html"),
@@ -127,7 +148,7 @@ def lay_out(start: Ask) -> Page:
     name, text = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
     arrived = gr.Textbox(visible="hidden", elem_id="arrived")
     signals = Signals(gr.State([]), arrived, (name, text))
-    return Page(visitor, ask, members, desk, granularity, tools, about, pictures, side, signals)
+    return Page(visitor, ask, members, guides, desk, granularity, tools, about, pictures, side, signals)
 
 
 def _lay_out_picture(kind: str, name: str) -> tuple[gr.Image, gr.HTML]:
@@ -139,6 +160,7 @@ def _lay_out_picture(kind: str, name: str) -> tuple[gr.Image, gr.HTML]:
 def _lay_out_members() -> Members:
     start = [("1: positive × 1.00", 0)]
     heaviest: dict[str, Any] = {"minimum": -HEAVIEST, "maximum": HEAVIEST}
+    share: dict[str, Any] = {"minimum": 0, "maximum": 1}
     bare: dict[str, Any] = {"container": False, "scale": 0}
     hidden: dict[str, Any] = {**bare, "visible": False}
     small: dict[str, Any] = {"size": "sm", "scale": 0}
@@ -150,9 +172,33 @@ def _lay_out_members() -> Members:
             gr.Dropdown(
                 CONDITIONS, label=sees, filterable=False, elem_id="condition", min_width=190, **hidden
             ),
+            gr.Number(0.0, label="Counts from", step=0.05, min_width=120, elem_id="start", **share, **hidden),
+            gr.Number(1.0, label="Counts until", step=0.05, min_width=120, elem_id="stop", **share, **hidden),
+            gr.Checkbox(False, label="Balanced", min_width=120, elem_id="balanced", **hidden),
             gr.Button("Add member", min_width=105, elem_id="add-member", **small),
             gr.Button("Remove", min_width=80, visible=False, elem_id="remove-member", **small),
             gr.HTML("", scale=1, min_width=220, elem_id="together"),
+        )
+
+
+def _lay_out_guides() -> Guides:
+    first = show_preset("cfg")
+    share: dict[str, Any] = {"minimum": 0, "maximum": 1, "step": 0.05, "min_width": 100}
+    with gr.Accordion("Add member ▸ preset", open=False, elem_id="presets"), gr.Row(equal_height=True):
+        return Guides(
+            gr.Dropdown(
+                [(words, name) for name, words in WORDS.items()],
+                value="cfg",
+                label="Guidance",
+                filterable=False,
+                min_width=200,
+                elem_id="preset",
+            ),
+            gr.Textbox(**first.of, max_lines=1, min_width=200, elem_id="preset-of"),
+            gr.Number(first.strength, label="Strength", step=0.1, min_width=100, elem_id="preset-strength"),
+            gr.Number(first.start, label="From", elem_id="preset-start", **share),
+            gr.Number(first.stop, label="Until", elem_id="preset-stop", **share),
+            gr.Button("Add", size="sm", scale=0, min_width=80, elem_id="add-preset"),
         )
 
 
@@ -180,7 +226,9 @@ def _lay_out_side() -> Side:
             save_one = gr.Button("Save this member", elem_id="save-one", **small)
         with gr.Row():
             as_file = gr.Button("Download as file", elem_id="download", **small)
-            upload = gr.UploadButton("Load from a file", file_types=[".json"], elem_id="upload", **small)
+            upload = gr.UploadButton("Load from a file", file_types=list(ENDINGS), elem_id="upload", **small)
+    with gr.Tab("Compose"):
+        composer = lay_out_composer("scales")
     with gr.Tab("Sliders"):
         show_plain = gr.Checkbox(False, label="Show one plain slider for each scale", elem_id="show-plain")
     return Side(
@@ -197,5 +245,6 @@ def _lay_out_side() -> Side:
         save_one,
         as_file,
         upload,
+        composer,
         show_plain,
     )

@@ -5,24 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import methodcaller
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from markupsafe import escape
 
+from calibri.calibration.guidance import PRESETS
 from calibri.errors import RenderCancelled
 from studio.calibrations import read_file
 from studio.core import Core
 from studio.rendering import first_visit
 from studio.rendering.asks import Ask, dice
 from studio.rendering.places import SharedPlace
+from studio.rendering.view import steps_slider
 from studio.scales import edits
+from studio.scales.composing import put_on_desk
 from studio.scales.desk import Desk, check_scales, list_strips
 from studio.scales.layout import Page, lay_out
-from studio.scales.view import SAVE_SCRIPT, draw_bars, list_others, list_saved, show_desk, show_pictures
+from studio.scales.view import (
+    SAVE_SCRIPT,
+    draw_bars,
+    list_others,
+    list_saved,
+    show_desk,
+    show_pictures,
+    show_preset,
+)
+from studio.ui.elements import offers
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, RENDERS, tell_progress, when_loaded, when_ready
+from studio.ui.events import (
+    DIRECT,
+    IN_ORDER,
+    QUEUED,
+    RENDERS,
+    take_file,
+    tell_progress,
+    when_loaded,
+    when_ready,
+)
+from studio.visitors import Visitors
 
 TITLE, PATH = "Scales", "/scales"
 
@@ -32,11 +53,11 @@ Edit = Callable[..., Desk | tuple[Desk, str]]
 
 def build(core: Core) -> None:
     """Lay out the page inside the current Blocks."""
-    first = first_visit.open_first(core.assets)
-    page = lay_out(first.ask if first else Ask(first_visit.list_examples()[0], 3, 8))
+    page = lay_out(first_visit.usual_ask(core))
     wiring = Wiring(core, page)
     _wire_vector(wiring)
     _wire_members(wiring)
+    _wire_guides(wiring)
     _wire_others(wiring)
     _wire_files(core, page)
     _wire_plain_sliders(wiring)
@@ -60,12 +81,13 @@ class Wiring:
         def on_edit(
             visitor_id: str | None,
             prompt: str,
-            seed: float,
+            seed: str,
             steps: float,
             event: gr.EventData,
             progress: gr.Progress = gr.Progress(),
             *inputs: Any,  # last: Gradio puts event and progress at their own places among the arguments
         ) -> Iterator[list[Any]]:
+            Visitors.check_id(visitor_id)
             made = edit(visitor_id, *inputs, *([event._data] if by_event else []))
             remark = made[1] if isinstance(made, tuple) else ""
             place = edits.get_place(core, visitor_id)
@@ -158,8 +180,35 @@ def _wire_members(wiring: Wiring) -> None:
         [page.members.tabs, page.members.weight],
     )
     on(page.members.condition.input, set_condition, [page.members.tabs, page.members.condition])
+
+    def place(visitor_id: object, at: object, start: object, stop: object) -> Desk:
+        return edits.change_member(wiring.core, visitor_id, at, lambda desk: desk.place(start, stop))
+
+    def balance(visitor_id: object, at: object, balanced: object) -> Desk:
+        return edits.change_member(wiring.core, visitor_id, at, lambda desk: desk.balance(balanced))
+
+    members = page.members
+    ends = [event for field in (members.start, members.stop) for event in (field.submit, field.blur)]
+    on(ends, place, [members.tabs, members.start, members.stop])
+    on(members.balanced.input, balance, [members.tabs, members.balanced])
     on(page.members.add.click, wiring.bind(edits.add_member))
     on(page.members.remove.click, wiring.bind_change(Desk.remove))
+
+
+def _wire_guides(wiring: Wiring) -> None:
+    """Presets of guidance: a choice fills the fields with what is usual."""
+    guides = wiring.page.guides
+
+    @guard
+    def on_preset(preset: object) -> list[Any]:
+        usual = show_preset(next((name for name in PRESETS if name == preset), "cfg"))
+        return [gr.Textbox(**usual.of), usual.strength, usual.start, usual.stop]
+
+    guides.preset.input(
+        on_preset, guides.preset, [guides.of, guides.strength, guides.start, guides.stop], **IN_ORDER
+    )
+    typed = [guides.preset, guides.of, guides.strength, guides.start, guides.stop]
+    wiring.on(guides.add.click, wiring.bind(edits.add_guide), [*typed, wiring.page.ask.steps])
 
 
 def _wire_others(wiring: Wiring) -> None:
@@ -173,7 +222,7 @@ def _wire_others(wiring: Wiring) -> None:
         return draw_bars(core, place), 0
 
     def open_file(visitor_id: object, path: str) -> tuple[Desk, str]:
-        return edits.open_calibration(core, visitor_id, read_file(Path(path)))
+        return edits.open_calibration(core, visitor_id, read_file(take_file(path), core.host.backbone))
 
     page.side.beside.input(
         on_beside, [page.visitor, page.side.beside], [page.side.bars, page.side.share], **IN_ORDER
@@ -182,6 +231,8 @@ def _wire_others(wiring: Wiring) -> None:
     on(page.side.open_saved.click, wiring.bind(edits.open_saved), [page.side.saved])
     on(page.side.add_saved.click, wiring.bind(edits.add_saved), [page.side.saved])
     on(page.side.upload.upload, open_file, [page.side.upload])
+    composer = page.side.composer
+    on(composer.run.click, wiring.bind(put_on_desk), composer.asked)
 
 
 def _wire_files(core: Core, page: Page) -> None:
@@ -196,17 +247,19 @@ def _wire_files(core: Core, page: Page) -> None:
         return save(visitor_id, name, request, alone=True)
 
     def save(visitor_id: object, name: str, request: gr.Request, alone: bool) -> list[Any]:
-        core.rights.organisers_only(core.rights.username(request))
+        core.rights.organisers_only(request)
         entry = core.calibrations.save(edits.make_calibration(core, visitor_id, name, alone))
         gr.Info(escape(f"Saved as “{entry.title}”."), duration=4)
-        return [gr.Dropdown(list_saved(core), value=entry.id), gr.Dropdown(list_others(core))]
+        saved = list_saved(core)
+        return [gr.Dropdown(saved, value=entry.id), gr.Dropdown(list_others(core)), gr.Dropdown(saved)]
 
     @guard
     def on_download(visitor_id: object, name: str) -> list[str]:
         desk = edits.get_desk(core, edits.get_place(core, visitor_id))
         return list(edits.write_file(desk, core.backbone_name, name))
 
-    inputs, lists = [page.visitor, page.side.title], [page.side.saved, page.side.beside]
+    inputs = [page.visitor, page.side.title]
+    lists = [page.side.saved, page.side.beside, page.side.composer.parts]
     page.side.save.click(on_save, inputs, lists, **QUEUED)
     page.side.save_one.click(on_save_one, inputs, lists, **QUEUED)
     named = [*page.signals.file]
@@ -241,23 +294,39 @@ def _wire_plain_sliders(wiring: Wiring) -> None:
 
 
 def _wire_loading(core: Core, page: Page) -> None:
-    def on_ready(visitor_id: str) -> list[Any]:
+    suited = gr.State(list_asked(first_visit.usual_ask(core)))  # what the page held before anybody typed
+
+    def on_ready(visitor_id: str, held: list[Any], parts: object, *asked: Any) -> list[Any]:
         place = edits.get_place(core, visitor_id)
         desk = edits.get_desk(core, place)
         others = list_others(core)
         place.beside = place.beside if place.beside in [value for _, value in others] else ""
         sent = core.visitors.place(visitor_id, SharedPlace).take_ask()  # with a picture, from Compare
+        usual = list_asked(first_visit.usual_ask(core))
+        fresh = [new if now == old else gr.skip() for new, now, old in zip(usual, asked, held, strict=True)]
         return [
             *show_desk(core, place),
             desk.layout.granularity,
             gr.Dropdown(list_saved(core)),
             gr.Dropdown(others, value=place.beside),
-            *([gr.skip()] * 3 if sent is None else [sent.prompt, sent.seed, sent.steps]),
+            offers(list_saved(core), parts, []),
+            *show_asked(fresh if sent is None else list_asked(sent)),
+            usual,
             f"load {core.host.status.loads}",  # another one after another backbone: renders anew
         ]
 
     when_loaded(page.visitor)
-    lists = [page.granularity, page.side.saved, page.side.beside]
-    when_ready(
-        core.host, page.visitor, on_ready, [], [*page.after, *lists, *page.asked, page.signals.arrived]
-    )
+    parts = page.side.composer.parts
+    lists = [page.granularity, page.side.saved, page.side.beside, parts]
+    outputs = [*page.after, *lists, *page.asked, suited, page.signals.arrived]
+    when_ready(core.host, page.visitor, on_ready, [suited, parts, *page.asked], outputs)
+
+
+def list_asked(ask: Ask) -> list[Any]:
+    """Values of `Page.asked`."""
+    return [ask.prompt, str(ask.seed), ask.steps]
+
+
+def show_asked(values: list[Any]) -> list[Any]:
+    """The same as updates: a slider that ends below its new value would refuse it at the next press."""
+    return [*values[:2], steps_slider(values[2]) if isinstance(values[2], int) else values[2]]

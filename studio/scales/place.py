@@ -34,7 +34,8 @@ class Blend(NamedTuple):
 @dataclass
 class ScalesPlace(DeskPlace):
     """`sent`: when, by the browser's clock in ms, the last move was made that is in `desk`. `beside`: what
-    the desk is charted against and blended with. `editing`: held from reading the desk to keeping it.
+    the desk is charted against and blended with. `draft`: what was composed last, which the desk may still
+    be. `editing`: held from reading the desk to keeping it.
     """
 
     desk: Desk | None = None
@@ -42,6 +43,7 @@ class ScalesPlace(DeskPlace):
     base: BasePicture | None = None
     beside: str = ""
     blend: Blend | None = None
+    draft: Calibration | None = None
     editing: threading.RLock = field(default_factory=threading.RLock)
 
     def desk_calibration(self, backbone: str) -> Calibration | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from calibri.calibration.artifact import Member
+from calibri.calibration.guidance import USUAL_PHASE, USUAL_STRENGTH, Preset
+from calibri.calibration.phases import describe_phase, weights_at
 from calibri.calibration.vector_text import format_vector
-from calibri.words import signed
 from studio.core import Core
 from studio.rendering.shots import Shot, facts
 from studio.scales.desk import MOST_MEMBERS, Desk
@@ -31,6 +32,7 @@ TOOLS = {
     "reset": "Reset all",
 }
 CONDITIONS = [("Positive: the prompt", "positive"), ("Negative: no prompt", "negative")]
+USUAL_SUM = (0.5, 1.75)  # of weights; the guided ensemble that a search found here has 1.35
 
 
 def write_summary(desk: Desk | None, remark: str = "") -> str:
@@ -45,32 +47,61 @@ def write_summary(desk: Desk | None, remark: str = "") -> str:
 def name_member(number: int, member: Member) -> str:
     """A member in a few words: `1: positive × 1.50`."""
     weight = f"{member.weight:.2f}".replace("-", "−")
-    return f"{number}: {member.condition} × {weight}"
+    return ", ".join(filter(None, (f"{number}: {member.condition} × {weight}", describe_phase(member))))
 
 
 def write_sum(desk: Desk) -> str:
     """What the members are together, as HTML."""
     if is_plain(desk):
         return aside("One member. Add another to make an ensemble.")
-    total = sum(member.weight for member in desk.members)
+    # Balanced members change no sum. Steps in hundredths: as fine as the fields are.
+    sums = [sum(weights_at(desk.members, step, 100)) for step in range(100)]
+    total = max(sums, key=lambda found: abs(found - 1))
     words = f"Weights add up to {total:.2f}".replace("-", "−")
-    if abs(total - 1) > 0.005:
-        words += f" ({signed(total - 1)} from 1: pictures may come out flat or too bright)"
+    low, high = USUAL_SUM
+    if max(sums) - min(sums) > 0.005:
+        words += " in a part of the steps"
+    if not low <= total <= high:
+        words += f", far from 1: pictures may come out {'flat' if total < low else 'too bright'}"
     return aside(f"{words}.")
 
 
 def is_plain(desk: Desk) -> bool:
     """Whether the desk is one vector and nothing else: weight and condition are hidden then."""
-    return not desk.is_ensemble and desk.member.weight == 1 and desk.member.condition == "positive"
+    return desk.members == (Member(scales=desk.values),)
+
+
+class PresetFields(NamedTuple):
+    """What the fields of a preset hold at first. `of`: how its text field is shown."""
+
+    of: dict[str, Any]
+    strength: float
+    start: float
+    stop: float
+
+
+def show_preset(preset: Preset) -> PresetFields:
+    """The fields for a preset, with its usual numbers."""
+    weaker = "base, a factor of all scales, or a saved title"
+    label, info = {
+        "cfg": ("Blocks", "for this preset: none"),
+        "auto": ("What is weaker", weaker),
+    }.get(preset, ("Blocks", "7-9, or double.1,double.2"))
+    start, stop = USUAL_PHASE.get(preset, (0.0, 1.0))
+    of: dict[str, Any] = {"label": label, "placeholder": info, "interactive": preset != "cfg"}
+    return PresetFields(of, USUAL_STRENGTH[preset], start, stop)
 
 
 def show_members(desk: Desk) -> list[Any]:
-    """Updates of: tabs, weight, condition, add, remove, words."""
+    """Updates of: tabs, weight, condition, start, stop, balanced, add, remove, words."""
     tabs = [(name_member(i + 1, member), i) for i, member in enumerate(desk.members)]
     return [
         gr.Radio(tabs, value=desk.at),
         gr.Number(desk.member.weight, visible=not is_plain(desk)),
         gr.Dropdown(CONDITIONS, value=desk.member.condition, visible=not is_plain(desk)),
+        gr.Number(desk.member.start, visible=not is_plain(desk)),
+        gr.Number(desk.member.stop, visible=not is_plain(desk)),
+        gr.Checkbox(desk.member.balanced, visible=not is_plain(desk)),
         gr.Button(interactive=len(desk.members) < MOST_MEMBERS),
         gr.Button(interactive=desk.is_ensemble, visible=not is_plain(desk)),
         write_sum(desk),
@@ -121,7 +152,7 @@ def show_pictures(base: Shot, mine: Shot) -> list[Any]:
 
 def list_saved(core: Core) -> list[tuple[str, str]]:
     """(title, id) of the calibrations of the loaded backbone."""
-    entries = core.calibrations.entries(core.backbone_name)
+    entries = core.fitting_calibrations()
     return [
         (f"{e.title} ({len(e.calibration.members)} members)" if e.calibration.is_ensemble else e.title, e.id)
         for e in entries

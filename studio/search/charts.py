@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from calibri.calibration.scale_names import layer_of, words_for
-from studio.ui.charts import DIVERGING, SCALE_RANGE, Figure, layout
+from studio.ui.charts import DIVERGING, Figure, layout
 from studio.ui.theme import ATTENTION, BASE, CALIBRATED, ENSEMBLE, FUSED, LAYER_COLOURS, MLP
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def _fade(colour: str, opacity: float) -> str:
 
 
 def _curve(x: list[int], y: Sequence[float], name: str, **more: Any) -> dict[str, Any]:
-    trace = {"type": "scatter", "mode": "lines", "x": x, "y": [round_short(value) for value in y]}
+    mode = "lines" if len(x) > 1 else "lines+markers"  # no line runs through one point
+    trace = {"type": "scatter", "mode": mode, "x": x, "y": [round_short(value) for value in y]}
     return {**trace, "name": name, **more}
 
 
@@ -102,7 +103,7 @@ def _gain_traces(run: Run, index: int, single: bool) -> list[dict[str, Any]]:
     first = "" if single else f"{run.title}: "
     traces = []
     if single:
-        edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         traces = [
             _curve(x, [g.low for g in gains], "low", **edge),
             _curve(x, [g.high for g in gains], "high", fill="tonexty", fillcolor=_fade(colour, 0.16), **edge),
@@ -278,7 +279,8 @@ def mean_figure(run: Run) -> Figure:
     is drawn."""
     scales = _scales_of(run)
     steps = thin_out(run.generations, COLUMNS)
-    low, high = SCALE_RANGE
+    reach = max(abs(bound - 1) for bound in run.config.bounds)
+    low, high = 1 - reach, 1 + reach  # as wide on both sides: white is 1
     heat = {
         "type": "heatmap",
         "x": [s.images for s in steps],

@@ -9,11 +9,14 @@ import gradio as gr
 from gradio.components import Component
 
 from calibri.backbones.layouts import GRANULARITIES
-from calibri.search.config import PRESETS
+from calibri.calibration.reading import ENDINGS
+from calibri.search.config import PRESETS, USUAL_FRONT
 from calibri.search.form import LARGEST_SEED
 from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
-from studio.machine.rewards import known_rewards
+from studio.machine.offers import offer_rewards
+from studio.rendering.prompt_files import lay_out_prompt_file
+from studio.rendering.view import steps_slider
 from studio.search.form import MEMBERS, USUAL, starts
 
 OBJECTIVES = [("Difference of rewards", "difference"), ("Win rate", "win-rate")]
@@ -27,14 +30,20 @@ CONVERGENCE = [
 
 @dataclass(frozen=True)
 class Fields:
-    """`by_name`: in the order of USUAL. `upload`: brings a start from a file."""
+    """`by_name`: in the order of USUAL. `upload`: brings a start from a file; `prompt_file`: prompts."""
 
     by_name: dict[str, Component]
     upload: gr.UploadButton
+    prompt_file: gr.UploadButton
 
     @property
     def all(self) -> list[Component]:
         return list(self.by_name.values())
+
+    @staticmethod
+    def names() -> list[str]:
+        """In the order of `all`."""
+        return list(USUAL)
 
     @staticmethod
     def read(values: tuple[Any, ...]) -> dict[str, Any]:
@@ -46,8 +55,15 @@ def lay_out_fields(core: Core, sweeps: Sweeps, usual: dict[str, Any]) -> Fields:
     """The fields inside the current column."""
     first, upload = _first_fields(core, sweeps, usual)
     with gr.Accordion("More settings", open=False, elem_id="search-more"):
-        made = first | _more_fields(usual)
-    return Fields({name: made[name] for name in USUAL}, upload)
+        made = first | _more_fields(core, usual)
+        prompt_file = lay_out_prompt_file("search-prompt-file")
+    return Fields({name: made[name] for name in USUAL}, upload, prompt_file)
+
+
+def list_offers(core: Core) -> list[tuple[str, str]]:
+    """(words, name) of the rewards that fit the backbone which is there, or on its way."""
+    name = core.spec.name if core.spec is not None else core.backbone_name
+    return offer_rewards(name, core.rewards.loading)
 
 
 def _number(usual: dict[str, Any], name: str, label: str, **more: Any) -> gr.Number:
@@ -79,12 +95,12 @@ def _first_fields(
     )
     upload = gr.UploadButton(
         "Start from a calibration or sweep file",
-        file_types=[".json", ".jsonl"],
+        file_types=[*ENDINGS, ".jsonl"],
         size="sm",
         elem_id="search-upload",
     )
     made["rewards"] = gr.Dropdown(
-        known_rewards(),
+        list_offers(core),
         value=usual["rewards"],
         multiselect=True,
         allow_custom_value=True,
@@ -92,7 +108,14 @@ def _first_fields(
         info="Type name:2 for a weight of 2, in spreads of the reward over the base",
         elem_id="search-rewards",
     )
-    made["steps"] = gr.Slider(1, 50, usual["steps"], step=1, label="Steps", elem_id="search-steps")
+    made["front"] = gr.Radio(
+        [("One calibration", 0), ("A front", USUAL_FRONT)],
+        value=usual["front"],
+        label="What comes out",
+        info="A front: several calibrations that trade one reward for another, to choose from",
+        elem_id="search-front",
+    )
+    made["steps"] = steps_slider(usual["steps"], label="Steps", elem_id="search-steps")
     with gr.Row():
         made["images"] = _number(
             usual, "images", "Images at most", minimum=1, min_width=120, elem_id="search-images"
@@ -109,12 +132,15 @@ def _first_fields(
     return made, upload
 
 
-def _more_fields(usual: dict[str, Any]) -> dict[str, Component]:
+def _more_fields(core: Core, usual: dict[str, Any]) -> dict[str, Component]:
     made: dict[str, Component] = {}
     made["preset"] = gr.Dropdown(
         list(PRESETS), value=usual["preset"], label="Preset", info="Chooses what is left empty below"
     )
     made["strength"] = gr.Number(usual["strength"], label="Guidance that a guided pair starts with")
+    made["size"] = gr.Textbox(
+        label="Size of the pictures", placeholder="empty: the backbone's own; or 512x512", max_lines=1
+    )
     with gr.Row():
         made["seed"] = _number(usual, "seed", "Seed", maximum=LARGEST_SEED)
         made["sigma0"] = _number(usual, "sigma0", "First step", info="0: the preset's", precision=None)
@@ -127,7 +153,7 @@ def _more_fields(usual: dict[str, Any]) -> dict[str, Component]:
     made["objective"] = gr.Dropdown(OBJECTIVES, value=usual["objective"], label="Objective")
     made["convergence"] = gr.Dropdown(CONVERGENCE, value=usual["convergence"], label="Stops by itself")
     made["judges"] = gr.Dropdown(
-        known_rewards(),
+        list_offers(core),
         value=usual["judges"],
         multiselect=True,
         label="Judges",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calibri.backbones.catalog import backbone_name
 from calibri.errors import CalibriError
 from calibri.search.config import SearchConfig
 from studio.machine.background import Background
@@ -54,7 +54,7 @@ class Filmstrip:
         backbone = self._host.backbone
         if backbone is None or not run.generations or run.space is None:
             return
-        if backbone.spec.name != Path(run.config.backbone).name:
+        if backbone.spec.name != backbone_name(run.config.backbone):
             return
         known, failed = self._strips.get(run.id), self._failed.get(run.id)
         if failed is not None and run.images < GROWTH * failed + 1:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from calibri.backbones.catalog import backbone_name
 from calibri.calibration.artifact import Calibration
 from calibri.errors import SearchError
+from calibri.ranges import MOST_STEPS
+from calibri.rewards.base import RewardLoading
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.form import FindStart, Limits, SearchForm
+from calibri.search.pictures import PICTURES, preset_pictures
+from studio.calibrations import read_file
+from studio.compare.form import SizeLimits, limit_size
 from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
-from studio.machine.rewards import JUDGES, REWARDS, SHOWN_FOR
+from studio.machine.offers import JUDGES, REWARDS, fits, usual_judges, usual_rewards
 from studio.machine.speed import Pace
 from studio.rendering.arms import DESK
 from studio.scales.edits import get_desk, get_place, open_calibration
@@ -42,7 +49,9 @@ USUAL: dict[str, Any] = {
     "strength": 1.5,
     "start": BASE_START,
     "rewards": list(REWARDS),
+    "front": 0,
     "steps": 8,
+    "size": "",
     "images": IMAGES,
     "minutes": 0,
     "preset": "default",
@@ -57,6 +66,8 @@ USUAL: dict[str, Any] = {
     "held_out_pairs": 128,
     "prompts": "",
 }
+PAPER_STEPS = 15  # of FLUX.1-dev in the paper's searches
+FOLLOWS = ("rewards", "judges", "steps")  # fields that change with the backbone
 #: Fields that the page names otherwise.
 NAMES = {
     "strength": "Guidance at the start",
@@ -74,9 +85,51 @@ class Order(NamedTuple):
     title: str
 
 
-def usual_values(backbone: str) -> dict[str, Any]:
-    """What the fields hold at first, for this backbone."""
-    return dict(USUAL) if backbone == "tabletop" else {**USUAL, "rewards": [], "judges": []}
+def usual_values(
+    backbone: str, spec: BackboneSpec | None = None, loading: RewardLoading | None = None
+) -> dict[str, Any]:
+    """What the fields hold at first, for this backbone. `spec`: how it is used. `loading`: the studio's."""
+    return {
+        **USUAL,
+        "rewards": usual_rewards(backbone, loading or RewardLoading()),
+        "judges": usual_judges(backbone),
+        "steps": USUAL["steps"] if spec is None else search_steps(spec),
+    }
+
+
+def search_steps(spec: BackboneSpec) -> int:
+    """The steps to search at: the backbone's own; of FLUX the paper's, where that is fewer."""
+    flux = spec.transformer is not None and spec.transformer[0] == "FluxTransformer2DModel"
+    return min(spec.steps, MOST_STEPS, PAPER_STEPS if flux else MOST_STEPS)
+
+
+def core_usual(core: Core) -> dict[str, Any]:
+    """The same for the backbone that is there, or on its way."""
+    spec = core.spec
+    name = spec.name if spec is not None else core.backbone_name or core.settings.backbone
+    return usual_values(name, spec, core.rewards.loading)
+
+
+def suit(core: Core, typed: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that follow the backbone, where they are as it left them. `held`: what was usual for the
+    last one. Rewards that do not fit the new one go."""
+    usual, name = core_usual(core), core.backbone_name
+    found = {}
+    for field in FOLLOWS:
+        value = typed[field]
+        if field != "steps" and value != held.get(field):
+            value = [term for term in value or () if fits(str(term).partition(":")[0], name)]
+        found[field] = usual[field] if value == held.get(field) else value
+    return found
+
+
+def preset_steps(preset: str, typed: object, spec: BackboneSpec) -> object:
+    """What the field for steps holds once this preset is chosen: a number that somebody chose stays."""
+    asked = preset_pictures(preset, spec).get("steps")
+    if asked is not None:
+        return asked if typed in (USUAL["steps"], spec.steps) else typed
+    others = [preset_pictures(name, spec).get("steps") for name in PICTURES]
+    return spec.steps if typed in others else typed
 
 
 def name_field(field: str) -> str:
@@ -87,7 +140,7 @@ def name_field(field: str) -> str:
 def starts(core: Core, sweeps: Sweeps) -> list[tuple[str, str]]:
     """(words, choice) of everything that a search can start from."""
     backbone = core.backbone_name
-    saved = [(entry.title, entry.id) for entry in core.calibrations.entries(backbone or None)]
+    saved = [(entry.title, entry.id) for entry in core.fitting_calibrations()]
     measured = [
         (f"Best of the sweep {sweep.title}", f"{SWEEP}{sweep.id}")
         for sweep in sweeps.all()
@@ -105,7 +158,7 @@ def open_start(core: Core, visitor: object, path: Path, granularity: str) -> str
         layout = backbone.layout(granularity)  # type: ignore[arg-type]  # LayoutError for an unknown one
         found = best_start(read_sweep(path), layout, backbone.spec.name)
     else:
-        found = Calibration.load(path)
+        found = read_file(path, core.host.backbone)
     _, remark = open_calibration(core, visitor, found)
     return f"{remark[0].upper()}{remark[1:]} on your desk. The search starts from there."
 
@@ -115,6 +168,7 @@ def read_page(core: Core, sweeps: Sweeps, visitor: object, typed: Mapping[str, A
     backbone = core.host.wait_ready()
     values = {**typed, "batch_size": core.settings.batch_size}
     members, start, strength = (values.pop(name) for name in ("members", "start", "strength"))
+    values |= read_size(values.pop("size", ""), limit_size(backbone))
     if members not in MEMBERS:
         raise SearchError("Choose what is searched.")
     values["conditions"] = MEMBERS[members][1]
@@ -122,15 +176,39 @@ def read_page(core: Core, sweeps: Sweeps, visitor: object, typed: Mapping[str, A
         values["strength"] = strength
     form = SearchForm.read(values, name_field)
     find = _find_start(core, sweeps, visitor, str(start), backbone) if start else None
-    return Order(form.config(backbone, _config_name(backbone.spec), find), form.budget, form.title)
+    return _order(core, form, form.config(backbone, _config_name(backbone.spec), find))
 
 
 def read_program(core: Core, typed: Mapping[str, Any]) -> Order:
     """The search that a program asks for, on the loaded backbone. Raises SearchError with the argument."""
     backbone = core.host.wait_ready()
-    judges = [name for name in JUDGES if name in SHOWN_FOR.get(backbone.spec.name, ())]
+    judges = usual_judges(backbone.spec.name)
     form = SearchForm.read({**typed, "judges": judges, "batch_size": core.settings.batch_size})
-    return Order(form.config(backbone, _config_name(backbone.spec)), form.budget, form.title)
+    return _order(core, form, form.config(backbone, _config_name(backbone.spec)))
+
+
+def _order(core: Core, form: SearchForm, config: SearchConfig) -> Order:
+    """The search with the studio's way to load its rewards, which it keeps. Raises RewardError for what they
+    lack."""
+    loading = core.rewards.loading.of(config.reward_names)
+    loading.check(config.reward_names)
+    config = config.loaded_as(core.host.options)
+    return Order(config.model_copy(update={"reward_loading": loading}), form.budget, form.title)
+
+
+def read_size(typed: object, limits: SizeLimits) -> dict[str, int]:
+    """Width and height of `512x512`; none for an empty text. Raises SearchError."""
+    text = str(typed or "").strip()
+    if not text:
+        return {}
+    match = re.fullmatch(r"(\d{1,5})\s*[x×]\s*(\d{1,5})", text)
+    sides = [int(side) for side in match.groups()] if match else []
+    if not sides or any(not limits.least <= s <= limits.most or s % limits.step for s in sides):
+        raise SearchError(
+            f"Size: expected WIDTHxHEIGHT in multiples of {limits.step} from {limits.least} to {limits.most} "
+            f"pixels, or nothing for the size of {limits.name}, got {text[:40]!r}"
+        )
+    return dict(zip(("width", "height"), sides, strict=True))
 
 
 def read_budget(typed: Mapping[str, Any]) -> Budget | None:
@@ -142,7 +220,9 @@ def _config_name(spec: BackboneSpec) -> str:
     """The backbone as a config names it."""
     from calibri.backbones.catalog import known_backbones
 
-    return spec.name if spec.is_local or spec.name in known_backbones() else spec.source
+    if spec.is_local or spec.name.partition("+")[0] in known_backbones():
+        return spec.name
+    return "+".join([spec.source, *spec.extras])
 
 
 def _find_start(core: Core, sweeps: Sweeps, visitor: object, choice: str, backbone: Backbone) -> FindStart:
@@ -172,6 +252,7 @@ class Cost:
 
 def cost_of(pace: Pace, order: Order, backbone: Backbone) -> Cost:
     """About what a search takes on this machine."""
+    from calibri.search.front import judged_images
     from calibri.search.space import SearchSpace
 
     config, budget = order.config, order.budget or Budget()
@@ -185,9 +266,8 @@ def cost_of(pace: Pace, order: Order, backbone: Backbone) -> Cost:
         fits = config.estimate_images(scales, middle) <= most
         low, high = (middle, high) if fits else (low, middle)
     each = config.estimate_images(scales, 2) - config.estimate_images(scales, 1)
-    judging = 2 * config.held_out_pairs if config.held_out_prompts else 0
-    nfe = config.steps * sum(weight != 0 for weight in config.weights)
-    per_image = pace.seconds(Path(config.backbone).name, nfe)
+    judging = judged_images(config)
+    per_image = pace.seconds(backbone_name(config.backbone), config.nfe)
     seconds = None if per_image is None else (most + judging) * per_image
     if seconds is not None and per_image is not None and budget.minutes is not None:
         seconds = min(seconds, 60 * budget.minutes + judging * per_image)

@@ -6,13 +6,15 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calibri.backbones.catalog import backbone_name
+from calibri.backbones.options import LoadOptions
 from calibri.calibration.artifact import Calibration
 from calibri.errors import CalibriError, RenderCancelled, SearchError
 from calibri.memory import is_out_of_memory
-from calibri.rewards.base import RewardLoading
 from calibri.rewards.scoring import SearchStopped
 from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import RunFolder
@@ -24,13 +26,13 @@ from studio.machine.queue import Priority
 from studio.machine.rewards import RewardModels
 from studio.machine.speed import Pace
 from studio.search.filmstrip import Filmstrip
+from studio.search.records import OF_THE_STUDIO, RunRecords
 from studio.search.runs import Run, RunStore
 from studio.search.status import Job, JobStatus, Seen, State, see, state_of
 from studio.search.turns import Leave, Turns
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
-    from calibri.rewards.base import Reward
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Searches:
     ) -> None:
         self._host = host
         self.store = RunStore(folder, assets / "runs")
+        self.records = RunRecords(self.store, lambda run_id: self.status(run_id).state)
         self.pace = Pace(host)
         self.film = Filmstrip(host)
         self.rewards = rewards or RewardModels()
@@ -65,8 +68,8 @@ class Searches:
     # what there is
 
     def survey(self) -> dict[str, Seen]:
-        """Run id → search, for every search that is known here, the newest first; also those that other
-        programs run or ran."""
+        """Run id → search, for every search that is known here, the newest first, examples last; also those
+        that other programs run or ran."""
         return {run.id: self._see(run) for run in self.store.all()}
 
     def see(self, run_id: object) -> Seen | None:
@@ -74,8 +77,8 @@ class Searches:
         return next((self._see(run) for run in self.store.several([run_id])), None)
 
     def all(self) -> list[JobStatus]:
-        """The status of every search, the newest first."""
-        return [seen.status for seen in self.survey().values()]
+        """The status of every search, the newest first; without examples, which are nobody's."""
+        return [seen.status for seen in self.survey().values() if not seen.run.example]
 
     def status(self, run_id: str) -> JobStatus:
         """The status of one search. Raises SearchError for an unknown one."""
@@ -123,7 +126,7 @@ class Searches:
         budget = budget or DEFAULT_BUDGET
         if (backbone := self._host.backbone) is not None:
             check_fits(config, backbone)
-        title = " ".join(title.split())[:80] or default_title(config)
+        title = " ".join(title.split())[:80] or self.store.free_title(default_title(config))
         folder = self.store.create(title, by, budget)
         with RunFolder(folder, config):  # writes its config before anybody sees the run
             pass
@@ -156,8 +159,8 @@ class Searches:
                 waits: State = "running" if self._turns.empty else "queued"
                 self._turns.set(job, waits if job.state == "paused" else job.state)
                 return
-        if run.folder.parent != self.store.folder:
-            raise SearchError("This search came with the studio as an example. Start one of your own.")
+        if run.example:
+            raise SearchError(f"{OF_THE_STUDIO} Start one of your own.")
         state = state_of(run, None)
         if state == "elsewhere":
             raise SearchError(f"Another program (process {run.owner}) runs this search. Wait until it ends.")
@@ -167,6 +170,8 @@ class Searches:
         used = limits.reason_to_stop(images=run.images, seconds=run.seconds, generations=len(run.generations))
         if state == "done" and used and run.verdict != "not judged":
             raise SearchError(f"This search is finished: {used}. Give it more, or start a new one.")
+        if run.note.stopped:
+            self._note_stopped(run, False)
         self._begin(Job(run_id, run.title, budget or run.budget or run.note.budget))
 
     def stop(self, run_id: str) -> None:
@@ -182,9 +187,10 @@ class Searches:
             job.stop, job.pause = True, False
             self._turns.set(job, "stopping")
 
-    def calibration(self, run_id: str, title: str = "") -> Calibration:
-        """The point that a search has reached, at any time. SearchError before the first generation."""
-        return self.store.get(run_id).calibration(title)
+    def calibration(self, run_id: str, title: str = "", point: int = 0) -> Calibration:
+        """The point that a search has reached, at any time, or that point of its front. SearchError before
+        the first generation, and for a point that there is not."""
+        return self.store.get(run_id).calibration(title, point)
 
     def wait(self, run_id: str, seconds: float | None = None) -> JobStatus:
         """Block until this search's thread has ended, at most `seconds`, and return its status."""
@@ -251,6 +257,8 @@ class Searches:
                 for record in self._records(job):
                     self._note(job, record)
         except (Leave, SearchStopped, RenderCancelled):
+            if job.stop and not self.store.get(job.id).lines:
+                self._note_stopped(self.store.get(job.id), True)
             return "interrupted", ""
         except Exception as problem:
             if not isinstance(problem, CalibriError):
@@ -258,30 +266,33 @@ class Searches:
             return "failed", explain(problem).replace(f"{self.store.folder}/", "")
         return "done", ""
 
+    def _note_stopped(self, run: Run, stopped: bool) -> None:
+        """Whether a person took it out of the queue before it began."""
+        try:
+            self.store.note(run, stopped=stopped)
+        except OSError as error:  # it reads "interrupted" then
+            log.warning("the search %s: %s", run.id, error.strerror)
+
     def _records(self, job: Job) -> Iterator[Record]:
         from calibri.search.run import run_search  # scipy
 
         backbone = self._host.wait_ready(cancel=lambda: job.leave or job.stop)
         run = self.store.get(job.id)
         check_fits(run.config, backbone)
-        return run_search(
-            None,
-            run.folder,
-            backbone=backbone,
-            rewards=self._load_rewards(run.config, str(backbone.device)),
-            budget=job.budget,
-            stop=lambda: self._ends(job),
-            abandon=lambda: self._ends(job, judging=True),
-            turn=lambda: self._turn(job),
-            progress=lambda done, total: self._count(job, done, total),
-            clock=job.clock,
-        )
-
-    def _load_rewards(self, config: SearchConfig, device: str) -> dict[str, Reward]:
-        """Those in memory, or the run's own, where it names sources, a device or a dtype."""
-        if config.reward_loading != RewardLoading():
-            return config.reward_loading.load(config.reward_names, device)
-        return {name: self.rewards.load(name, device) for name in config.reward_names}
+        names, device, by = run.config.reward_names, str(backbone.device), f"the search “{job.title}”"
+        with self.rewards.using(names, device, by, run.config.reward_loading) as rewards:
+            yield from run_search(
+                None,
+                run.folder,
+                backbone=backbone,
+                rewards=rewards,
+                budget=job.budget,
+                stop=lambda: self._ends(job),
+                abandon=lambda: self._ends(job, judging=True),
+                turn=lambda: self._turn(job),
+                progress=lambda done, total: self._count(job, done, total),
+                clock=job.clock,
+            )
 
     @staticmethod
     def _ends(job: Job, *, judging: bool = False) -> bool:
@@ -300,8 +311,8 @@ class Searches:
         with self._turns.lock:
             if isinstance(record, GenerationRecord) and job.speed:
                 config = self.store.get(job.id).config
-                members = sum(weight != 0 for weight in config.weights) or 1
-                self.pace.note(Path(config.backbone).name, config.steps * members, 1 / job.speed)
+                name = backbone_name(config.backbone)
+                self.pace.note(name, config.nfe or config.steps, 1 / job.speed)
             job.count_record()
 
     @contextmanager
@@ -343,22 +354,31 @@ def explain(problem: Exception) -> str:
 
 def default_title(config: SearchConfig) -> str:
     """`Layer: align + quality + keep`."""
-    short = [t.name.removeprefix(f"{Path(config.backbone).name}-") for t in config.rewards]
+    short = [t.name.removeprefix(f"{backbone_name(config.backbone)}-") for t in config.rewards]
     members = f", {len(config.conditions)} members" if len(config.conditions) > 1 else ""
-    return f"{config.granularity.capitalize()}{members}: {' + '.join(short)}"
+    what = f"front, {config.granularity}" if config.front else config.granularity
+    return f"{what.capitalize()}{members}: {' + '.join(short)}"
 
 
 def check_fits(config: SearchConfig, backbone: Backbone) -> None:
-    """Raises SearchError where the config wants another backbone than the one that is loaded, or a compiled
-    one.
+    """Raises SearchError where the config wants another backbone than the one that is loaded, or one that is
+    loaded in another way.
     """
-    if config.compile:
-        raise SearchError(
-            "This search renders with compiled blocks, which the studio does not: go on with calibri search "
-            "--resume."
-        )
-    wanted = Path(config.backbone).name
+    wanted = backbone_name(config.backbone)
     if backbone.spec.name not in (config.backbone, wanted) and backbone.spec.source != config.backbone:
         raise SearchError(
             f"This search needs {wanted}, but {backbone.spec.name} is loaded. Load {wanted} first."
         )
+    needed, loaded = tell_needed(config.load_options), tell_needed(backbone.options)
+    if config.dtype == "auto":  # the weights' own dtype is in the fingerprint, which a run checks
+        needed, loaded = replace(needed, dtype="auto"), replace(loaded, dtype="auto")
+    if needed != loaded:
+        raise SearchError(
+            f"This search needs the backbone as it began: {needed.words or 'without settings of its own'}. "
+            f"Loaded is {loaded.words or 'one without'}: choose the same in Change backbone, More settings."
+        )
+
+
+def tell_needed(options: LoadOptions) -> LoadOptions:
+    """What of loading must be as it was when a search goes on: that which moves scores."""
+    return replace(options, device="auto", offload="", vae_tiling=False, vae_slicing=False, attention="")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,9 +10,12 @@ import gradio as gr
 from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.search.fields import Fields, lay_out_fields
-from studio.search.form import usual_values
+from studio.search.form import FOLLOWS, core_usual
+from studio.search.front import FrontParts, lay_out_front
+from studio.search.runs_table import TableParts, lay_out_table
 from studio.ui.elements import chart, empty, lead, primary_button
 from studio.ui.events import visitor_state
+from studio.ui.glossary import list_words
 
 LEAD = (
     "A search finds scales by itself: it tries small changes, keeps what the rewards like, and checks the "
@@ -23,28 +25,32 @@ NOTHING_YET = (
     "Your searches will appear here. Press Start search: the settings on the left are sensible as they are."
 )
 #: One word for each part of the page; a part is sent again when its word changes.
-BEATS = ("card", "log", "charts", "runs", "film", "speed")
+BEATS = ("card", "log", "charts", "runs", "film", "speed", "front", "table")
 
 
 @dataclass(frozen=True)
 class Parts:
     """`looked_at`: the searches that this browser looked at last. `main`, `others`: those that the page
-    shows, the second on the same charts as the first. `acts`, `charts`, `tabs`: by name, in the order of
+    shows, the second on the same charts as the first. `suited`: what of the fields was usual for the backbone
+    that they were last filled for. `acts`, `charts`, `tabs`: by name, in the order of
     `page.buttons`, `page.figures` and the tabs."""
 
     visitor: gr.BrowserState
     looked_at: gr.BrowserState
     beats: dict[str, gr.Textbox]
     fields: Fields
+    suited: gr.State
     cost: gr.HTML
     start: gr.Button
     main: gr.Dropdown
     others: gr.Dropdown
     card: gr.HTML
+    front: FrontParts
     acts: dict[str, gr.Button]
     charts: dict[str, gr.HTML]
     film: gr.HTML
     tabs: dict[str, gr.HTML]
+    table: TableParts
 
     @property
     def selection(self) -> list[gr.Dropdown]:
@@ -63,15 +69,18 @@ def lay_out(core: Core, sweeps: Sweeps) -> Parts:
         "looked_at": gr.BrowserState([], storage_key="calibri-search", secret="calibri-search"),
         "beats": {name: gr.Textbox("", visible="hidden", elem_id=f"beat-{name}") for name in BEATS},
     }
-    usual = usual_values(Path(core.backbone_name or core.settings.backbone).name)
+    usual = core_usual(core)
     lead(LEAD, __file__, "search.css")
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
             made["fields"] = lay_out_fields(core, sweeps, usual)
+            made["suited"] = gr.State({name: usual[name] for name in FOLLOWS})
             made["cost"] = gr.HTML("", elem_id="estimate")
             made["start"] = primary_button("Start search", "start-search")
         with gr.Column(scale=3, min_width=340):
             made |= _lay_out_run() | _lay_out_charts()
+    gr.Markdown("### All searches", elem_id="all-searches-head")
+    made["table"] = lay_out_table()
     return Parts(**made)
 
 
@@ -90,6 +99,7 @@ def _lay_out_run() -> dict[str, Any]:
             elem_id="search-others",
         )
     made["card"] = gr.HTML(empty(NOTHING_YET), elem_id="search-state")
+    made["front"] = lay_out_front()
     with gr.Row(elem_id="search-acts"):
         made["acts"] = {
             name: gr.Button(
@@ -120,6 +130,7 @@ def _lay_out_charts() -> dict[str, Any]:
         for name in ("sigma", "spread"):
             with gr.Column(min_width=300):
                 charts[name] = chart(elem_id=f"chart-{name}", height=280)
+    gr.HTML(list_words("sigma", "axis ratio", "spread", "gain", "validation"))
     charts["mean"] = chart(elem_id="chart-mean", height=300)
     film = gr.HTML("", elem_id="search-film")
     with gr.Tabs():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from calibri.errors import CalibriError, SearchError
+from calibri.calibration.artifact import Calibration
+from calibri.errors import SearchError
 from calibri.search.config import Budget
 from studio.compare import comparison
 from studio.compare import form as compare_form
@@ -20,24 +20,29 @@ from studio.diagnose.sweeps import Sweeps
 from studio.machine.rewards import rewards_shown
 from studio.rendering.arms import DESK, NOTHING, Choice
 from studio.scales.edits import open_calibration
-from studio.search import charts
+from studio.search import charts, front
 from studio.search.fields import Fields
-from studio.search.form import IMAGES, cost_of, open_start, read_budget, read_page, starts, usual_values
+from studio.search.form import (
+    IMAGES,
+    read_budget,
+    read_page,
+)
 from studio.search.jobs import Searches
 from studio.search.layout import NOTHING_YET, Parts, lay_out
+from studio.search.new_search import NewSearch
+from studio.search.runs_table import TableActs, table_key, wire_table
 from studio.search.status import Seen
 from studio.search.view import (
     card,
     choice_words,
-    cost_html,
     generation_table,
     log_list,
     settings_table,
     strip_html,
 )
-from studio.ui.elements import empty, hint, offers, show_remark
+from studio.ui.elements import empty, list_unreadable, offers, show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, tell_progress, when_loaded, when_ready
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, RENDERS, WATCHES, tell_progress, when_loaded
 
 TITLE, PATH = "Search", "/search"
 GO = """() => { const root = (window.gradio_config && window.gradio_config.root) || '';
@@ -56,17 +61,22 @@ def beats(searches: Searches, survey: Survey, main: object, others: object) -> l
     listed = "".join(f"{seen.status.id}{seen.status.title}{seen.status.state}" for seen in survey.values())
     runs, speed = _word(listed), str(searches.pace.revision)
     first = survey.get(main) if isinstance(main, str) else None
+    bad = searches.store.unreadable()
+    unread = f":{_word(repr(bad))}" if bad else ""
+    table = _word(table_key(survey, main, others) + str(len(searches.store.away)))
     if first is None:
-        return ["none", "none", "none", runs, "none", speed]
+        return [f"none{unread}", "none", "none", runs, "none", speed, "none", f"{table}{unread}"]
     drawn = [first.run, *(survey[i].run for i in _beside(survey, main, others))]
     strip = searches.film.find(main)
     return [
-        f"{main}:{_word(repr(first.status))}",
+        f"{main}:{_word(repr(first.status))}{unread}",
         f"{main}:{first.run.lines}",
         charts.drawn_key(drawn),
         runs,
         f"{main}:{strip.images if strip else 0}:{bool(first.run.generations)}",
         speed,
+        front.beat_of(first.run),
+        f"{table}{unread}",
     ]
 
 
@@ -103,19 +113,6 @@ def buttons(seen: Seen | None) -> list[gr.Button]:
         gr.Button(visible="skip" in acts),
         *[gr.Button(interactive=found) for _ in range(3)],
     ]
-
-
-def estimate(
-    core: Core, searches: Searches, sweeps: Sweeps, visitor: object, typed: Mapping[str, Any]
-) -> str:
-    """What the form would cost, or the field that does not fit, as HTML."""
-    backbone = core.host.backbone
-    if backbone is None:
-        return show_remark("The cost is known when the backbone is loaded.")
-    try:
-        return hint(cost_html(cost_of(searches.pace, read_page(core, sweeps, visitor, typed), backbone)))
-    except CalibriError as error:
-        return show_remark(str(error))
 
 
 def resume(searches: Searches, run_id: str, typed: Mapping[str, Any]) -> None:
@@ -171,6 +168,16 @@ def build(core: Core, searches: Searches, sweeps: Sweeps) -> None:
     Acts(core, searches, sweeps).wire(parts)
     Results(core, searches, sweeps).wire(parts)
     NewSearch(core, searches, sweeps).wire(parts)
+    wire_table(
+        parts.table,
+        TableActs(core, searches),
+        selection=parts.selection,
+        follows=parts.follows,
+        fields=parts.fields.all,
+        visitor=parts.visitor,
+        beat=parts.beats["table"],
+        answer=Acts(core, searches, sweeps).answer,
+    )
 
 
 @dataclass(frozen=True)
@@ -187,15 +194,17 @@ class Watch(Handlers):
 
     def wire(self, parts: Parts) -> None:
         words = list(parts.beats.values())
-        gr.Timer(1.5).tick(self.look, [*parts.selection, *words], words, **DIRECT)
+        gr.Timer(1.5).tick(self.look, [*parts.selection, *words], words, **WATCHES)
         for name, handler, inputs, outputs in (
             ("card", self.on_card, [parts.main], [parts.card, *parts.acts.values()]),
             ("log", self.on_log, [parts.main], list(parts.tabs.values())),
             ("charts", self.on_charts, parts.selection, list(parts.charts.values())),
             ("runs", self.on_runs, parts.selection, parts.selection),
             ("film", self.on_film, [parts.main], [parts.film]),
+            ("front", self.on_front, [parts.main], parts.front.all),
         ):
-            parts.beats[name].change(guard(handler), inputs, outputs, **DIRECT)
+            parts.beats[name].change(guard(handler), inputs, outputs, **WATCHES)
+        parts.front.chart.select(front.click, [parts.main], parts.front.point, **DIRECT)
         gr.on(
             [parts.main.input, parts.others.input],
             guard(self.on_choose),
@@ -214,7 +223,8 @@ class Watch(Handlers):
 
     def on_card(self, main: object) -> list[Any]:
         seen = self.searches.see(main)
-        return [card(seen.status, seen.run) if seen else empty(NOTHING_YET), *buttons(seen)]
+        shown = card(seen.status, seen.run) if seen else empty(NOTHING_YET)
+        return [shown + list_unreadable(self.searches.store.unreadable()), *buttons(seen)]
 
     def on_log(self, main: object) -> list[str]:
         for run in self.searches.store.several([main]):
@@ -231,6 +241,9 @@ class Watch(Handlers):
         for run in self.searches.store.several([main]):
             return strip_html(self.searches.film.find(main), run)
         return ""
+
+    def on_front(self, main: object) -> list[Any]:
+        return front.show(next(iter(self.searches.store.several([main])), None))
 
     def on_choose(self, main: object, others: Any) -> list[Any]:
         return [[main, *(others or [])], *beats(self.searches, self.searches.survey(), main, others)]
@@ -251,7 +264,7 @@ class Acts(Handlers):
         for name, do in (("pause", self.searches.pause), ("stop", self.stop), ("skip", self.searches.stop)):
             acts[name].click(guard(self._act(do)), parts.selection, parts.follows, **QUEUED)
 
-    def _answer(self, main: object, others: object) -> list[Any]:
+    def answer(self, main: object, others: object) -> list[Any]:
         """What every act sends back: the choices, what this browser looks at, and the words."""
         survey = self.searches.survey()
         beside = _beside(survey, main, others)
@@ -259,25 +272,25 @@ class Acts(Handlers):
 
     def _check(self, main: object, request: gr.Request) -> str:
         """The id of the search to act on. Raises CalibriError for whoever may not."""
-        self.core.rights.organisers_only(self.core.rights.username(request))
+        self.core.rights.organisers_only(request)
         if not isinstance(main, str) or not main:
             raise SearchError("Choose a search first.")
         return main
 
     def on_start(self, visitor: object, request: gr.Request, *values: Any) -> list[Any]:
+        self.core.rights.organisers_only(request)
         user = self.core.rights.username(request)
-        self.core.rights.organisers_only(user)
         order = read_page(self.core, self.sweeps, visitor, Fields.read(values))
-        return self._answer(self.searches.start(*order, by=user or ""), [])
+        return self.answer(self.searches.start(*order, by=user or ""), [])
 
     def on_resume(self, main: object, others: object, request: gr.Request, *values: Any) -> list[Any]:
         resume(self.searches, self._check(main, request), Fields.read(values))
-        return self._answer(main, others)
+        return self.answer(main, others)
 
     def _act(self, do: Callable[[str], None]) -> Callable[..., list[Any]]:
         def on_act(main: object, others: object, request: gr.Request) -> list[Any]:
             do(self._check(main, request))
-            return self._answer(main, others)
+            return self.answer(main, others)
 
         return on_act
 
@@ -290,32 +303,38 @@ class Results(Handlers):
     """Where the point reached goes: onto the desk, beside the base, into the library."""
 
     def wire(self, parts: Parts) -> None:
-        who = [parts.visitor, parts.main]
+        who = [parts.visitor, parts.main, parts.front.point]
         to_scales = parts.acts["scales"].click(guard(self.on_scales), who, None, **QUEUED)
         to_scales.success(None, js=GO % "/scales", **DIRECT)
         to_compare = parts.acts["compare"].click(
             guard(self.on_compare),
             who,
             parts.film,
-            concurrency_limit=8,
-            concurrency_id="people",
             show_progress_on=[parts.film],
-            api_visibility="private",
+            **RENDERS,
         )
         to_compare.success(None, js=GO % "/", **DIRECT)
-        parts.acts["save"].click(guard(self.on_save), parts.main, None, **QUEUED)
+        parts.acts["save"].click(guard(self.on_save), who[1:], None, **QUEUED)
 
-    def on_scales(self, visitor: object, main: str) -> None:
-        open_calibration(self.core, visitor, self.searches.calibration(main))
+    def found(self, main: str, point: object) -> Calibration:
+        """The point reached, or the one of its front that is chosen."""
+        return self.searches.calibration(main, point=front.number_of(main, point))
 
-    def on_compare(self, visitor: object, main: str, progress: gr.Progress = gr.Progress()) -> str:
+    def on_scales(self, visitor: object, main: str, point: object) -> None:
+        open_calibration(self.core, visitor, self.found(main, point))
+
+    def on_compare(
+        self, visitor: object, main: str, point: object, progress: gr.Progress = gr.Progress()
+    ) -> str:
         config = self.searches.store.get(main).config
-        open_calibration(self.core, visitor, self.searches.calibration(main))
+        open_calibration(self.core, visitor, self.found(main, point))
         form = compare_form.Form(
             prompt=(config.validation_prompts or config.prompts)[0],
             seed=1,
             steps=config.steps,
             guidance=1.0,
+            width=config.width,
+            height=config.height,
             arms=(Choice("base", guidance=config.guidance), Choice(DESK), Choice(NOTHING)),
         )
         comparison.compare(
@@ -326,45 +345,7 @@ class Results(Handlers):
         )
         return show_remark("Two pictures are ready on the page Compare.")
 
-    def on_save(self, main: str, request: gr.Request) -> None:
-        self.core.rights.organisers_only(self.core.rights.username(request))
-        entry = self.core.calibrations.save(self.searches.calibration(main))
+    def on_save(self, main: str, point: object, request: gr.Request) -> None:
+        self.core.rights.organisers_only(request)
+        entry = self.core.calibrations.save(self.found(main, point))
         gr.Info(Markup("Saved as “{}”.").format(entry.title), duration=4)
-
-
-class NewSearch(Handlers):
-    """The form: its cost, a start from a file, and what suits the loaded backbone."""
-
-    def wire(self, parts: Parts) -> None:
-        fields, by_name = parts.fields, parts.fields.by_name
-        gr.on(
-            [parts.beats["speed"].change, *(field.change for field in fields.all)],  # type: ignore[attr-defined]  # events are made at run time
-            guard(self.on_change),
-            [parts.visitor, *fields.all],
-            parts.cost,
-            **IN_ORDER,
-        )
-        fields.upload.upload(
-            guard(self.on_upload),
-            [parts.visitor, fields.upload, by_name["granularity"]],
-            by_name["start"],
-            **QUEUED,
-        )
-        changed = [by_name["start"], by_name["rewards"], by_name["judges"], parts.cost]
-        when_ready(self.core.host, parts.visitor, self.on_ready, fields.all, changed)
-
-    def on_change(self, visitor: object, *values: Any) -> str:
-        return estimate(self.core, self.searches, self.sweeps, visitor, Fields.read(values))
-
-    def on_upload(self, visitor: object, path: str, granularity: str) -> gr.Dropdown:
-        gr.Info(escape(open_start(self.core, visitor, Path(path), granularity)), duration=5)
-        return gr.Dropdown(value=DESK)
-
-    def on_ready(self, visitor: object, *values: Any) -> list[Any]:
-        """What suits the loaded backbone: starts, and its rewards where another one's defaults are left."""
-        typed, now = Fields.read(values), usual_values(self.core.backbone_name)
-        other = usual_values("" if now["rewards"] else "tabletop")
-        if list(typed["rewards"] or ()) == other["rewards"]:
-            typed |= {"rewards": now["rewards"], "judges": now["judges"]}
-        cost = estimate(self.core, self.searches, self.sweeps, visitor, typed)
-        return [gr.Dropdown(starts(self.core, self.sweeps)), typed["rewards"], typed["judges"], cost]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from calibri.search.config import Budget
@@ -13,6 +14,7 @@ from studio.search.runs import Run
 
 State = Literal["queued", "running", "paused", "stopping", "done", "failed", "interrupted", "elsewhere"]
 Act = Literal["pause", "resume", "stop", "skip"]  # skip: the final judgement
+STOPPED_BEFORE = "stopped before it started"
 ALIVE = ("queued", "running", "paused", "stopping")  # it has a thread here
 
 
@@ -23,7 +25,8 @@ class JobStatus:
     `error`: in words, where it failed. `images`: rendered so far, those of the generation under way included,
     those of the final judgement not. `images_limit`: None without such a limit. `seconds`: of work, without
     pauses. `images_per_second`, `seconds_left`: None while not known. `verdict`: "better", "not told apart",
-    "worse", "not judged", or empty before the end. `doing`: what it does now, in words.
+    "worse", "not judged", or empty before the end. `doing`: what it does now, in words. `when`: it was begun,
+    ISO time. `ended`: why it is over, in words: a limit, or who stopped it.
     """
 
     id: str
@@ -38,6 +41,8 @@ class JobStatus:
     seconds_left: float | None = None
     verdict: str = ""
     doing: str = ""
+    when: str = ""
+    ended: str = ""
 
 
 class Seen(NamedTuple):
@@ -138,8 +143,17 @@ def see(run: Run, job: Job | None) -> Seen:
         seconds_left=left,
         verdict=run.verdict,
         doing=doing,
+        when=datetime.fromtimestamp(run.begun, UTC).isoformat(timespec="seconds"),
+        ended=_ended(run, state),
     )
     return Seen(run, status, _acts(run, job, state))
+
+
+def _ended(run: Run, state: State) -> str:
+    """Why a run is over, or empty."""
+    if state == "interrupted" and run.note.stopped and not run.lines:
+        return STOPPED_BEFORE
+    return run.result.reason if state == "done" and run.result is not None else ""
 
 
 def _acts(run: Run, job: Job | None, state: State) -> frozenset[Act]:
@@ -149,7 +163,9 @@ def _acts(run: Run, job: Job | None, state: State) -> frozenset[Act]:
         if state == "stopping" or job.judging:
             return frozenset({"skip"})
         return frozenset({"stop"} if job.pause else {"pause", "stop"})
-    return frozenset({"resume"} if state in ("interrupted", "failed", "done") and not run.error else ())
+    return frozenset(
+        {"resume"} if state in ("interrupted", "failed", "done") and not (run.error or run.example) else ()
+    )
 
 
 def _doing(run: Run, job: Job) -> str:

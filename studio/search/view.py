@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from calibri.search.config import SearchConfig
+from calibri.backbones.catalog import backbone_name
+from calibri.calibration.artifact import Member
+from calibri.calibration.phases import describe_phase
+from calibri.calibration.scale_names import group_of
+from calibri.rewards.sources import name_source
+from calibri.search.config import MemberRole, SearchConfig
+from calibri.search.front import shares_of
+from calibri.search.stopping import STOPPED
 from calibri.words import count, duration, grouped
 from studio.search.runs import Run
-from studio.search.status import JobStatus
+from studio.search.status import STOPPED_BEFORE, JobStatus
 from studio.ui.elements import empty
 from studio.ui.templates import fill_template
 
@@ -38,6 +44,7 @@ STATE_WORDS = {
     "elsewhere": "runs in another program",
 }
 ADVICE = {
+    "unstarted": "It waited in the queue and was taken out of it. Resume puts it back.",
     "interrupted": "The studio ended, or the search was left, before it was over. Resume continues at the "
     "same place, on the same trajectory.",
     "elsewhere": "Another program writes it; this page follows. Pause and stop it where it was started.",
@@ -70,9 +77,16 @@ def cost_html(cost: Cost) -> Markup:
     )
 
 
+def state_words(status: JobStatus) -> str:
+    """How a search stands, in a word or two: what a person stopped is neither finished nor interrupted."""
+    if status.ended == STOPPED_BEFORE:
+        return STOPPED_BEFORE
+    return "stopped" if status.ended == STOPPED else STATE_WORDS[status.state]
+
+
 def choice_words(status: JobStatus) -> str:
     """A search in the picker."""
-    return f"{status.title} · {STATE_WORDS[status.state]}"
+    return " · ".join(filter(None, (status.title, status.when[:10], state_words(status))))
 
 
 def card(status: JobStatus, run: Run) -> str:
@@ -89,13 +103,18 @@ def card(status: JobStatus, run: Run) -> str:
     return fill_template(
         "search/card.html",
         status=status,
-        by=f"started by {run.note.by}" if run.note.by else "",
-        state=STATE_WORDS[status.state],
+        by=_begun(status, run),
+        state=state_words(status),
         share=f"{min(1.0, status.images / limit):.4f}" if limit else "",
         facts=" · ".join(facts),
-        advice=ADVICE.get(status.state, ""),
+        advice=ADVICE.get("unstarted" if status.ended == STOPPED_BEFORE else status.state, ""),
         end=_end(run) if status.state == "done" else None,
     )
+
+
+def _begun(status: JobStatus, run: Run) -> str:
+    when = f"begun {status.when[:16].replace('T', ' ')} UTC" if status.when else ""
+    return ", ".join(filter(None, (when, f"started by {run.note.by}" if run.note.by else "")))
 
 
 def _end(run: Run) -> dict[str, Any] | None:
@@ -151,6 +170,16 @@ def log_list(run: Run) -> str:
     return fill_template("search/log.html", lines=lines) if lines else empty("Nothing has happened yet.")
 
 
+def _name_role(condition: str, role: MemberRole) -> str:
+    """`positive`, `positive (held, 1–20 % of the steps)`."""
+    kinds = {"searched": "", "first": "as the first one", "held": "held"}
+    if role.without:
+        kinds["first"] += f" without {', '.join(dict.fromkeys(map(group_of, role.without)))}"
+    phase = describe_phase(Member(scales=(), **role.placed))
+    words = ", ".join(filter(None, (kinds[role.scales], phase)))
+    return f"{condition} ({words})" if words else condition
+
+
 def settings_table(run: Run) -> str:
     """All that a run was set up with."""
     return fill_template("search/table.html", head=(), rows=list(setting_words(run.config).items()), note="")
@@ -158,15 +187,21 @@ def settings_table(run: Run) -> str:
 
 def setting_words(config: SearchConfig) -> dict[str, Any]:
     """The settings of a search for people: label → value."""
+    roles = config.roles or (MemberRole(),) * len(config.conditions)
     stops = {"validation": "when validation stops rising", "paper": "by the paper's rule"}
     return {
-        "Backbone": Path(config.backbone).name,
+        "Backbone": backbone_name(config.backbone),
         "Granularity": config.granularity,
-        "Members": ", ".join(config.conditions),
+        "Members": ", ".join(map(_name_role, config.conditions, roles)),
         "Start": config.start_from,
         "Rewards": ", ".join(term.text for term in config.rewards),
+        "What comes out": f"a front of {len(shares_of(config))} points"
+        if config.front
+        else "one calibration",
         "Judges": ", ".join(config.judges) or "none",
+        **_loading_words(config),
         "Steps": config.steps,
+        "Size": f"{config.width}×{config.height}" if config.width else "the backbone's own",
         "Guidance of the base": config.guidance or "none",
         "Preset": config.preset,
         "Seed": config.seed,
@@ -176,9 +211,18 @@ def setting_words(config: SearchConfig) -> dict[str, Any]:
         f"{len(config.held_out_prompts)} to judge",
         "Pairs a generation": config.bucket,
         "Pictures in a batch": config.batch_size,
-        "Compiled": "yes" if config.compile else "no",
+        "Backbone loaded": config.load_options.words or "as usual",
         "Stops by itself": stops.get(config.convergence, "only at its budget"),
     }
+
+
+def _loading_words(config: SearchConfig) -> dict[str, str]:
+    """Where the rewards' weights come from and how they are loaded, where that is not the usual."""
+    loading = config.reward_loading
+    sources = [f"{name}: {name_source(source)}" for name, source in loading.sources.items()]
+    given = [value for value in (loading.device, loading.dtype) if value != "auto"]
+    words = {"Weights of rewards": ", ".join(sources), "Rewards on": ", ".join(given)}
+    return {label: value for label, value in words.items() if value}
 
 
 def strip_html(strip: Strip | None, run: Run) -> str:
@@ -197,18 +241,18 @@ def strip_html(strip: Strip | None, run: Run) -> str:
         + (", halfway to the optimum of a fit to all scores." if config.point == "fitted" else ".")
     )
     frames = [
-        (prompt, [("base", "base", _small(base)), ("calibrated", "point reached", _small(now))])
+        (prompt, [("base", "base", small_png(base)), ("calibrated", "point reached", small_png(now))])
         for prompt, base, now in zip(strip.prompts, strip.base, strip.now)
     ]
     return fill_template("search/film.html", words=words, frames=frames)
 
 
-def _small(image: Image) -> tuple[int, int, str]:
-    """Width, height and PNG in base64 of a picture, THUMB px at most."""
+def small_png(image: Image, most: int = THUMB) -> tuple[int, int, str]:
+    """Width, height and PNG in base64 of a picture, `most` px at most."""
     small = image
-    if max(image.size) > THUMB:
+    if max(image.size) > most:
         small = image.copy()
-        small.thumbnail((THUMB, THUMB))
+        small.thumbnail((most, most))
     file = io.BytesIO()
     small.save(file, "PNG")
     return small.width, small.height, base64.b64encode(file.getvalue()).decode()

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from abc import ABCMeta
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import gradio as gr
 from PIL import Image
 
-from calibri.calibration.artifact import Calibration
+from calibri.calibration.reading import parse_calibration
 from calibri.errors import CalibriError, LayoutError, RenderError, SearchError
+from calibri.ranges import LARGEST_SEED, MOST_STEPS, STRONGEST_GUIDANCE
 from studio.core import Core
-from studio.machine.rewards import REWARDS
+from studio.machine.offers import REWARDS
 from studio.rendering.arms import KINDS, WORDS, Arm, Choice, kind_of, resolve_arms
 from studio.rendering.asks import Ask, unread_hint
 from studio.rendering.shots import Shot, shoot
 from studio.search.form import read_program
 from studio.search.jobs import Searches
+from studio.ui.blocks import ADDED_LATER
 from studio.ui.errors import guard
 
 NO_SEARCH = "Searches cannot run at this studio: nothing runs in the background. Run a copy of your own."
@@ -47,6 +50,7 @@ def facts_of(core: Core, shot: Shot) -> dict[str, Any]:
         "nfe": shot.nfe,
         "seconds": round(shot.seconds, 3),
         "rewards": {name: round(value, 4) for name, value in shot.rewards.items()},
+        **({"loras": shot.painted_by["loras"]} if shot.painted_by else {}),
     }
 
 
@@ -56,20 +60,29 @@ def arm_of(core: Core, calibration: object) -> Arm:
     if not text:
         return Arm("base", WORDS["base"])
     given = text.startswith("{")
-    found = Calibration.from_json(text) if given else core.calibrations.get(text).calibration
-    layout = core.host.wait_ready().layout(found.granularity)
+    backbone = core.host.wait_ready()
     try:
-        fitting = found.on_layout(layout)
+        if given:
+            found = parse_calibration(text, backbone.sites, backbone=backbone.spec.name)
+        else:
+            found = core.calibrations.get(text).calibration
+        fitting = found.on_layout(backbone.layout(found.granularity))
     except LayoutError as error:
         raise LayoutError(f"{error}. The loaded backbone is {core.backbone_name}.") from error
     return Arm(kind_of(fitting), fitting.title, fitting)
 
 
 def render(
-    core: Core, prompt: object, seed: object, steps: object, guidance: object, calibration: object
+    core: Core,
+    prompt: object,
+    seed: object,
+    steps: object,
+    guidance: object,
+    calibration: object,
+    loras: object = "",
 ) -> tuple[Image.Image, dict[str, Any]]:
     """One picture and what is known of it. Raises CalibriError for what cannot be rendered."""
-    ask = Ask.read(prompt, seed, steps, guidance)
+    ask = Ask.read(prompt, seed, steps, guidance, loras)
     [shot] = shoot(core, [arm_of(core, calibration)], ask)
     if shot.image is None:
         raise RenderError(shot.arm.missing)
@@ -111,7 +124,7 @@ def search_status(searches: Searches | None, run_id: object) -> dict[str, Any]:
 
 def list_calibrations(core: Core) -> list[dict[str, Any]]:
     """The saved calibrations that fit the loaded backbone, those that came with the studio first."""
-    backbone = core.host.wait_ready().spec.name
+    core.host.wait_ready()
     return [
         {
             "id": entry.id,
@@ -122,7 +135,7 @@ def list_calibrations(core: Core) -> list[dict[str, Any]]:
             "members": len(entry.calibration.members),
             "built_in": entry.built_in,
         }
-        for entry in core.calibrations.entries(backbone)
+        for entry in core.fitting_calibrations()
     ]
 
 
@@ -134,6 +147,16 @@ def get_calibration(core: Core, calibration_id: object) -> dict[str, Any]:
 
 
 # for Gradio
+
+
+#: A number as a program sent it: Gradio's own would round 3.7 to a seed. Made without a `class` statement,
+#: for which Gradio would write a stub file beside this module.
+AsSent: type[gr.Number] = ABCMeta.__new__(
+    type(gr.Number),
+    "AsSent",
+    (gr.Number,),
+    {"__module__": __name__, "is_template": True, "preprocess": lambda self, payload: payload},
+)
 
 
 def endpoints(core: Core, searches: Searches | None) -> None:
@@ -154,12 +177,21 @@ def _add_pictures(core: Core) -> None:
     with gr.Column(visible=False):
         asked = [
             gr.Textbox(label="Prompt"),
-            gr.Number(0, label="Seed: a whole number; the same seed gives the same noise", precision=0),
-            gr.Number(8, label="Sampling steps: a whole number", precision=0),
-            gr.Number(1.0, label="Classifier-free guidance from 1 (none) to 20"),
+            AsSent(
+                0,
+                label=f"Seed: a whole number up to {LARGEST_SEED}; the same gives the same noise",
+                precision=0,
+            ),
+            AsSent(8, label=f"Sampling steps: a whole number up to {MOST_STEPS}", precision=0),
+            AsSent(1.0, label=f"Classifier-free guidance from 1 (none) to {STRONGEST_GUIDANCE}"),
         ]
         chosen = gr.Textbox(
             "", label="An id of list_calibrations, a calibration's JSON, or empty for the base"
+        )
+        loras = gr.Textbox(
+            "",
+            label="LoRAs that are on: none, or NAME:STRENGTH with commas between; empty for all as loaded",
+            elem_classes=[ADDED_LATER],
         )
         level = gr.Textbox("layer", label="Granularity of the calibrations: block, layer or gate")
         picture = gr.Image(label="Picture", format="png", type="pil")
@@ -169,9 +201,9 @@ def _add_pictures(core: Core) -> None:
 
     @guard
     def on_render(
-        prompt: str, seed: int, steps: int, guidance: float, calibration: str
+        prompt: str, seed: int, steps: int, guidance: float, calibration: str, loras: str = ""
     ) -> tuple[Image.Image, dict[str, Any]]:
-        return render(core, prompt, seed, steps, guidance, calibration)
+        return render(core, prompt, seed, steps, guidance, calibration, loras)
 
     @guard
     def on_compare(prompt: str, seed: int, steps: int, guidance: float, granularity: str) -> tuple[Any, ...]:
@@ -179,7 +211,7 @@ def _add_pictures(core: Core) -> None:
 
     trigger.click(
         on_render,
-        [*asked, chosen],
+        [*asked, chosen, loras],
         [picture, facts],
         api_name="render",
         api_description="Render one picture with the base or with a calibration. The facts are its settings, "
@@ -215,7 +247,7 @@ def _add_searches(core: Core, searches: Searches | None) -> None:
         images: how many to render at most. prompts: at least 10, or none for those that suit the backbone.
         On a public studio only its organisers may, after signing in: Client(url, auth=(name, password)).
         """
-        core.rights.organisers_only(core.rights.username(request))
+        core.rights.organisers_only(request)
         return start_search(
             core,
             searches,

@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.context import Context
 
 from calibri.backbones.catalog import CATALOG, resolve
+from calibri.backbones.options import LoadOptions
 from calibri.errors import BackboneError
 from calibri.words import duration, shown_name, without_paths
 from studio.core import Core
@@ -19,9 +20,18 @@ from studio.machine.host import HostStatus
 from studio.machine.queue import HostError
 from studio.scales.edits import get_place
 from studio.search.jobs import Searches
+from studio.shell.advice import advice_html
+from studio.shell.load_settings import lay_out_settings, read_settings, show_settings
+from studio.shell.reward_panel import (
+    describe_rewards,
+    downloaded,
+    lay_out_opener,
+    lay_out_panel,
+    wire_panel,
+)
 from studio.ui.elements import show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, QUEUED, switch_signal, visitor_state
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, switch_signal, visitor_state
 
 IDLE = "idle"
 ASKED = "a name of the list, a hub id (owner/name) or a folder with a diffusers pipeline"
@@ -34,7 +44,8 @@ def bar_html(status: HostStatus, *extra: str, account: str = "") -> str:
     detail = html.escape(status.detail)
     if status.phase == "ready":
         state = f"<span class='ready'><span class='dot'></span><span class='name'>{name}</span> ready</span>"
-        state += f"<span class='quiet'>on {html.escape(status.device)}</span>" if status.device else ""
+        where = ", ".join(filter(None, (status.device, status.mode)))
+        state += f"<span class='quiet'>on {html.escape(where)}</span>" if where else ""
     elif status.phase == "loading":
         waited = duration(max(0.0, time.monotonic() - status.started))
         state = (
@@ -59,7 +70,7 @@ def bar_html(status: HostStatus, *extra: str, account: str = "") -> str:
 
 
 def words(core: Core, searches: Searches | None, visitor: object) -> tuple[str, ...]:
-    """What else the bar says: this visitor's scales, a download under way, the searches that run."""
+    """What else the bar says: this visitor's scales, a download under way, rewards, the searches that run."""
     backbone, status = core.host.backbone, core.host.status
     scales = loading = ""
     if status.phase == "loading":
@@ -69,13 +80,13 @@ def words(core: Core, searches: Searches | None, visitor: object) -> tuple[str, 
         level = desk.layout.granularity if desk is not None else "layer"
         scales = f"{len(backbone.layout(level).names)} scales, one a {level}"
     if core.settings.no_search:
-        return scales, loading, "no searches here: nothing runs in the background"
-    return scales, loading, searches.busy_words() if searches is not None else ""
+        return scales, loading, describe_rewards(core), "no searches here: nothing runs in the background"
+    return scales, loading, describe_rewards(core), searches.busy_words() if searches is not None else ""
 
 
 def account_html(core: Core, username: str | None) -> str:
-    """The way in and out of a public studio."""
-    if not core.settings.demo:
+    """The way in and out of a studio with accounts."""
+    if not core.signin.has_door:
         return ""
     text = f"{html.escape(username)}: sign out" if username else "Organisers: sign in"
     return f"<a class='account' href='signin' target='_top'>{text}</a>"
@@ -84,13 +95,13 @@ def account_html(core: Core, username: str | None) -> str:
 def model_bar(core: Core, searches: Searches | None) -> None:
     """Lay the bar out on the current page. It asks every 1.5 s and redraws only when something changed.
     `searches`: None where nothing runs in the background."""
-    host, visitor, marker = core.host, visitor_state(), switch_signal()
-    demo = core.settings.demo
+    host, marker, demo = core.host, switch_signal(), core.settings.demo
     with gr.Row(elem_id="model-row", equal_height=True):
         bar = gr.HTML(bar_html(host.status), elem_id="model-bar", min_width=240)
         change = gr.Button(
             "Change backbone", size="sm", scale=0, min_width=130, elem_id="change-backbone", visible=not demo
         )
+        rewards = lay_out_opener(visible=not demo)
     with gr.Row(visible=False, elem_id="backbones", equal_height=True) as chooser:
         which = gr.Dropdown(
             offered(core),
@@ -103,8 +114,54 @@ def model_bar(core: Core, searches: Searches | None) -> None:
             elem_id="backbone",
         )
         load = gr.Button("Load", scale=0, min_width=90, elem_id="load-backbone")
+        back = gr.Button("Load the last one again", scale=0, visible=False, elem_id="load-last")
         close = gr.Button("Close", scale=0, min_width=80, elem_id="close-backbones")
+    settings = lay_out_settings(host.options)
     told = gr.HTML("", elem_id="backbone-told")
+    advised = gr.HTML("", elem_id="backbone-advice")
+    wire_panel(core, lay_out_panel(rewards))
+    _keep_drawn(core, searches, bar, told, [change, rewards])
+
+    @guard
+    def open_chooser(request: gr.Request) -> list[Any]:
+        core.rights.organisers_only(request)
+        names = offered(core)
+        now = host.status.backbone
+        chosen = gr.Dropdown(names, value=now if now in names else None)
+        return [gr.Row(visible=True), chosen, "", offer_last(core), *show_settings(core)]
+
+    @guard
+    def load_chosen(request: gr.Request, name: object, *values: Any) -> list[Any]:
+        options = read_settings(core, values)
+        return [*hidden(), show_remark(switch(core, name, request, options))]
+
+    @guard
+    def load_last(request: gr.Request) -> list[Any]:
+        return [*hidden(), show_remark(bring_back(core, request))]
+
+    @guard
+    def advise_on(name: object, request: gr.Request) -> str:
+        core.rights.organisers_only(request)
+        return advice_html(core, name)
+
+    shared = {**QUEUED, "concurrency_limit": 8, "concurrency_id": "backbone"}
+    shown = [chooser, settings.fold]
+    change.click(open_chooser, None, [chooser, which, told, back, settings.fold, *settings.fields], **shared)
+    which.input(advise_on, which, advised, **IN_ORDER)
+    load.click(load_chosen, [which, *settings.fields], [*shown, told], **shared).then(
+        lambda: "", None, advised, **DIRECT
+    )
+    back.click(load_last, None, [*shown, told], **shared)
+    close.click(lambda: [*hidden(), "", ""], None, [*shown, told, advised], **DIRECT)
+    marker.change(lambda: "", None, told, **DIRECT)
+
+
+def _keep_drawn(
+    core: Core, searches: Searches | None, bar: gr.HTML, told: gr.HTML, guarded: list[gr.Button]
+) -> None:
+    """The bar as things stand, again where they change. `guarded`: buttons that a public studio shows to
+    those who are signed in."""
+    host, visitor, marker = core.host, visitor_state(), switch_signal()
     drawn, loads = gr.State(""), gr.State(0)
     timer = gr.Timer(1.5)
 
@@ -126,34 +183,12 @@ def model_bar(core: Core, searches: Searches | None) -> None:
         ]
 
     def opened(visitor_id: object, request: gr.Request) -> list[Any]:
-        now = draw(visitor_id, request)
-        return [
-            now,
-            now,
-            host.status.loads,
-            gr.Button(visible=not demo or bool(core.rights.username(request))),
-        ]
+        now, may = draw(visitor_id, request), not core.settings.demo or bool(core.rights.username(request))
+        return [now, now, host.status.loads, gr.Button(visible=may), gr.Button(visible=may)]
 
     timer.tick(look, [drawn, loads, visitor], [bar, drawn, loads, marker, told], **DIRECT)
     assert Context.root_block is not None  # pages are laid out inside one
-    Context.root_block.load(opened, [visitor], [bar, drawn, loads, change], **DIRECT)
-
-    @guard
-    def open_chooser(request: gr.Request) -> list[Any]:
-        core.rights.organisers_only(core.rights.username(request))
-        names = offered(core)
-        now = host.status.backbone
-        return [gr.Row(visible=True), gr.Dropdown(names, value=now if now in names else None), ""]
-
-    @guard
-    def load_chosen(name: object, request: gr.Request) -> list[Any]:
-        return [gr.Row(visible=False), show_remark(switch(core, name, core.rights.username(request)))]
-
-    shared = {**QUEUED, "concurrency_limit": 8, "concurrency_id": "backbone"}
-    change.click(open_chooser, None, [chooser, which, told], **shared)
-    load.click(load_chosen, which, [chooser, told], **shared)
-    close.click(lambda: [gr.Row(visible=False), ""], None, [chooser, told], **DIRECT)
-    marker.change(lambda: "", None, told, **DIRECT)
+    Context.root_block.load(opened, [visitor], [bar, drawn, loads, *guarded], **DIRECT)
 
 
 def offered(core: Core) -> list[str]:
@@ -161,18 +196,41 @@ def offered(core: Core) -> list[str]:
     return [*CATALOG, *(name for name in core.host.known if name not in CATALOG)]
 
 
-def switch(core: Core, name: object, username: str | None) -> str:
-    """Begin to load it, and say so. The one before is unloaded first, but not for a name that leads nowhere.
+def hidden() -> list[Any]:
+    """The row and the fold, out of sight."""
+    return [gr.Row(visible=False), gr.Accordion(visible=False)]
+
+
+def offer_last(core: Core) -> gr.Button:
+    """The button that brings back the backbone that was there before a load failed."""
+    last = core.host.last
+    lost = core.host.status.phase == "failed" and last is not None
+    words = f"Load {shown_name(last[0])} again" if last is not None else "Load the last one again"
+    return gr.Button(words, visible=lost)
+
+
+def bring_back(core: Core, request: gr.Request | None) -> str:
+    """Begin to load the last backbone that was ready, as it was. Raises HostError where there was none."""
+    core.rights.organisers_only(request)
+    if core.host.last is None:
+        raise HostError("No backbone was loaded before. Choose one.")
+    name, options = core.host.last
+    return _begin(core, name, options)
+
+
+def switch(core: Core, name: object, request: gr.Request | None, options: LoadOptions | None = None) -> str:
+    """Begin to load it, and say so. `options`: None for those of the last load. The one before is unloaded,
+    but not for what can be told to fail.
 
     Raises CalibriError for whoever may not, BackboneError for what is no backbone, HostError while a search
     or another load uses the model.
     """
-    core.rights.organisers_only(username)
+    core.rights.organisers_only(request)
     if not isinstance(name, str) or not name.strip():
-        raise HostError(f"Expected {ASKED}.")
+        raise BackboneError(f"Expected {ASKED}.")
     text = name.strip()
     source = core.host.known.get(text, text)
-    if text not in offered(core) and not core.rights.may_organise(username):
+    if text not in offered(core) and not core.rights.may_organise(request):
         raise HostError(
             "Other machines can reach this studio: only its organisers may load what is not in the list, "
             "after signing in."
@@ -182,9 +240,18 @@ def switch(core: Core, name: object, username: str | None) -> str:
     except BackboneError as error:
         raise BackboneError(without_paths(str(error))) from None
     status, loaded = core.host.status, core.host.backbone
-    if status.phase == "ready" and loaded is not None and loaded.spec.source == spec.source:
+    how = core.host.options if options is None else options
+    same = loaded is not None and loaded.spec.source == spec.source and how == core.host.options
+    if status.phase == "ready" and same:
         raise HostError(f"{spec.name} is loaded already.")
-    core.host.load(source)
+    fetched = how.transformer or how.loras or "hub" in how.attention
+    if fetched and how != core.host.options and not core.rights.may_organise(request):
+        raise HostError("Other machines can reach this studio: only its organisers may name files to load.")
+    return _begin(core, source, how)
+
+
+def _begin(core: Core, source: str, options: LoadOptions) -> str:
+    core.host.load(source, options)
     Background("load-rewards").start(core.warm)
     return f"{shown_name(source)} is loading. The pages follow when it is ready."
 
@@ -200,11 +267,3 @@ def progress(core: Core) -> str:
 
     size = downloaded(source, Path(HF_HUB_CACHE))
     return f"{size / 1e9:.1f} GB of it on this machine" if size else "asking the hub"
-
-
-def downloaded(hub_id: str, cache: Path) -> int:
-    """Bytes of this model in the hub's cache folder, those of unfinished files included."""
-    folder = cache / f"models--{hub_id.replace('/', '--')}" / "blobs"
-    if not folder.is_dir():
-        return 0
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

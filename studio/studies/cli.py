@@ -14,8 +14,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from calibri.backbones.options import LoadOptions
+from calibri.commands.loading import add_loading_arguments, read_options
 from calibri.errors import CalibriError, StudyError
 from calibri.files import write_whole
+from studio.studies.compare_cli import attach
 
 LONG = 24 * 3600  # seconds: rendering with --wait
 VALUES = "study count first vote reason format category without_flagged consensus"  # that commands take
@@ -64,7 +67,7 @@ def register(subparsers: Any) -> None:
     new.add_argument("--seed", type=int)
     new.add_argument("--invited", action="store_true", help="only raters with an invite link")
     rendering = action("render", "render the pictures that are missing")
-    rendering.add_argument("--device", default="auto")
+    add_loading_arguments(rendering)
     for name, text in (
         ("open", "let raters vote"),
         ("close", "end the voting and take a snapshot"),
@@ -97,6 +100,7 @@ def register(subparsers: Any) -> None:
     action("backup", "copy the database while people vote", study=False).add_argument("path")
     action("repair", "put a damaged file of votes aside and keep what can be read of it", study=False)
     action("restore", "add the rows of a snapshot that are missing", study=False).add_argument("folder")
+    attach(subparsers)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,9 +108,9 @@ def run(args: argparse.Namespace) -> int:
     from studio.studies.storage.database import FileInUse
 
     values = read_values(args)
-    device = getattr(args, "device", "auto")
+    options = read_options(args)
     try:
-        answer = open_and_run(args.data, args.action, dict(values), device)
+        answer = open_and_run(args.data, args.action, dict(values), options)
     except FileInUse:
         if args.action == "render":
             values.pop("wait")
@@ -144,7 +148,7 @@ def read_spec(path: Path) -> Any:
 
 def make_spec(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of a new study from options, as `planning.read_study` takes them. Raises StudyError."""
-    from calibri.calibration.artifact import Calibration
+    from calibri.calibration.reading import read_for_backbone
     from studio.studies.planning import make_arm
     from studio.studies.protocol import PRESETS
 
@@ -157,7 +161,7 @@ def make_spec(args: argparse.Namespace) -> dict[str, Any]:
         rest, at, steps = text.rpartition("@")
         own = bool(at) and steps.isdecimal()
         label, _, file = (rest if own else text).partition("=")
-        found = Calibration.load(Path(file)) if file else None
+        found = read_for_backbone(file, args.backbone) if file else None
         arms.append(make_arm(label, found, steps if own else args.steps).model_dump())
     protocol = PRESETS[args.preset].model_dump(mode="json")
     if args.invited:
@@ -184,7 +188,7 @@ def _read_prompts(source: str, backbone: str) -> list[dict[str, str]]:
     return [prompt.model_dump() for prompt in found]
 
 
-def open_and_run(data: Path, action: str, values: dict[str, Any], device: str) -> Any:
+def open_and_run(data: Path, action: str, values: dict[str, Any], options: LoadOptions) -> Any:
     """Open the data folder, do the command, close. A file is returned as (name, bytes)."""
     from studio.machine.host import ModelHost
     from studio.studies.commands import run as do
@@ -192,7 +196,7 @@ def open_and_run(data: Path, action: str, values: dict[str, Any], device: str) -
 
     if action not in ("create", "restore", "list") and not data.is_dir():
         raise StudyError(f"There is no data folder {data}. Set it with --data.")
-    host = ModelHost(device=device)
+    host = ModelHost(options=options)
     studies = open_studies(data, host)
     try:
         if action == "render":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,8 @@ from pydantic import Field, ValidationError, validate_call
 
 from calibri.errors import StudyError, sentence
 from studio.studies.planning import read_study
-from studio.studies.results.analysis import Filter
+from studio.studies.results.analysis import Filter, read_votes
+from studio.studies.results.scores import hung_pairs
 from studio.studies.storage.study_store import Status
 from studio.studies.studies import Studies
 
@@ -46,7 +48,9 @@ def about(studies: Studies, study: str) -> dict[str, Any]:
 
 
 def _list(studies: Studies) -> dict[str, Any]:
-    return {"studies": [about(studies, s.id) for s in studies.store.all()]}
+    listed = {"studies": [about(studies, s.id) for s in studies.store.all()]}
+    unreadable = [{"name": name, "why": why} for name, why in studies.store.unreadable()]
+    return listed | ({"unreadable": unreadable} if unreadable else {})
 
 
 def _create(studies: Studies, spec: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +82,7 @@ def _invite(
     known = studies.store.get(study)
     make = studies.voting.identities.make_invite
     links = [link(known.id, make(known.id, number), page) for number in range(first, first + count)]
+    studies.invites.note(known.id, first + count - 1)
     return {"study": known.id, "links": links}
 
 
@@ -117,6 +122,20 @@ def _export(studies: Studies, study: str, format: str = "csv") -> Path:
     return studies.export(study, format)
 
 
+def _choices(studies: Studies, study: str) -> dict[str, Any]:
+    """What rewards can be held against: pictures and, unless the results are hidden, valid votes on them."""
+    known = studies.store.get(study)
+    votes = [] if known.hides_results else read_votes(known, studies.votes.rows(known.id))
+    return {
+        "study": known.id,
+        "name": known.name,
+        "hidden": known.hides_results,
+        "questions": [question.id for question in known.protocol.questions],
+        "pairs": hung_pairs(studies.store.pairs(known.id)),
+        "votes": [asdict(vote) for vote in votes if vote.kind == "real"],
+    }
+
+
 def _snapshot(studies: Studies) -> dict[str, Any]:
     return {"snapshot": studies.snapshots.take("asked").name}
 
@@ -146,6 +165,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "invalidate": _invalidate,
     "report": _report,
     "export": _export,
+    "choices": _choices,
     "snapshot": _snapshot,
     "backup": _backup,
     "restore": _restore,

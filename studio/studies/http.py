@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from calibri.errors import CalibriError
 from calibri.words import without_paths
+from studio.access.signin import SCOPE_HUB
 from studio.studies import commands
 from studio.studies.protocol import QUICK
 from studio.studies.storage.picture_store import PictureGone
@@ -224,12 +225,9 @@ def read_json(body: bytes, deepest: int) -> Any:
 
 
 def _hub_login(request: Request) -> str | None:
-    """The Hugging Face account of a visitor who signed in with gr.LoginButton, where that is set up."""
-    if "session" not in request.scope:
-        return None
-    info = request.session.get("oauth_info")
-    user = info.get("userinfo") if isinstance(info, dict) else None
-    return str(user["sub"]) if isinstance(user, dict) and user.get("sub") else None
+    """The Hugging Face account of a visitor who signed in with it at this Space."""
+    account = request.scope.get(SCOPE_HUB)
+    return str(account) if account else None
 
 
 def _view(view: View) -> JSONResponse:

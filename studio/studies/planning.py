@@ -21,6 +21,7 @@ from calibri.errors import PromptError, StudyError, sentence
 from calibri.prompts import LONGEST_PROMPT, PromptFile, read_typed, usual_prompts
 from calibri.prompts.sets import category_of
 from calibri.words import grouped, slug
+from studio.rendering.asks import Embedded, Guidance, LoraText, Negative, Steps
 from studio.studies.protocol import PRESETS, Protocol, parse_protocol
 from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now
 
@@ -33,15 +34,20 @@ class _Frozen(BaseModel):
 
 
 class NewArm(_Frozen):
-    """An arm to make. `calibration`: the artefact's JSON; None for the base."""
+    """An arm to make. `calibration`: the artefact's JSON; None for the base. `loras`: which are on, such as
+    `none` or `ink:0.5`; "" are all as they were loaded. `negative`: what guidance and negative members see;
+    `embedded`: the guidance of distilled models, None for the backbone's own."""
 
     label: str = Field(min_length=1, max_length=60)
     kind: Literal["base", "calibrated", "ensemble"] = "base"
     calibration: str | None = None
-    steps: int = Field(8, ge=1, le=200)
-    guidance: float = Field(1.0, ge=1, le=20)
+    steps: Steps = 8
+    guidance: Guidance = 1.0
     width: int | None = Field(None, ge=16, le=4096)
     height: int | None = Field(None, ge=16, le=4096)
+    loras: LoraText = ""
+    negative: Negative = ""
+    embedded: Embedded = None
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> NewArm:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from calibri.backbones.lora import read_uses
 from calibri.errors import CalibriError, StudyError
 from studio.machine.background import Background
 from studio.machine.queue import Priority
@@ -102,6 +103,9 @@ class _Pictures:
             guidance=None if arm.guidance == 1.0 else arm.guidance,
             width=arm.width,
             height=arm.height,
+            loras=read_uses(arm.loras),
+            negative_prompt=arm.negative,
+            embedded_guidance=arm.embedded,
         )
 
     def spoil(self, recipe: str) -> Image:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from calibri.errors import StudyError
 from calibri.files import write_whole
 from calibri.words import count
+from studio.examples import PutAway
+from studio.studies.example import ExampleStudy
+from studio.studies.invites import Invites
 from studio.studies.planning import NewStudy, plan
 from studio.studies.rendering import StudyRenders
 from studio.studies.results.analysis import ALL, Analysis, Filter, analyse
 from studio.studies.results.exports import FORMATS, to_csv, to_jsonl, to_parquet, to_preferences, to_zip
 from studio.studies.results.reports import to_html, to_markdown
+from studio.studies.results.scores import StudyScores
 from studio.studies.storage.database import Database, open_secret
 from studio.studies.storage.opening import DamagedFile
 from studio.studies.storage.picture_store import ImageStore
@@ -27,6 +32,7 @@ from studio.studies.voting.previews import Previews
 from studio.studies.voting.voting import Voting
 
 FILE = "votes.duckdb"
+AWAY = "examples-put-away.json"
 ENDINGS = {"preferences": "preferences.jsonl"}  # of files whose format is not their ending
 
 
@@ -45,6 +51,10 @@ class Studies:
     snapshots: Snapshots
     renders: StudyRenders
     key: Callable[[], bytes]
+    scores: StudyScores
+    invites: Invites
+    example: ExampleStudy | None = None
+    """The example that comes with the studio, with simulated votes."""
 
     def open(self) -> None:
         """Open the file of votes now, at the start of a studio. Raises StudyError that says what to do."""
@@ -113,13 +123,38 @@ class Studies:
 
     def unblind(self, study: str, reason: str) -> None:
         """Record that somebody looked at the results of an open study: reports say so."""
-        known = self.store.get(study)
+        known = self.find(study)
         if known.status == "open":
             detail = {"reason": reason[:200], "votes": self.votes.count(known.id)}
             self.votes.note(known.id, "unblind", detail)
 
+    @cached_property
+    def away(self) -> PutAway:
+        """Whether the example is put away."""
+        return PutAway(self.data / AWAY)
+
+    def is_example(self, study: object) -> bool:
+        return self._find_example(study) is not None
+
+    def _find_example(self, study: object) -> ExampleStudy | None:
+        return self.example if self.example is not None and study == self.example.study.id else None
+
+    def find(self, study: object) -> Study:
+        """The study of this id, or the example. Raises StudyError."""
+        if (example := self._find_example(study)) is not None:
+            return example.study
+        return self.store.get(study)
+
+    def rows(self, study: object) -> list[dict[str, Any]]:
+        """One row a vote, of a study or of the example."""
+        if (example := self._find_example(study)) is not None:
+            return list(example.rows)
+        return self.votes.rows(self.store.get(study).id)
+
     def analysis(self, study: str, filter: Filter = ALL) -> Analysis:
-        """The results of a study under a filter."""
+        """The results of a study, or of the example, under a filter."""
+        if (example := self._find_example(study)) is not None:
+            return analyse(example.study, example.arms, example.rows, (), filter)
         known = self.store.get(study)
         rows, events = self.votes.rows(known.id), self.votes.events(known.id)
         return analyse(known, self.store.arms(known.id), rows, events, filter)
@@ -129,13 +164,15 @@ class Studies:
 
         Raises StudyError for an unknown format, and for `zip` while the study is not closed.
         """
-        known = self.store.get(study)
+        known = self.find(study)
         if format not in (*FORMATS, "html", "md"):
             raise StudyError(f"Unknown format {format!r}; known: html, md, {', '.join(FORMATS)}.")
         path = self.data / "exports" / f"{known.id}.{ENDINGS.get(format, format)}"
+        if format in ("parquet", "zip") and self.is_example(study):
+            raise StudyError("The example has no pictures and no file of votes. Choose another kind of file.")
         if format == "parquet":
             return to_parquet(self.db, known.id, path)
-        analysis, rows = self.analysis(known.id, filter), self.votes.rows(known.id)
+        analysis, rows = self.analysis(known.id, filter), self.rows(known.id)
         if format == "zip":
             return to_zip(self.db, self.images, analysis, rows, path)
         flagged = frozenset(r.rater for r in analysis.flagged)
@@ -162,6 +199,7 @@ class Studies:
     def close(self) -> None:
         """Stop rendering, finish snapshots, close the file. Safe to call twice."""
         self.renders.close()
+        self.scores.close()
         self.watch.close()
         self.snapshots.close()
         self.db.close()
@@ -178,4 +216,8 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     taker = Voting(db, store, images, key, **voting)
     renders = StudyRenders(host, store, images, taker.forget)
     previews = Previews(store, taker.pictures.read_padded, key)
-    return Studies(data, db, store, VoteStore(db), images, watch, taker, previews, snapshots, renders, key)
+    scores = StudyScores(store, images, data)
+    votes = VoteStore(db)
+    return Studies(
+        data, db, store, votes, images, watch, taker, previews, snapshots, renders, key, scores, Invites(data)
+    )

@@ -14,6 +14,9 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from calibri.errors import CalibriError
+from calibri.files import Unreadable
+from calibri.words import count, without_paths
+from studio.ui.glossary import explain
 from studio.ui.picture_files import serve
 from studio.ui.templates import fill_template
 
@@ -26,7 +29,7 @@ def read_beside(module: str, name: str) -> str:
 
 def lead(text: str, module: str, style: str, **options: Any) -> gr.HTML:
     """What a page is for, in a sentence or two, with the style that lies beside its module."""
-    markup = f"<style>{read_beside(module, style)}</style><div class='lead'>{text}</div>"
+    markup = f"<style>{read_beside(module, style)}</style><div class='lead'>{explain(text)}</div>"
     return gr.HTML(markup, elem_id="lead", **options)
 
 
@@ -56,7 +59,10 @@ def serve_enlarged(image: Image.Image | None) -> str | None:
 def picture(
     arm: str, *, value: Image.Image | None = None, elem_id: str, label: str, alt: str = ""
 ) -> gr.Image:
-    """A picture on neutral grey, framed in the colour of its arm. Its place is kept while it is empty."""
+    """A picture on neutral grey, framed in the colour of its arm. Its place is kept while it is empty.
+
+    Gradio's download icon is not there: it would save the enlarged picture, without settings.
+    """
     return gr.Image(
         value=value,
         label=label,
@@ -66,7 +72,7 @@ def picture(
         type="pil",
         interactive=False,
         height=SHOWN + 8,
-        buttons=["download", "fullscreen"],
+        buttons=["fullscreen"],
         alt_text=alt or label,
     )
 
@@ -101,6 +107,20 @@ def show_remark(text: str) -> str:
 def aside(text: str) -> str:
     """Plain text in small grey letters; nothing for an empty text."""
     return str(Markup("<div class='aside'>{}</div>").format(text)) if text else ""
+
+
+MOST_UNREADABLE = 20  # are listed
+
+
+def list_unreadable(items: Sequence[Unreadable]) -> str:
+    """What lies in a folder and cannot be read, and why; nothing where there is none."""
+    shown = [(name[:80], without_paths(why)[:300]) for name, why in items[:MOST_UNREADABLE]]
+    return fill_template(
+        "ui/unreadable.html",
+        summary=f"{count(len(items), 'entry', 'entries')} cannot be read",
+        items=shown,
+        more=max(0, len(items) - MOST_UNREADABLE),
+    )
 
 
 def empty(text: str) -> str:

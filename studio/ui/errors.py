@@ -8,17 +8,19 @@ import inspect
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import gradio as gr
 
 from calibri.errors import CalibriError, RenderCancelled
 from calibri.words import without_paths
+from studio.visitors import Overtaken
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Level = Literal["silent", "info", "warning", "error"]
 
 
 def guard(handler: Callable[P, R]) -> Callable[P, R]:
@@ -60,19 +62,29 @@ def leave_cancelled(render: Callable[[], list[Any]], outputs: int) -> Iterator[l
         yield [gr.skip()] * outputs
 
 
-def as_message(error: Exception) -> gr.Error:
-    """What a visitor is shown for this error. Never a trace."""
+class Told(gr.Error):
+    """What a visitor is told instead of an answer: a sentence under a title, and how grave it is."""
+
+    def __init__(self, words: str, title: str, level: Level = "warning", duration: float = 10) -> None:
+        super().__init__(words, title=title, duration=duration, print_exception=False)
+        self.level = level
+
+
+def as_message(error: Exception) -> Told:
+    """What a visitor is shown for this error. Never a trace. A stop is no error, and a refusal no fault."""
+    if isinstance(error, Overtaken):
+        return Told(str(error), "Stopped", "silent")
     if isinstance(error, RenderCancelled):
-        return gr.Error("Stopped.", title="Stopped", duration=3, print_exception=False)
+        return Told("Stopped.", "Stopped", "info", duration=3)
     if isinstance(error, CalibriError):
         # Pages show it as HTML, programs read it: quotes stay as they are.
         words = html.escape(without_paths(str(error)), quote=False)
-        return gr.Error(words, title="That did not work", print_exception=False)
+        return Told(words, error.headline, "info" if error.is_answer else "warning")
     token = secrets.token_hex(3)
     log.error("error %s", token, exc_info=error)
-    return gr.Error(
+    return Told(
         "Something unexpected happened. Try again. If it happens again, look for "
         f"{token} in the server's log.",
-        title="That did not work",
-        print_exception=False,
+        "Unexpected",
+        "error",
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 import gradio as gr
 from gradio.context import Context
 
+from calibri.errors import CalibriError
 from studio.machine.host import ModelHost
 from studio.ui.errors import guard
 from studio.visitors import Visitors
@@ -20,6 +22,9 @@ QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 IN_ORDER: dict[str, Any] = {**QUEUED, "concurrency_limit": 1, "trigger_mode": "always_last"}
 #: Options of an event whose handler cannot fail: it skips the queue.
 DIRECT: dict[str, Any] = {**QUEUED, "queue": False}
+#: Options of an event that comes by itself and shows what there is. Its handler gets what the page sent,
+#: unchecked: what the page names may have been deleted a moment before, which is no error of anybody's.
+WATCHES: dict[str, Any] = {**DIRECT, "preprocess": False}
 #: Options of an event that renders for a person. A newer one does not wait for those before it, it calls them
 #: off.
 RENDERS: dict[str, Any] = {
@@ -70,7 +75,7 @@ def switch_signal() -> gr.Textbox:
 
 def when_switched(handler: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     """Call `handler(*inputs) -> values of outputs` when another backbone was loaded under an open page."""
-    switch_signal().change(guard(handler), list(inputs), list(outputs), **DIRECT)
+    _fill_when(switch_signal().change, guard(handler), inputs, outputs)
 
 
 def when_loaded(
@@ -96,14 +101,27 @@ def fill(
 
     Its fields stay closed until the answer is there, which would overwrite what was typed before it.
     """
-    current_blocks().load(
+    _fill_when(current_blocks().load, handler, inputs, outputs, queue=queue)
+
+
+def _fill_when(
+    event: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    *,
+    queue: bool = False,
+    then: str = "",
+) -> None:
+    """`fill` at any event. `then`: a script that runs when the values are there."""
+    event(
         handler,
         list(inputs),
         list(outputs),
         js="(...values) => { calibriFilling.begin(); return values; }",
         queue=queue,
         **QUEUED,
-    ).then(None, js="() => calibriFilling.end()", **QUEUED)
+    ).then(None, js=f"() => {{ calibriFilling.end(); {then} }}", **QUEUED)
 
 
 def when_ready(
@@ -117,15 +135,25 @@ def when_ready(
 
     And again for each one that is loaded later, while the page is open.
     """
-    timer = gr.Timer(0.7)
+    timer, found = gr.Timer(0.7), gr.Textbox("", visible="hidden")
 
-    def on_tick(visitor_id: object, *values: Any) -> list[Any]:
+    def look(visitor_id: object) -> list[Any]:
         if host.backbone is None or not Visitors.is_id(visitor_id):
-            return [gr.skip()] * (len(outputs) + 1)
-        return [gr.Timer(active=False), *handler(visitor_id, *values)]
+            return [gr.skip(), gr.skip()]
+        return [gr.Timer(active=False), host.backbone.spec.name]
 
-    timer.tick(on_tick, [visitor, *inputs], [timer, *outputs], **DIRECT)
+    # Asked for in two steps: the handler must read the fields as they are when they close, not when the timer
+    # ticked, or it would overwrite what was typed meanwhile.
+    timer.tick(look, visitor, [timer, found], **DIRECT)
+    _fill_when(found.change, handler, [visitor, *inputs], outputs, then="calibriFilling.ready();")
     when_switched(handler, [visitor, *inputs], outputs)
+
+
+def take_file(path: object) -> Path:
+    """The file that was sent. Raises CalibriError where there is none."""
+    if not isinstance(path, str) or not path:
+        raise CalibriError("Expected a file, got none. Choose one first.")
+    return Path(path)
 
 
 def go_to(place: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calibri import words
+from studio.ui.glossary import explain
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,7 +28,11 @@ def environment() -> Environment:
         undefined=StrictUndefined,
     )
     made.filters.update(
-        three_digits=words.three_digits, signed=words.signed, grouped=words.grouped, duration=words.duration
+        three_digits=words.three_digits,
+        signed=words.signed,
+        grouped=words.grouped,
+        duration=words.duration,
+        explained=explain,
     )
     return made
 

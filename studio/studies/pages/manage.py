@@ -16,9 +16,9 @@ from studio.studies.pages import new
 from studio.studies.storage.picture_watch import LostPicture
 from studio.studies.storage.study_store import NEXT, Study, now
 from studio.studies.studies import Studies
-from studio.ui.elements import empty, hint, offers, read_beside
+from studio.ui.elements import empty, hint, list_unreadable, offers, read_beside
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, fill
+from studio.ui.events import IN_ORDER, QUEUED, WATCHES, fill
 from studio.ui.templates import fill_template
 from studio.ui.theme import CALIBRATED
 
@@ -113,8 +113,9 @@ def build(core: Core, studies: Studies) -> None:
         button.click(do.act(what), page.study, page.outputs, **QUEUED)
     fill(guard(do.on_load), [], [*page.outputs, form.choice])
     drawn = [page.card, page.last, page.progress, *page.actions]
-    gr.Timer(1.5).tick(do.on_tick, [page.study, page.last], drawn, **DIRECT)
+    gr.Timer(1.5).tick(do.on_tick, [page.study, page.last], drawn, **WATCHES)
     page.invite.click(guard(do.on_invite), [page.study, page.count], page.invites, **QUEUED)
+    page.study.change(do.list_invites, page.study, page.invites, **QUEUED)  # also after a reload
 
 
 class Handlers:
@@ -129,7 +130,8 @@ class Handlers:
         ids = [choice for _, choice in choices]
         chosen = chosen if chosen in ids else next(iter(ids), None)
         if chosen is None:
-            return [gr.Dropdown(choices, value=None), empty(NOTHING), "", "", *_press(self._studies, None)]
+            nothing = empty(NOTHING) + list_unreadable(self._studies.store.unreadable())
+            return [gr.Dropdown(choices, value=None), nothing, "", "", *_press(self._studies, None)]
         known = self._studies.store.get(chosen)
         return [
             gr.Dropdown(choices, value=chosen),
@@ -144,7 +146,7 @@ class Handlers:
 
         @guard
         def act(chosen: str | None, request: gr.Request) -> list[Any]:
-            self._core.rights.study_organisers_only(self._core.rights.username(request))
+            self._core.rights.study_organisers_only(request)
             if not chosen:
                 raise StudyError(CHOOSE)
             if what == "stop":
@@ -158,27 +160,35 @@ class Handlers:
         return act
 
     def on_load(self, request: gr.Request) -> list[Any]:
-        if not self._core.rights.may_organise(self._core.rights.username(request)):
+        if not self._core.rights.may_organise(request):
             return [gr.Dropdown([]), empty(REFUSED), "", "", *_press(self._studies, None), gr.skip()]
         return [*self.on_show(None, request), gr.Dropdown(new.arm_choices(self._core), value="")]
 
     def on_tick(self, chosen: str | None, before: str, request: gr.Request) -> list[Any]:
         """Draw again where the card has changed since `before`."""
-        if chosen and self._core.rights.may_organise(self._core.rights.username(request)):
-            known = self._studies.store.get(chosen)
+        known = self._studies.store.find(chosen) if self._core.rights.may_organise(request) else None
+        if known is not None:
             drawn = draw_card(self._studies, known)
             if drawn != before:
                 return [drawn, drawn, draw_progress(self._studies, known), *_press(self._studies, known)]
         return [gr.skip()] * (3 + len(ACTIONS))
 
     def on_invite(self, chosen: str | None, number: float, request: gr.Request) -> str:
-        self._core.rights.study_organisers_only(self._core.rights.username(request))
+        self._core.rights.study_organisers_only(request)
         if not chosen:
             raise StudyError(CHOOSE)
-        values = {"study": chosen, "count": int(number or 0), "page": rater_page(self._core)}
-        made = commands.run(self._studies, "invite", values)
-        assert isinstance(made, dict)
-        return "\n".join(find_address(self._core, request) + link for link in made["links"])
+        values = {"study": chosen, "count": int(number or 0)}
+        commands.run(self._studies, "invite", values)
+        return self.list_invites(chosen, request)
+
+    def list_invites(self, chosen: str | None, request: gr.Request) -> str:
+        """Every link that was made for this study, one a line."""
+        if not chosen or not self._core.rights.may_organise(request):
+            return ""
+        made = self._studies.voting.identities.make_invite
+        address, page = find_address(self._core, request), rater_page(self._core)
+        numbers = range(1, self._studies.invites.count(chosen) + 1)
+        return "\n".join(address + commands.link(chosen, made(chosen, number), page) for number in numbers)
 
 
 def draw_card(studies: Studies, study: Study) -> str:
@@ -210,9 +220,10 @@ def draw_card(studies: Studies, study: Study) -> str:
     if dropped := studies.tell_dropped():
         rows["Lost votes"] = dropped
     preview = commands.preview(studies, study.id)
-    return fill_template(
+    drawn = fill_template(
         "studies/pages/card.html", rows=rows.items(), percent=percent, colour=CALIBRATED, preview=preview
     )
+    return drawn + list_unreadable(studies.store.unreadable())
 
 
 def tell_lost(lost: Sequence[LostPicture]) -> str:
@@ -278,7 +289,7 @@ def write_links(core: Core, study: Study, address: str) -> str:
 
 def warn_of_closed_doors(core: Core) -> str:
     """A hint where raters on other machines cannot reach this studio."""
-    outside = core.settings.demo or core.settings.share or core.settings.root_path
+    outside = core.settings.demo or core.settings.share or core.settings.root_path or core.settings.host_name
     if outside or core.settings.host not in ("127.0.0.1", "localhost", "::1"):
         return ""
     return hint(

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 from pydantic import ValidationError
 
 from calibri.errors import StudyError, sentence
-from calibri.prompts import PromptFile, read_prompts
+from calibri.prompts import PromptFile
 from calibri.prompts.files import as_text
+from calibri.ranges import MOST_STEPS, STRONGEST_GUIDANCE
 from studio.core import Core
+from studio.rendering.first_visit import usual_ask
 from studio.rendering.places import SharedPlace
+from studio.rendering.prompt_files import FILES, read_prompt_file
 from studio.studies.planning import draw_prompts, make_arm, read_study
 from studio.studies.protocol import PRESETS, Protocol
 from studio.studies.studies import Studies
-from studio.ui.elements import empty
+from studio.ui.elements import empty, show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, visitor_state, when_loaded
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, visitor_state, when_loaded, when_switched
 from studio.ui.templates import fill_template
 
 NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
 LONGEST_LABEL = 40
+MADE = Markup("<a href='#study-card'>Its card</a> says how far they are, and opens it for raters.")
 USUAL = ("held-out", 20)  # prompts of a study that names none
-FILES = [".txt", ".csv", ".tsv", ".json", ".jsonl"]
 Arms = list[dict[str, Any]]  # as the page keeps them and as read_study takes them
 
 
@@ -59,6 +61,7 @@ class Form:
     invited: gr.Checkbox
     rules: gr.Code
     make: gr.Button
+    made: gr.HTML
 
 
 def lay_out() -> Form:
@@ -74,6 +77,7 @@ def lay_out() -> Form:
     made["make"] = gr.Button(
         "Make the study and render it", variant="primary", elem_id="new-make", elem_classes="primary-action"
     )
+    made["made"] = gr.HTML("", elem_id="new-made")
     return Form(**made)
 
 
@@ -88,9 +92,9 @@ def _lay_out_arms(made: dict[str, Any]) -> None:
         [("Base (no calibration)", "")], value="", label="Arm", elem_id="new-arm", filterable=False
     )
     with gr.Row():
-        made["steps"] = gr.Number(8, label="Steps", precision=0, minimum=1, maximum=200, min_width=90)
+        made["steps"] = gr.Number(8, label="Steps", precision=0, minimum=1, maximum=MOST_STEPS, min_width=90)
         made["guidance"] = gr.Number(
-            1, label="Guidance (1: none)", minimum=1, maximum=20, step=0.5, min_width=90
+            1, label="Guidance (1: none)", minimum=1, maximum=STRONGEST_GUIDANCE, step=0.5, min_width=90
         )
     made["label"] = gr.Textbox(
         label="Its label",
@@ -150,7 +154,7 @@ def wire(
     def on_make(
         name: str, arms: Arms, prompts: str, seeds: float, rules: str, seed: str, request: gr.Request
     ) -> list[Any]:
-        core.rights.study_organisers_only(core.rights.username(request))
+        core.rights.study_organisers_only(request)
         backbone = core.backbone_name or core.settings.backbone
         values = {
             "name": (name or "").strip(),
@@ -161,21 +165,26 @@ def wire(
         new = read_study({**values, "seeds_per_prompt": seeds, "seed": seed or "", "backbone": backbone})
         study = studies.create(new)
         studies.renders.start(study.id)
-        return [*show(study.id, request), "", [], draw_arms([])]
+        told = Markup("“{}” is made, and its pictures are being rendered. ").format(study.name) + MADE
+        return [*show(study.id, request), "", [], draw_arms([]), show_remark(told)]
 
     kept, typed = [form.arms, form.listed], [form.choice, form.label, form.steps, form.guidance]
     form.add.click(on_add, [form.arms, *typed], [*kept, form.label], **QUEUED)
     form.drop.click(lambda arms: [arms[:-1], draw_arms(arms[:-1])], form.arms, kept, **DIRECT)
     form.fill.click(guard(partial(fill_prompts, core)), [form.which, form.many], form.prompts, **QUEUED)
-    form.file.upload(guard(read_file), form.file, form.prompts, **QUEUED)
+    form.file.upload(guard(read_prompt_file), form.file, form.prompts, **QUEUED)
     common: list[Any] = [form.votes, form.cap, form.invited]
     form.preset.input(read_preset, form.preset, [form.rules, *common], **IN_ORDER)
     changes = [field.input for field in common]
     gr.on(changes, guard(change_protocol), [form.rules, *common], form.rules, **IN_ORDER)
     fields = [form.name, form.arms, form.prompts, form.seeds, form.rules, form.seed]
-    form.make.click(on_make, fields, [*outputs, form.name, *kept], **QUEUED)
-    sent = [*kept, form.prompts, form.seeds]
-    when_loaded(visitor_state(), lambda visitor_id: take_draft(core, visitor_id), [], sent)
+    form.make.click(on_make, fields, [*outputs, form.name, *kept, form.made], **QUEUED)
+    sent, visitor = [*kept, form.prompts, form.seeds], visitor_state()
+    usual = [form.steps, form.guidance]
+    when_loaded(
+        visitor, lambda visitor_id: [*take_draft(core, visitor_id), *list_usual(core)], [], [*sent, *usual]
+    )
+    when_switched(lambda: list_usual(core), [], usual)
 
 
 # what the handlers do
@@ -183,7 +192,7 @@ def wire(
 
 def arm_choices(core: Core) -> list[tuple[str, str]]:
     """The base and all saved calibrations of the loaded backbone."""
-    saved = core.calibrations.entries(core.backbone_name or None)
+    saved = core.fitting_calibrations()
     return [("Base (no calibration)", ""), *((entry.title, entry.id) for entry in saved)]
 
 
@@ -215,15 +224,10 @@ def fill_prompts(core: Core, split: str, count: float) -> str:
     return as_text(PromptFile(split, "", tuple(p.text for p in drawn), tuple(p.category for p in drawn)))
 
 
-def read_file(path: str) -> str:
-    """The prompts of an uploaded file, as the field takes them. Shows what was read."""
-    file = read_prompts(Path(path))
-    gr.Info(html.escape(" ".join([file.summary(), *file.notes])), title="Prompts")
-    return as_text(file)
-
-
 def read_preset(name: str) -> list[Any]:
     """The protocol of a preset and its three fields that most people change."""
+    if not isinstance(name, str) or name not in PRESETS:
+        raise StudyError(f"Expected one of {', '.join(PRESETS)}, got {str(name)[:40]!r}.")
     chosen = PRESETS[name]
     return [write_protocol(chosen), chosen.votes_per_pair or 0, chosen.cap, chosen.access == "invite"]
 
@@ -245,6 +249,12 @@ def change_protocol(protocol: str, votes: float | None, cap: float | None, invit
 def write_protocol(protocol: Protocol) -> str:
     """A protocol as the form shows it."""
     return json.dumps(protocol.model_dump(mode="json"), indent=1, ensure_ascii=False)
+
+
+def list_usual(core: Core) -> list[float]:
+    """Steps and guidance of a new arm: those of the backbone."""
+    ask = usual_ask(core)
+    return [ask.steps, ask.guidance]
 
 
 def take_draft(core: Core, visitor: object) -> list[Any]:

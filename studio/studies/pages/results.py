@@ -14,6 +14,8 @@ from markupsafe import Markup
 from calibri.errors import StudyError
 from calibri.words import count
 from studio.core import Core
+from studio.studies import example
+from studio.studies.pages import reward_card
 from studio.studies.results import charts as vote_charts
 from studio.studies.results.analysis import ALL, Analysis, Filter, headline
 from studio.studies.results.exports import FORMATS
@@ -30,16 +32,20 @@ from studio.studies.results.reports import (
 from studio.studies.studies import Studies
 from studio.ui.elements import chart, empty, offers, read_beside, show_remark
 from studio.ui.errors import guard
-from studio.ui.events import IN_ORDER, fill
+from studio.ui.events import DIRECT, IN_ORDER, QUEUED, fill
 from studio.ui.templates import fill_template
 
 TITLE, PATH = "Results", "/results"
 MODEL_BAR = False
-NOTHING = "Results of studies will appear here. Make one on the page Studies, or vote yourself in Quick vote."
+NOTHING = (
+    "Results of studies will appear here. Press “Make the study and render it” on the page Studies, or vote "
+    "yourself in Quick vote."
+)
 HIDDEN = (
     "This study is open. Its results stay hidden until it is closed, so that nobody stops it at a lucky "
     "moment. To look now, tick the box above: the look is recorded, and the report says so."
 )
+PUT_AWAY, BRING_BACK = "Put this example away", "Show the example again"
 REFUSED = "Results are for the organisers of this studio."
 FILES = {
     "Report (HTML)": "html",
@@ -73,6 +79,8 @@ class Page:
     format: gr.Dropdown
     make: gr.Button
     file: gr.File
+    card: reward_card.Card
+    example: gr.Button
 
     @property
     def inputs(self) -> list[Any]:
@@ -83,7 +91,7 @@ class Page:
         return [self.question, self.category, self.words, *self.charts, self.detail, self.raters, self.body]
 
 
-def lay_out() -> Page:
+def lay_out(core: Core) -> Page:
     """Make the components inside the current Blocks."""
     gr.HTML(f"<style>{read_beside(__file__, 'tables.css')}</style>")
     study, question, category, consensus, without, look, refresh = _lay_out_filter()
@@ -96,6 +104,7 @@ def lay_out() -> Page:
             with gr.Column(min_width=320):
                 matrix = chart(elem_id="results-matrix", height=10)
         detail = gr.HTML("", elem_id="results-tables")
+        card = reward_card.lay_out(core)
         with gr.Accordion("Raters and how to read this", open=False):
             with gr.Row():
                 with gr.Column(min_width=320):
@@ -115,8 +124,11 @@ def lay_out() -> Page:
         make = gr.Button("Make the file", variant="primary", scale=1, elem_id="results-make")
     file = gr.File(label="The file", visible=False, interactive=False, elem_id="results-file")
     charts = [forest, matrix, strengths, time, quality]
+    with gr.Row():
+        small: dict[str, Any] = {"size": "sm", "scale": 0, "min_width": 190, "visible": False}
+        away = gr.Button(PUT_AWAY, elem_id="results-example", **small)
     top = (study, question, category, consensus, without, look, refresh)
-    return Page(*top, words, body, charts, detail, raters, format, make, file)
+    return Page(*top, words, body, charts, detail, raters, format, make, file, card, away)
 
 
 def _lay_out_filter() -> tuple[Any, ...]:
@@ -142,7 +154,7 @@ def _lay_out_filter() -> tuple[Any, ...]:
 
 def build(core: Core, studies: Studies) -> None:
     """Lay out the page inside the current Blocks and connect it."""
-    page, do = lay_out(), Handlers(core, studies)
+    page, do = lay_out(core), Handlers(core, studies)
     gr.on(
         [*(part.input for part in page.inputs), page.refresh.click],
         guard(do.on_show),
@@ -150,7 +162,10 @@ def build(core: Core, studies: Studies) -> None:
         page.outputs,
         **IN_ORDER,
     )
+    reward_card.wire(page.card, page.inputs, page.refresh, core, studies)
     fill(guard(do.on_load), [], [page.study, *page.outputs])
+    page.study.change(do.on_example, page.study, page.example, **DIRECT)
+    page.example.click(guard(do.on_put_away), page.study, [page.study, *page.outputs], **QUEUED)
     asked = [page.study, page.format, page.category, page.without, page.consensus]
     page.make.click(guard(do.on_make), asked, page.file, api_visibility="private")
 
@@ -172,11 +187,11 @@ class Handlers:
         request: gr.Request,
     ) -> list[Any]:
         """The values of `Page.outputs`."""
-        self._core.rights.study_organisers_only(self._core.rights.username(request))
+        self._core.rights.study_organisers_only(request)
         hidden = [*[None] * 5, "", "", gr.Column(visible=False)]
         if not chosen:
             return [gr.skip(), gr.skip(), empty(NOTHING), *hidden]
-        known = self._studies.store.get(chosen)
+        known = self._studies.find(chosen)
         texts = {q.id: q.text for q in known.protocol.questions}
         asked = question if question in texts else next(iter(texts))
         # "?": no question is chosen yet, so that the first one is sent
@@ -209,14 +224,35 @@ class Handlers:
 
     def on_load(self, request: gr.Request) -> list[Any]:
         """The study of the address, or else the newest one."""
-        if not self._core.rights.may_organise(self._core.rights.username(request)):
+        if not self._core.rights.may_organise(request):
             return [gr.Dropdown([]), gr.skip(), gr.skip(), empty(REFUSED), *[gr.skip()] * 8]
-        choices = self._studies.store.list_choices("open", "closed", "archived")
+        choices = self._choices()
         ids = [choice for _, choice in choices]
         wanted = request.query_params.get("study")
         first = wanted if wanted in ids else next(iter(ids), None)
         shown = self.on_show(first, None, "", False, 0, False, request)
         return [gr.Dropdown(choices, value=first), *shown]
+
+    def _choices(self) -> list[tuple[str, str]]:
+        """(words, id): the newest first, the example last."""
+        choices = self._studies.store.list_choices("open", "closed", "archived")
+        example = self._studies.example
+        if example is not None and example.study.id not in self._studies.away:
+            choices.append((example.study.name, example.study.id))
+        return choices
+
+    def on_example(self, chosen: object) -> Any:
+        """The button that puts the example away, or brings it back where it is away."""
+        shown, away = self._studies.is_example(chosen), len(self._studies.away) > 0
+        return gr.Button(PUT_AWAY if shown else BRING_BACK, visible=shown or away)
+
+    def on_put_away(self, chosen: object, request: gr.Request) -> list[Any]:
+        self._core.rights.study_organisers_only(request)
+        if self._studies.is_example(chosen):
+            self._studies.away.put(str(chosen))
+        else:
+            self._studies.away.clear()
+        return self.on_load(request)
 
     def on_make(
         self,
@@ -228,7 +264,7 @@ class Handlers:
         request: gr.Request,
     ) -> Any:
         """The file that was asked for."""
-        self._core.rights.study_organisers_only(self._core.rights.username(request))
+        self._core.rights.study_organisers_only(request)
         if not chosen:
             raise StudyError("Choose a study first.")
         filter = Filter("", category or "", bool(without), consensus or None)
@@ -239,8 +275,8 @@ def read_results(
     studies: Studies, study: str, filter: Filter = ALL, *, look: bool = False
 ) -> Analysis | None:
     """The analysis, or None where it is still hidden. `look` into an open study is recorded as an event."""
-    known = studies.store.get(study)
-    if known.status == "open" and known.protocol.preset != "quick":
+    known = studies.find(study)
+    if known.hides_results:
         if not look:
             return None
         studies.unblind(known.id, "results page")
@@ -258,6 +294,8 @@ def draw_summary(analysis: Analysis) -> str:
     counted = f"{votes}; {count(len(analysis.raters), 'rater')}, {len(analysis.flagged)} flagged"
     if analysis.filter.words:
         counted += f". Filter: {analysis.filter.words}"
+    if analysis.study.id == example.ID:
+        counted = f"{example.SAID} {counted}"
     return fill_template("studies/pages/summary.html", questions=questions) + show_remark(counted)
 
 
@@ -282,7 +320,7 @@ def draw_figures(studies: Studies, analysis: Analysis, question: str) -> list[An
         vote_charts.forest(analysis, question),
         vote_charts.matrix(analysis, question) if many else None,
         vote_charts.strengths(analysis, question),
-        vote_charts.over_time(studies.votes.rows(analysis.study.id)),
+        vote_charts.over_time(studies.rows(analysis.study.id)),
         vote_charts.raters(analysis.raters),
     ]
 

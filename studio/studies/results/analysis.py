@@ -137,6 +137,12 @@ def analyse(
     )
 
 
+def read_votes(study: Study, rows: Sequence[dict[str, Any]], filter: Filter = ALL) -> list[Vote]:
+    """The valid votes among the rows of `VoteStore.rows` that a filter leaves."""
+    votes = [as_vote(row) for row in rows if row["valid"]]
+    return _choose(votes, rater_reports(votes, study.protocol.thresholds), filter)
+
+
 def _choose(votes: Sequence[Vote], reports: Sequence[RaterReport], filter: Filter) -> list[Vote]:
     """The votes that a filter leaves. Checks stay under a filter of consensus."""
     flagged = {r.rater for r in reports if r.flags} if filter.without_flagged else set()

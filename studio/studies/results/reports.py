@@ -78,7 +78,10 @@ def arms_table(analysis: Analysis) -> Table:
 def _settings(arm: StudyArm) -> str:
     own = not (arm.width or arm.height)
     size = "the backbone's size" if own else f"{arm.width or 'own'} × {arm.height or 'own'} px"
-    return f"{arm.steps} steps, guidance {arm.guidance:g}, {size}"
+    loras = f", LoRA {arm.loras}" if arm.loras else ""
+    embedded = f", embedded guidance {arm.embedded:g}" if arm.embedded is not None else ""
+    negative = f", against “{arm.negative}”" if arm.negative else ""
+    return f"{arm.steps} steps, guidance {arm.guidance:g}, {size}{loras}{embedded}{negative}"
 
 
 def results_table(analysis: Analysis, question: str) -> Table:

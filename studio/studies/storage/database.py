@@ -8,21 +8,19 @@ importing or starting a tool creates nothing.
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 
 from calibri.errors import CalibriError, StudyError
+from studio.access.keys import open_secret
 from studio.studies.storage.opening import FileInUse, connect, make_folder
 from studio.studies.storage.tally import Dropped, Tally
 
@@ -302,28 +300,3 @@ def migrate(connection: duckdb.DuckDBPyConnection, folder: Path = MIGRATIONS) ->
             connection.execute("ROLLBACK")
             raise StudyError(f"Migration {name} failed; nothing was changed: {error}") from error
     return len(known)
-
-
-def open_secret(path: Path) -> Callable[[], bytes]:
-    """A function that returns the 32 secret bytes in `path`: created at first use, for its owner only.
-
-    The file is beside the database, not in it, so exports and snapshots never contain the secret.
-    """
-
-    @cache
-    def secret() -> bytes:
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{secrets.token_hex(4)}")
-        part.touch(mode=0o600)
-        part.write_bytes(secrets.token_bytes(32))
-        try:
-            os.link(part, path)  # the first of two processes wins; the other reads its bytes
-        except FileExistsError:
-            log.debug("another process has just created %s", path.name)
-        part.unlink()
-        return path.read_bytes()
-
-    return secret

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from calibri.errors import StudyError
+from pydantic import ValidationError
+
+from calibri.errors import StudyError, sentence
+from calibri.files import Unreadable
 from calibri.words import count
-from studio.studies.protocol import Protocol
+from studio.studies.protocol import QUICK, Protocol
 from studio.studies.storage.database import Database, Transaction
 
 Status = Literal["draft", "open", "closed", "archived"]
@@ -47,6 +50,11 @@ class Study:
     opened: datetime | None = None
     closed: datetime | None = None
 
+    @property
+    def hides_results(self) -> bool:
+        """Whether who wins is hidden still: while other people vote."""
+        return self.status == "open" and self.protocol.preset != QUICK.preset
+
 
 @dataclass(frozen=True)
 class StudyArm:
@@ -64,14 +72,17 @@ class StudyArm:
     calibration: str | None = None
     calibration_hash: str | None = None
     place: int = 0
+    loras: str = ""
+    negative: str = ""
+    embedded: float | None = None
 
     @property
     def settings(self) -> str:
-        """Render settings as JSON with sorted keys."""
-        return json.dumps(
-            {"steps": self.steps, "guidance": self.guidance, "width": self.width, "height": self.height},
-            sort_keys=True,
-        )
+        """Render settings as JSON with sorted keys. What says nothing is left out: recipes of before are the
+        same."""
+        found = {"steps": self.steps, "guidance": self.guidance, "width": self.width, "height": self.height}
+        later = {"loras": self.loras, "negative": self.negative, "embedded": self.embedded}
+        return json.dumps(found | {k: v for k, v in later.items() if v not in ("", None)}, sort_keys=True)
 
     def recipe(self, fingerprint: str, prompt: str, seed: int) -> str:
         """The hash of all that determines the pixels of one picture of this arm."""
@@ -126,11 +137,23 @@ class StudyStore:
         marks = ", ".join("?" * len(statuses))
         where = f"WHERE status IN ({marks})" if statuses else ""
         rows = self.db.records(f"SELECT * FROM studies {where} ORDER BY created DESC, id", statuses)
-        return [_study(row) for row in rows]
+        return [study for row in rows if isinstance(study := _read_study(row), Study)]
+
+    def unreadable(self) -> list[Unreadable]:
+        """Studies whose protocol cannot be read, and why."""
+        rows = self.db.records("SELECT * FROM studies ORDER BY created DESC, id")
+        return [found for row in rows if isinstance(found := _read_study(row), Unreadable)]
 
     def list_choices(self, *statuses: Status) -> list[tuple[str, str]]:
         """(words, id) of `all` for a field to choose from."""
         return [(f"{study.name} ({study.status})", study.id) for study in self.all(*statuses)]
+
+    def find(self, study: object) -> Study | None:
+        """The study of this id; None where there is none, or none any more."""
+        if not isinstance(study, str):
+            return None
+        found = map(_read_study, self.db.records("SELECT * FROM studies WHERE id = ?", [study]))
+        return next((known for known in found if isinstance(known, Study)), None)
 
     def get(self, study: object) -> Study:
         """The study of this id, or of this name where only one has it. Raises StudyError."""
@@ -295,6 +318,14 @@ class StudyStore:
 PAIR_COLUMNS = "id, study, prompt, seed, arm_x, arm_y, image_x, image_y, kind, repeat_of, category"
 
 
+def _read_study(row: dict[str, Any]) -> Study | Unreadable:
+    name = str(row["name"])
+    try:
+        return _study(row)
+    except ValidationError as error:
+        return Unreadable(name, f"its protocol cannot be read: {sentence(error)}")
+
+
 def _study(row: dict[str, Any]) -> Study:
     del row["protocol_hash"]
     return Study(**{**row, "protocol": Protocol.model_validate_json(row["protocol"])})
@@ -311,5 +342,5 @@ def _arm(row: dict[str, Any]) -> StudyArm:
 
 
 def _arm_row(arm: StudyArm) -> dict[str, Any]:
-    row = {k: v for k, v in vars(arm).items() if k not in {"steps", "guidance", "width", "height"}}
-    return {**row, "settings": arm.settings}
+    kept_as_settings = {"steps", "guidance", "width", "height", "loras", "negative", "embedded"}
+    return {**{k: v for k, v in vars(arm).items() if k not in kept_as_settings}, "settings": arm.settings}
