@@ -11,15 +11,12 @@ import importlib
 import pkgutil
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calibri import commands
-from calibri.backbones.catalog import CATALOG, BackboneSpec, known_backbones
-from calibri.backbones.layouts import GRANULARITIES, Layout
-from calibri.backbones.sites import FAMILIES, family_of, sites_of_config
 from calibri.calibration.artifact import Calibration
 from calibri.cli import parser as calibri_parser
 from calibri.preference import Thresholds
@@ -27,11 +24,16 @@ from calibri.prompts import prompt_categories, prompt_set
 from calibri.rewards.catalog import CATALOG as REWARDS
 from calibri.search.config import PRESETS as SEARCH_PRESETS
 from calibri.search.config import RewardTerm, SearchConfig
-from studio.access import limits
+from calibri.search.pictures import picture_words
 from studio.settings import OPTIONS, default_of
 from studio.shell.api import endpoints as add_endpoints
 from studio.studies.pages.results import FILES
 from studio.studies.protocol import PRESETS as PROTOCOL_PRESETS
+from studio.ui.glossary import WORDS
+from tests import docs_of_backbones
+from tests.docs_limits import demo_limits
+from tests.docs_search import reward_odds
+from tests.docs_table import Row, Table, code, percent, written
 from tests.house import build_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +45,6 @@ COMMANDS = [
 ]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 MARKED = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
-
 #: What options mean that say nothing of themselves.
 UNSAID = {
     "prompt": "what the picture should show",
@@ -60,8 +61,6 @@ UNSAID = {
     "batch_size": "pictures rendered at once",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "auto, float32, bfloat16, float16",
-    "offload": "keep weights in main memory until they are needed (CUDA)",
-    "quantisation": "weights in fewer bits (CUDA)",
     "preset": "chooses what is not given",
     "objective": "mean differences of the rewards from the base's, or win rates against it",
     "optimizer": "CMA-ES, or Adam on mirrored candidates",
@@ -69,16 +68,6 @@ UNSAID = {
     "validation_pairs": "pairs on which the point is held against the base on the way",
     "held_out_pairs": "pairs of the final judgement; 0 leaves it out",
 }
-Row = Sequence[str]
-Table = tuple[Row, list[Row]]
-
-
-def code(text: object) -> str:
-    return f"`{text}`"
-
-
-def percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", " %")
 
 
 # settings and commands
@@ -163,7 +152,7 @@ def study_actions() -> Table:
 def reward_actions() -> Table:
     rows = []
     for name, (words, parser) in subparsers_of(subparser("rewards")).items():
-        rows.append((code(name), words, ", ".join(cell for cell, _ in arguments_of(parser))))
+        rows.append((code(name), words, ", ".join(c for c, _ in arguments_of(parser) if c[:2] != "**")))
     return ("action", "what it does", "arguments"), rows
 
 
@@ -205,39 +194,11 @@ def endpoint_info() -> dict[str, Any]:
     return app.get_api_info()["named_endpoints"]
 
 
-# backbones, rewards, searches
+# calibrations, rewards, searches
 
 
-def counts(spec: BackboneSpec) -> list[str]:
-    assert spec.transformer is not None
-    sites = sites_of_config(*spec.transformer)
-    return [str(len(Layout.from_sites(sites, g))) for g in GRANULARITIES]
-
-
-def backbones() -> Table:
-    rows = []
-    for name in known_backbones():
-        spec = CATALOG[name]
-        assert spec.transformer is not None
-        guidance = [f"{spec.cfg:g}"] if spec.cfg else []
-        guidance += [f"{spec.guidance:g} embedded"] if spec.guidance else []
-        source = "in `assets/tabletop`" if spec.is_local else code(spec.source)
-        size = f"{spec.width} × {spec.height}"
-        rows.append((name, source, *counts(spec), str(spec.steps), size, ", ".join(guidance) or "none"))
-    return ("name", "weights", *GRANULARITIES, "steps", "pixels", "guidance"), rows
-
-
-def families() -> Table:
-    rows = []
-    for name in sorted(FAMILIES):
-        specs = [s for s in CATALOG.values() if s.transformer and s.transformer[0] == name]
-        sites = [site for s in specs if s.transformer for site in sites_of_config(*s.transformer)]
-        layers = dict.fromkeys(site.layer for site in sites)
-        streams = dict.fromkeys(site.stream for site in sites)
-        named = ", ".join(s.name for s in specs)
-        pipeline = code(family_of(name).PIPELINE)
-        rows.append((code(name), pipeline, ", ".join(layers), ", ".join(streams), named))
-    return ("transformer", "diffusers pipeline", "layers", "streams", "named backbones"), rows
+def glossary() -> Table:
+    return ("word", "means"), list(WORDS.items())
 
 
 def shipped() -> Table:
@@ -257,12 +218,15 @@ def rewards() -> Table:
 
 def published_rewards() -> Table:
     rows = []
-    for spec in [spec for spec in REWARDS.values() if spec.backbone is None]:
+    for spec in [
+        spec for spec in REWARDS.values() if spec.backbone is None and (spec.source or spec.offered)
+    ]:
         memory = [f"{n / 1e9:.1f} GB {dtype}" for dtype, n in spec.memory.items()]
         needs = ", ".join([*memory, *map(code, spec.packages)])
         millions = spec.parameters / 1e6
         count = f"{millions:.0f} M" if millions < 1000 else f"{millions / 1000:.3g} B"
-        rows.append((code(spec.name), spec.summary, spec.kind, code(spec.source), spec.licence, count, needs))
+        source = code(spec.source) if spec.source else "in its package"
+        rows.append((code(spec.name), spec.summary, spec.kind, source, spec.licence, count, needs))
     return ("name", "what it measures", "kind", "weights", "licence", "parameters", "needs"), rows
 
 
@@ -285,8 +249,8 @@ def search_presets() -> Table:
         race = f"{c.bucket}, {c.race} for all" if c.race else str(c.bucket)
         bounds = "{:g} to {:g}".format(*c.bounds).replace("-", "−")
         drawn = (f"{c.sigma0:g}", race, str(c.pool or "new ones"), percent(c.mirrors), bounds)
-        rows.append((code(name), c.optimizer, *drawn, c.convergence, c.point))
-    head = ("first step", "pairs a generation", "of a pool of", "mirrored", "bounds on tabletop")
+        rows.append((code(name), c.optimizer, picture_words(name), *drawn, c.convergence, c.point))
+    head = ("pictures", "first step", "pairs a generation", "of a pool of", "mirrored", "bounds on tabletop")
     return ("preset", "optimiser", *head, "stops by", "keeps"), rows
 
 
@@ -325,20 +289,6 @@ def exports() -> Table:
     return ("file", "command"), rows
 
 
-def demo_limits() -> Table:
-    rows = [
-        ("pictures a minute", f"`--rate`; {limits.ALL_TOGETHER} times that for all visitors together"),
-        ("pictures in one request", str(limits.MOST_PICTURES)),
-        ("requests under way", str(limits.MOST_AT_ONCE)),
-        ("characters of a prompt", str(limits.LONGEST_PROMPT)),
-        ("steps", str(limits.MOST_STEPS)),
-        ("members of an ensemble", str(limits.MOST_MEMBERS)),
-        ("picture size", "no more pixels than the backbone's own size"),
-        ("requests that wait, of all visitors", "`--queue`"),
-    ]
-    return ("what", "most for one visitor"), rows
-
-
 def rooms(package: str) -> Table:
     return ["room", "what it is for", "imports"], [list(row) for row in build_table(package)]
 
@@ -351,11 +301,16 @@ TABLES: dict[str, Callable[[], Table]] = {
     "calibri study create": partial(options, "study", "create"),
     "extras": extras,
     "endpoints": endpoints,
-    "backbones": backbones,
-    "families": families,
+    "backbones": docs_of_backbones.backbones,
+    "loading": docs_of_backbones.loading,
+    "families": docs_of_backbones.families,
+    "further sites": docs_of_backbones.further_sites,
+    "verified families": docs_of_backbones.verified,
+    "verified backbones": docs_of_backbones.entries,
     "shipped calibrations": shipped,
     "rewards": rewards,
     "published rewards": published_rewards,
+    "reward odds": reward_odds,
     "calibri rewards": reward_actions,
     "search presets": search_presets,
     "prompts": prompt_counts,
@@ -363,17 +318,10 @@ TABLES: dict[str, Callable[[], Table]] = {
     "flags": flags,
     "exports": exports,
     "demo limits": demo_limits,
+    "words": glossary,
     "rooms of the studio": partial(rooms, "studio"),
     "rooms of the library": partial(rooms, "calibri"),
 }
-
-
-def written(table: Table) -> str:
-    """A table as Markdown."""
-    header, rows = table
-    lines = [header, ["---"] * len(header), *rows]
-    cells = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
-    return "".join(f"| {line} |\n" for line in cells)
 
 
 def marked() -> dict[str, tuple[Path, str]]:

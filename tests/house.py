@@ -33,7 +33,7 @@ STUDIO_FLOORS: Floors = (
         "access": "sign-in, rights, limits",
     },
     {"calibrations": "saved calibrations on disk", "visitors": "what is remembered of a browser"},
-    {"settings": "options and environment"},
+    {"settings": "options and environment", "examples": "which shipped examples were put away"},
 )
 
 CALIBRI_FLOORS: Floors = (
@@ -50,11 +50,13 @@ CALIBRI_FLOORS: Floors = (
     },
     {"tabletop": "the embedded world: scenes, captions, nets"},
     {"preference": "win rates, intervals, Bradley–Terry"},
-    {"interval": "paired intervals"},
+    {"interval": "paired intervals", "plugins": "what other packages bring by entry points"},
     {
         "assets": "where the embedded weights lie",
+        "console": "what a terminal of any encoding is told",
         "files": "files that are whole or not there",
         "memory": "the allocator's settings",
+        "ranges": "what a picture may be asked for",
         "threads": "OpenMP's settings",
         "words": "numbers and durations for people",
     },

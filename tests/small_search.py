@@ -38,3 +38,12 @@ class Redness:
 
     def score(self, images, prompts):
         return np.array([np.asarray(image, dtype=np.float64)[..., 0].mean() / 255 for image in images])
+
+
+class Blueness(Redness):
+    """How blue a picture is on average."""
+
+    info = RewardInfo(name="blueness", role="reward", version="1", description="mean blue", range_hint=(0, 1))
+
+    def score(self, images, prompts):
+        return np.array([np.asarray(image, dtype=np.float64)[..., 2].mean() / 255 for image in images])

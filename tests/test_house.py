@@ -26,8 +26,10 @@ from tests.house import (
     parse,
 )
 
-ALL = sorted([*SOURCES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
+BESIDE = sorted(ROOT.glob("integrations/**/*.py"))  # parts for other programs, which stand alone
+ALL = sorted([*SOURCES, *BESIDE, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
 HEAVY = ("torch", "diffusers", "transformers", "gradio", "duckdb", "plotly", "pandas", "scipy", "cma")
+HEAVY_NAMES = ("Backbone", "load_backbone", "Renderer", "CalibriGuidance")  # of the library
 LONGEST_FILE, LONGEST_FUNCTION = 400, 80  # lines
 SEEDS = {
     "torch.manual_seed",
@@ -46,6 +48,12 @@ def test_the_library_knows_no_application() -> None:
     files = [path for path in SOURCES if name_module(path).startswith("calibri")]
     found = {name_file(path): {name.split(".")[0] for name in list_imports(path)} & banned for path in files}
     assert {name: roots for name, roots in found.items() if roots} == {}
+
+
+def test_integrations_stand_alone() -> None:
+    banned = {"calibri", "studio", "app", "gradio", "diffusers", "transformers"}
+    found = {name_file(path): {name.split(".")[0] for name in list_imports(path)} & banned for path in BESIDE}
+    assert found and {name: roots for name, roots in found.items() if roots} == {}
 
 
 def test_the_start_knows_the_studio_only() -> None:
@@ -102,7 +110,7 @@ def find_faults(path: Path) -> list[str]:
 
 
 def test_no_pickle_no_global_seed_no_swallowed_error() -> None:
-    assert [fault for path in SOURCES for fault in find_faults(path)] == []
+    assert [fault for path in [*SOURCES, *BESIDE] for fault in find_faults(path)] == []
 
 
 def test_one_module_reads_the_environment() -> None:
@@ -121,7 +129,7 @@ def test_importing_the_library_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_importing_the_public_names_loads_no_torch(tmp_path: Path) -> None:
-    light = [name for name in calibri.__all__ if name not in ("Backbone", "load_backbone", "Renderer")]
+    light = [name for name in calibri.__all__ if name not in HEAVY_NAMES]
     code = (
         "import sys, calibri\n"
         "before = [m for m in sys.modules if m.startswith(('calibri.', 'numpy', 'pydantic'))]\n"

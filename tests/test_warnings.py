@@ -17,7 +17,7 @@ class OldAdapter:
     def __init__(self, kind: type[Warning]) -> None:
         self.kind = kind
 
-    def encode(self, prompt: str) -> dict:
+    def encode(self, prompt: str, negative: bool = False) -> dict:
         warnings.warn("encode will go", self.kind, stacklevel=2)
         return {}
 

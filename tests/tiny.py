@@ -118,6 +118,8 @@ def tiny_backbone(*, mixed: bool = False, **settings: object) -> Backbone:
     """`tiny_flux` as a loaded backbone; its picture is 32×32 px in 2 steps."""
     from calibri.backbones.catalog import BackboneSpec
     from calibri.backbones.loading import Backbone
+    from calibri.backbones.options import LoadOptions
 
     spec = BackboneSpec(name="tiny", source="memory", steps=2, height=PIXELS, width=PIXELS)
-    return Backbone(tiny_flux(**settings), spec, mixed=mixed)
+    options = LoadOptions(dtype="mixed" if mixed else "auto")
+    return Backbone(tiny_flux(**settings), spec, options=options)

@@ -70,6 +70,7 @@ def shared_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedSt
     from studio.machine.host import ModelHost
     from studio.settings import Settings
     from studio.shell.app import Studio, build_app, launch_options
+    from studio.shell.lanes import open_queue
     from studio.studies.studies import open_studies
     from tests.tiny import tiny_flux
 
@@ -84,7 +85,7 @@ def shared_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedSt
         assets=folder,
     )
     studio = Studio(core, open_studies(folder / "data", host))
-    app = build_app(studio).queue(default_concurrency_limit=8)
+    app = open_queue(build_app(studio), studio.core)
     _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, **launch_options(studio))
     yield SharedStudio(url.rstrip("/"), host)
     app.close(verbose=False)

@@ -120,6 +120,12 @@ def filled(page) -> None:
     page.wait_for_selector("html[data-filled]", state="attached")
 
 
+def ready(page) -> None:
+    """Wait until a backbone is there and the page has its settings, which overwrite what is typed before."""
+    page.wait_for_selector("html[data-filled][data-ready]", state="attached")
+    page.wait_for_selector("#model-bar .ready")
+
+
 def unfold(page, opener, field: str) -> None:
     """Click `opener` (a selector or a locator) and wait until `field` may be typed in: what unfolds for the
     first time gets its values a moment after it is there, in place of what a machine has typed by then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_a_typed_prompt_gives_three_different_pictures(page, tiny_studio: Studio
     ask(page, "a red cube left of a big blue ball")
     pictures = [wait_for_other_picture(page, f"picture-{arm}", None) for arm in ARMS]
     assert len(set(pictures)) == 3
-    assert "8 steps · 16 NFE" in page.inner_text("#caption-ensemble")
+    assert "2 steps · 4 NFE" in page.inner_text("#caption-ensemble")
 
 
 def test_another_prompt_gives_other_pictures(page, tiny_studio: Studio) -> None:
@@ -182,7 +183,7 @@ def test_a_picture_goes_to_the_desk_and_a_comparison_to_a_study(page, tiny_studi
     page.click("#to-study")
     page.wait_for_url("**/studies")
     page.wait_for_function("document.querySelector('#new-prompts textarea')?.value === 'a pair to send'")
-    assert "Bent, 8 steps" in page.inner_text("#new-arms")
+    assert "Bent, 2 steps" in page.inner_text("#new-arms")
     page.goto(tiny_studio.url)
     filled(page)
     page.wait_for_function("document.querySelector('#caption-ensemble')?.innerText.includes('NFE')")
@@ -219,19 +220,58 @@ def test_stop_ends_the_wait(page, shared_studio: SharedStudio) -> None:
     assert page.locator("#picture-base img").count() == 0
 
 
-def test_stop_ends_a_render_under_way(page, tiny_studio: Studio) -> None:
-    open_page(page, tiny_studio)
-    for arm in (1, 2, 3):
-        page.fill(f"#steps-{arm} input", "100")
-    unfold(page, "#several button", SEEDS)
-    page.fill(SEEDS, "31-45")
-    ask(page, "a render that is not wanted any more")
-    page.wait_for_selector("#pictures >> text=/step \\d+ of \\d+/")
-    page.click("#stop")
-    # its message goes away by itself, sooner than a busy machine looks
-    page.wait_for_function("!/step \\d+ of/.test(document.querySelector('#pictures').innerText)")
-    page.wait_for_timeout(1_000)
-    assert page.locator("#history img").count() == 0
+def test_a_second_press_with_other_settings_is_not_lost(page, shared_studio: SharedStudio) -> None:
+    with waiting(page, shared_studio, "the test", "two green cones"):
+        for steps in ("5", "4", "3"):  # none of the presses is dropped: the last one counts
+            page.fill("#steps input[type=number]", steps)
+            page.keyboard.press("Tab")
+            page.click("#render")
+    page.wait_for_selector("#caption-base >> text=/3 steps/")
+    assert not page.locator(".toast-body").count()  # nobody stopped anything
+    assert page.locator("#history img").count() == 1
+
+
+def test_a_stop_and_what_is_refused_leave_the_pictures_in_sight(page, shared_studio: SharedStudio) -> None:
+    open_page(page, shared_studio)
+    ask(page, "a red cube to stay")
+    before = wait_for_other_picture(page, "picture-base", None)
+    with shared_studio.host.hold(Priority.INTERACTIVE, "a search"):
+        page.click("#render")
+        page.wait_for_selector("#pictures >> text=/you are next/")
+        page.click("#stop")
+        page.locator(".toast-body.info").filter(has_text="Stopped.").wait_for()
+        page.wait_for_function("!document.querySelector('#pictures').innerText.includes('you are next')")
+        assert picture_bytes(page, "picture-base") == before
+        assert page.locator("#picture-base img").first.is_visible()
+    page.fill("#prompt textarea, #prompt input", "")
+    page.click("#render")
+    page.wait_for_selector("#remark [role=alert]")
+    page.fill("#prompt textarea, #prompt input", "a red cube")
+    page.fill("#seed input", "-3")
+    page.click("#render")
+    page.wait_for_selector("#remark [role=alert] >> text=/eed: expected/")
+    assert picture_bytes(page, "picture-base") == before
+    assert not any(
+        badge.is_visible() for badge in page.locator("[data-testid=status-tracker] > .error").all()
+    )
+    assert not page.locator(".toast-body.error").count()
+
+
+def test_stop_ends_a_render_under_way(page, shared_studio: SharedStudio) -> None:
+    open_page(page, shared_studio)
+    transformer = shared_studio.host.wait_ready().transformer
+    slow = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.5))  # as a large model is
+    try:
+        page.fill("#steps-1 input", "1000")
+        ask(page, "a render that is not wanted any more")
+        page.wait_for_function("/step \\d+ of \\d+/.test(document.querySelector('#pictures').innerText)")
+        page.click("#stop")
+        # its message goes away by itself, sooner than a busy machine looks
+        page.wait_for_function("!/step \\d+ of/.test(document.querySelector('#pictures').innerText)")
+        page.wait_for_timeout(1_000)
+        assert page.locator("#history img").count() == 0
+    finally:
+        slow.remove()
 
 
 def test_the_page_fits_a_phone(browser, tiny_studio: Studio) -> None:

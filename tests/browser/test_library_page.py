@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.browser.running import Studio, filled, picture_bytes, wait_for_other_picture
+from tests.browser.running import Studio, picture_bytes, ready, wait_for_other_picture
 from tests.browser.test_scales_page import SLIDERS, change_and_name, wait_for_text
 
 
 def open_library(page, studio: Studio) -> bytes:
     """Open it and wait for the pictures of the first calibration."""
     page.goto(studio.url + "/library")
-    filled(page)
+    ready(page)
     page.wait_for_selector("#library-cards .card")
     return wait_for_other_picture(page, "library-left", None)
 
@@ -69,7 +69,7 @@ def test_saved_in_scales_it_is_kept_renamed_copied_deleted_and_back(page, tiny_s
     wait_for_names(page, "Kept by the test copy")
     page.wait_for_selector("#library-about .title >> text=Kept by the test copy")
     page.reload()
-    filled(page)
+    ready(page)
     wait_for_names(page, "Kept by the test", "Kept by the test copy")
     page.wait_for_function(
         """() => {
@@ -121,7 +121,7 @@ def test_two_side_by_side_and_on_to_the_other_pages(page, tiny_studio: Studio) -
     page.wait_for_url(lambda url: url.rstrip("/") == tiny_studio.url)
     page.wait_for_selector("text=Bent")
     page.goto(tiny_studio.url + "/library")
-    filled(page)
+    ready(page)
     page.wait_for_selector("#library-cards .card")
     choose(page, "Bent")
     page.click("#library-open")

@@ -73,6 +73,22 @@ def test_another_backbone_is_loaded_and_the_open_page_follows(studio: Launched, 
     assert studio.core.backbone_name == "second"
 
 
+def test_more_settings_load_the_same_backbone_in_another_way(studio: Launched, page) -> None:
+    page.goto(f"{studio.url}/quick")
+    filled(page)
+    wait_for_bar(page, "first.* ready")
+    page.click("#change-backbone")
+    page.wait_for_selector("#load-settings")
+    page.click("#load-settings button")
+    page.click("#load-vae-tiling input")
+    page.fill("#load-dtype input", "bfloat16")
+    page.press("#load-dtype input", "Enter")
+    page.click("#load-backbone")
+    wait_for_bar(page, "on cpu, bfloat16, VAE tiling")
+    assert studio.core.host.options.vae_tiling
+    page.wait_for_selector("#load-settings", state="hidden")
+
+
 def test_an_idle_page_asks_for_less_than_a_kilobyte_a_tick(studio: Launched, page) -> None:
     page.goto(f"{studio.url}/quick")
     filled(page)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.contrast import TOO_FAINT
-from tests.browser.running import Studio, filled, picture_bytes, unfold, wait_for_other_picture
+from tests.browser.running import Studio, filled, picture_bytes, ready, unfold, wait_for_other_picture
 
 SLIDERS = "#desk input[type=range]"
 
@@ -15,7 +15,7 @@ SLIDERS = "#desk input[type=range]"
 def open_page(page, studio: Studio) -> bytes:
     """Open the desk and wait for its first picture."""
     page.goto(studio.url + "/scales")
-    filled(page)
+    ready(page)
     page.wait_for_selector(SLIDERS)
     return wait_for_other_picture(page, "picture-calibrated", None)
 
@@ -115,7 +115,7 @@ def test_the_desk_outlives_a_reload(page, tiny_studio: Studio) -> None:
     page.keyboard.press("PageDown")
     wait_for_text(page, "double.0.attn = 0.8")
     page.reload()
-    filled(page)
+    ready(page)
     page.wait_for_function("document.querySelector('#desk output')?.textContent === '0.80'")
 
 
@@ -124,7 +124,7 @@ def test_granularity_carries_the_values_over(page, tiny_studio: Studio) -> None:
     page.locator(SLIDERS).nth(0).focus()
     page.keyboard.press("PageUp")
     wait_for_text(page, "double.0.attn = 1.2")
-    page.get_by_label("Gate").check()
+    page.get_by_label("Gate").click()
     page.wait_for_function("document.querySelectorAll('#desk input[type=range]').length === 24")
     assert values(page)[:4] == ["1.20", "1.00", "1.20", "1.00"]
 
@@ -173,7 +173,7 @@ def test_members_are_tabs_with_weights(page, tiny_studio: Studio) -> None:
     before = wait_for_other_picture(page, "picture-calibrated", before)
     page.click("#add-member")
     page.wait_for_function("document.querySelectorAll('#members label').length === 2")
-    page.wait_for_selector("#caption-calibrated >> text=16 NFE")
+    page.wait_for_selector("#caption-calibrated >> text=4 NFE")
     page.click("#desk button[data-act=skip][data-group='double.0']")
     wait_for_text(page, "double.0.attn = 0")  # its answer fills the weight's field anew
     page.fill("#weight input", "-0.5")
@@ -187,11 +187,25 @@ def test_members_are_tabs_with_weights(page, tiny_studio: Studio) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#together >> text=Weights add up to 1.00")
     page.reload()
-    filled(page)
+    ready(page)
     page.wait_for_function("document.querySelectorAll('#members label').length === 2")
     page.click("#remove-member")
     page.wait_for_function("document.querySelectorAll('#members label').length === 1")
     page.wait_for_function("document.querySelector('#desk output').textContent === '0.00'")
+
+
+def test_a_preset_adds_a_member_that_guides(page, tiny_studio: Studio) -> None:
+    before = open_page(page, tiny_studio)
+    page.get_by_text("Add member ▸ preset").click()
+    page.click("#preset input")
+    page.get_by_role("option", name="Skip-layer guidance").click()
+    page.wait_for_function("document.querySelector('#preset-stop input').value === '0.2'")
+    page.fill("#preset-of input, #preset-of textarea", "double.1")
+    page.fill("#preset-stop input", "1")
+    page.click("#add-preset")
+    page.wait_for_selector("#members >> text=2: positive × −2.80, 1–100 % of the steps, balanced")
+    page.wait_for_selector("#about >> text=/added skip-layer guidance, which counts at/")
+    assert wait_for_other_picture(page, "picture-calibrated", before) != before
 
 
 def test_an_ensemble_opens_and_is_saved_with_all_its_members(page, tiny_studio: Studio) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calibri.search.journal import read_journal
 from calibri.search.records import GenerationRecord, SessionRecord
-from tests.browser.running import Studio, Watched, filled, running_studio, unfold
+from tests.browser.running import Studio, Watched, filled, ready, running_studio, unfold
 
 PROMPTS = "\n".join(f"a red cube {number}" for number in range(20))
 POINTS = """() => { const plot = document.querySelector('#chart-reward .chart');
@@ -17,7 +17,7 @@ POINTS = """() => { const plot = document.querySelector('#chart-reward .chart');
 def open_page(page, studio: Studio) -> None:
     page.goto(studio.url + "/search")
     filled(page)
-    page.wait_for_selector("#model-bar .ready")
+    ready(page)
     page.wait_for_selector("#estimate .hint")
 
 
@@ -60,7 +60,7 @@ def test_a_search_from_start_to_scales(page, tiny_studio: Studio) -> None:
     page.wait_for_selector("#model-bar:has-text('searching: From the browser')")
 
     page.reload()
-    filled(page)
+    ready(page)
     page.wait_for_selector("#search-state .run-title:has-text('From the browser')")
     state(page, "searching")
     wait_for_points(page, first + 1)
@@ -78,17 +78,17 @@ def test_a_search_from_start_to_scales(page, tiny_studio: Studio) -> None:
     assert page.locator("#search-table tr").count() > 3
 
     page.click("#stop-search")
-    state(page, "finished")
+    state(page, "stopped")
     page.wait_for_selector("#search-state .hint:has-text('held-out pairs')")
     page.click("#save-search")
     page.wait_for_selector("text=Saved as “From the browser”")
     page.click("#open-in-scales")
     page.wait_for_url("**/scales")
     page.wait_for_selector("#desk input[type=range]")
-    page.wait_for_function("document.querySelector('#vector-text textarea').value.includes('.attn')")
+    page.wait_for_function("document.querySelector('#vector-text textarea')?.value.includes('.attn')")
 
     page.goto(tiny_studio.url + "/search")
-    filled(page)
+    ready(page)
     page.wait_for_selector("#compare-with-base:not([disabled])")
     page.click("#compare-with-base")
     page.wait_for_url(tiny_studio.url + "/")
@@ -96,6 +96,44 @@ def test_a_search_from_start_to_scales(page, tiny_studio: Studio) -> None:
         "document.querySelector('#prompt textarea, #prompt input')?.value.startsWith('a red cube')"
     )
     assert "Traceback" not in tiny_studio.text() and " ERROR " not in tiny_studio.text()
+
+
+def test_a_front_is_searched_and_one_of_its_points_opened(page, tiny_studio: Studio) -> None:
+    open_page(page, tiny_studio)
+    page.wait_for_selector("#start-search:not([disabled])")
+    fill_form(page, 300)
+    rewards = page.locator("#search-rewards input")
+    rewards.click()
+    rewards.fill("tabletop-align")
+    rewards.press("Enter")
+    rewards.press("Escape")
+    page.locator("#search-front label", has_text="A front").click()
+    page.wait_for_selector("#estimate:has-text('32 more to judge')")  # the base and seven points, four pairs
+    page.fill("#search-title textarea, #search-title input", "A front")
+    page.click("#start-search")
+    state(page, "finished")
+    page.wait_for_selector("#search-state .hint:has-text('of 7 points are on the front')")
+    page.locator("#chart-front").scroll_into_view_if_needed()  # charts are drawn when they are seen
+    page.wait_for_selector("#chart-front .points path")
+    chosen = "document.querySelector('#search-point input').value"
+    page.wait_for_function(f"{chosen} !== ''")
+    # Points may lie on one another: the one that is farthest from the others is clicked.
+    x, y, number = page.locator("#chart-front .chart").evaluate(
+        """plot => { const box = plot.getBoundingClientRect(), {xaxis, yaxis} = plot._fullLayout;
+          const kept = document.querySelector('#search-point input').value;
+          const all = plot.data.filter(t => t.customdata).flatMap(t => t.customdata.map((n, i) => [
+            box.x + xaxis._offset + xaxis.d2p(t.x[i]), box.y + yaxis._offset + yaxis.d2p(t.y[i]), n]));
+          const apart = (p, q) => Math.hypot(p[0] - q[0], p[1] - q[1]);
+          const room = p => Math.min(...all.filter(q => q !== p).map(q => apart(p, q)));
+          return all.filter(p => !kept.startsWith(p[2] + ' ')).sort((p, q) => room(q) - room(p))[0]; }"""
+    )
+    page.mouse.click(x, y)
+    page.wait_for_function(f"{chosen}.startsWith('{number} ·')")
+    page.click("#save-search")
+    page.wait_for_selector("text=Saved as “A front, tabletop-")
+    page.click("#open-in-scales")
+    page.wait_for_url("**/scales")
+    page.wait_for_function("document.querySelector('#vector-text textarea')?.value.includes('.attn')")
 
 
 def test_an_idle_page_asks_for_little(page, tiny_studio: Studio) -> None:
@@ -117,6 +155,7 @@ def test_killed_during_a_search_the_studio_resumes_it_with_one_click(
         open_page(page, studio)
         fill_form(page, 1_000_000)
         page.click("#start-search")
+        state(page, "searching")  # until then the example is shown
         wait_for_points(page, 2)
         known = len(watched.problems)
         studio.process.kill()
@@ -130,14 +169,14 @@ def test_killed_during_a_search_the_studio_resumes_it_with_one_click(
     assert before >= 2
     with running_studio(tmp_path, "--backbone", str(tmp_path / "tiny")) as studio:
         page.goto(studio.url + "/search")
-        filled(page)
+        ready(page)
         state(page, "interrupted")
         page.wait_for_selector("#model-bar .ready")
         assert page.evaluate(POINTS) in (0, before) and wait_for_points(page, before) == before
         page.click("#resume")
         wait_for_points(page, before + 2)
         page.click("#stop-search")
-        state(page, "finished")
+        state(page, "stopped")
         page.goto("about:blank")
         assert "Traceback" not in studio.text() and " ERROR " not in studio.text()
     records = read_journal(folder)  # every line follows from the one before

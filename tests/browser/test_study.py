@@ -161,6 +161,15 @@ def test_who_presses_keys_before_both_pictures_are_there_has_not_voted(
     early.close()
 
 
+def score_the_study(page) -> None:
+    """What a reward says of the same pictures, scored while the page stays usable."""
+    page.click("#results-rewards .label-wrap")
+    page.fill("#results-rewards-names input", "tabletop-quality")
+    page.keyboard.press("Enter")
+    page.click("#results-rewards-start")
+    page.wait_for_selector("#results-rewards-shown td >> text=tabletop-quality")
+
+
 def test_three_raters_vote_and_the_report_says_how(
     browser, tiny_studio: Studio, study: str, visitor, tmp_path: Path
 ):
@@ -231,6 +240,8 @@ def test_three_raters_vote_and_the_report_says_how(
     report = page.request.get(link.get_attribute("href")).text()
     assert "Which picture do you like better?" in report
     assert f"<td>{BETA}</td><td>{ALPHA}</td><td>" in report and f">over {ALPHA}<" in report
+
+    score_the_study(page)
 
     # who comes back finds the door closed, and no vote is lost
     one.reload()

@@ -1,6 +1,9 @@
 """The command line: what it writes, and how it fails."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,7 +100,7 @@ def test_check_fails_where_a_file_does_not_fit(calibration, tmp_path, capsys):
 
 def test_check_reads_a_checkpoint_of_the_papers_code(flux_folder, tmp_path, capsys):
     source = golden.checkpoint("flux", "layer_k2")
-    assert "give its --backbone" in failure(capsys, "check", source)
+    assert "name the backbone that it is for (--backbone)" in failure(capsys, "check", source)
     saved = tmp_path / "c.json"
     assert main(["check", str(source), "--backbone", str(flux_folder), "--save", str(saved)]) == 0
     assert [m.weight for m in Calibration.load(saved).members] == [1.7, -0.7]
@@ -126,3 +129,17 @@ def test_a_png_without_settings_says_so(tmp_path):
     (tmp_path / "b.png").write_bytes(b"no picture")
     with pytest.raises(Exception, match="no picture"):
         read_settings(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_any_encoding_of_the_terminal_will_do(encoding, calibration):
+    """`info` writes an ellipsis and a multiplication sign, a title may hold any script."""
+    for command in (["info", "tabletop"], ["check", str(calibration)], ["rewards", "list"]):
+        made = subprocess.run(
+            [sys.executable, "-m", "calibri.cli", *command],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            timeout=120,
+        )
+        assert made.returncode == 0, made.stderr
+        assert b"Error" not in made.stdout + made.stderr

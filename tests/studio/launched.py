@@ -17,9 +17,12 @@ from studio.calibrations import CalibrationStore
 from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.host import ModelHost
+from studio.machine.rewards import RewardModels
+from studio.machine.speed import Pace
 from studio.search.jobs import Searches
-from studio.settings import Settings
+from studio.settings import HubApp, Settings
 from studio.shell.app import Studio, build_app, launch_options
+from studio.shell.lanes import open_queue
 from studio.studies.studies import open_studies
 from tests.browser.running import free_port
 
@@ -64,8 +67,11 @@ class Launched:
 
 
 @contextmanager
-def launched(folder: Path, host: ModelHost, **settings: Any) -> Iterator[Launched]:
-    """A studio with searches, studies, one calibration and one ensemble at layer granularity."""
+def launched(
+    folder: Path, host: ModelHost, hub_app: HubApp | None = None, *, space: bool = False, **settings: Any
+) -> Iterator[Launched]:
+    """A studio with searches, studies, one calibration and one ensemble at layer granularity. `space`: where
+    nothing runs in the background, searches are jobs of their visitors."""
     layout = host.wait_ready().layout("layer")
     bent = tuple(0.6 + 0.1 * i for i in range(len(layout.names)))
     ones = Member(scales=(1.0,) * len(bent), weight=-0.5, condition="negative")
@@ -77,20 +83,24 @@ def launched(folder: Path, host: ModelHost, **settings: Any) -> Iterator[Launche
             title=title, backbone="tiny", granularity="layer", names=layout.names, members=members
         ).save(folder / "built-in" / f"{title.lower()}.json")
     data = folder / "data"
-    searches = None if settings.get("no_search") else Searches(host, data / "runs", folder)
+    rewards = RewardModels()
+    searches = None if settings.get("no_search") else Searches(host, data / "runs", folder, rewards)
     core = Core(
         settings=Settings(backbone="tiny", data=data, **settings),
         host=host,
         calibrations=CalibrationStore(folder / "built-in", data / "calibrations"),
+        rewards=rewards,
         assets=folder,
+        hub_app=hub_app,
     )
     studio = Studio(
         core,
         open_studies(data, host),
         searches,
-        searches and Sweeps(data / "sweeps", host, pace=searches.pace, load=searches.rewards.load),
+        searches and Sweeps(data / "sweeps", host, pace=searches.pace, rewards=core.rewards),
+        starts=Sweeps(data / "sweeps", host, pace=Pace(host), rewards=core.rewards) if space else None,
     )
-    app = build_app(studio).queue(max_size=core.settings.queue, default_concurrency_limit=8, api_open=False)
+    app = open_queue(build_app(studio), core)
     _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, **launch_options(studio))
     try:
         yield Launched(url.rstrip("/"), studio, app)

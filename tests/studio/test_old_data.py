@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from studio.calibrations import CalibrationStore
-from studio.diagnose.store import read_folder
+from studio.diagnose.store import read_sweeps
 from studio.search.runs import RunStore
 from studio.studies.cli import main
 from studio.studies.studies import Studies, open_studies
@@ -100,7 +100,7 @@ def test_calibrations_runs_and_sweeps_are_found(folder: Path, tmp_path: Path) ->
     assert (run.title, len(run.generations), run.error) == ("An old search", 6, "")
     assert run.validations[0].objective.mean == 0.5
     sweep, state, cells = FACTS["sweep"]
-    read = read_folder(folder / "sweeps")[sweep]
+    read = read_sweeps(folder / "sweeps").found[sweep]
     assert (read.state, read.done) == (state, cells)
 
 

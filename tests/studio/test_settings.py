@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from calibri.rewards.base import RewardLoading
 from studio.settings import OPTIONS, Settings, parser, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,3 +92,33 @@ def test_help_names_every_flag_and_variable() -> None:
     text = parser().format_help()
     for option in OPTIONS:
         assert option.flag in text and option.variable in text
+
+
+def test_weights_of_rewards_are_named_by_flags_or_in_one_variable(tmp_path: Path) -> None:
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    flags = ["--reward-source", f"pickscore={folder}", "--reward-source=hpsv3=owner/name@main"]
+    loading = read_settings(
+        [*flags, "--reward-device", "cuda:1", "--reward-dtype", "8bit"], {}
+    ).reward_loading
+    assert loading.sources == {"pickscore": str(folder), "hpsv3": "owner/name@main"}
+    assert (loading.device, loading.dtype) == ("cuda:1", "8bit")
+    variable = {"CALIBRI_REWARD_SOURCE": f"pickscore={folder}, hpsv3=owner/name"}
+    assert read_settings([], variable).reward_loading.sources["hpsv3"] == "owner/name"
+    assert read_settings([], {}).reward_loading == RewardLoading()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--reward-source", "pickscore"], "reward-source: expected NAME=SOURCE, got 'pickscore'"),
+        (["--reward-dtype", "half"], "dtype: expected auto, float32, .*, got 'half'"),
+        (["--reward-device", "gpu 1"], "device: expected auto, cpu, cuda, cuda:1 or mps, got 'gpu 1'"),
+    ],
+)
+def test_rewards_that_cannot_be_loaded_so_end_with_a_sentence(
+    flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(flags, {})
+    assert re.search(words, capsys.readouterr().err)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from calibri.errors import CalibriError
+from studio import visitors as visitors_module
 from studio.visitors import MOST_VISITORS, Visitor, Visitors
 
 
@@ -74,3 +78,30 @@ def test_the_least_recently_seen_is_forgotten_first() -> None:
     visitors.of(Visitors.new_id())
     assert visitors.of(words[0]) is places[0]
     assert visitors.of(words[1]) is not places[1]
+
+
+class Heavy:
+    """A place that tells what it keeps."""
+
+    size = 400
+
+
+def test_what_all_keep_together_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors_module, "MOST_BYTES", 1000)
+    visitors = Visitors()
+    words = [Visitors.new_id() for _ in range(4)]
+    places = [visitors.of(w) for w in words]
+    for place in places[1:3]:
+        place.place(Heavy)
+    visitors.trim(words[2])
+    assert [visitors.of(w) is p for w, p in zip(words, places)] == [True] * 4
+    places[3].place(Heavy)
+    visitors.trim(words[1])  # who keeps nothing makes no room, and the one that works stays
+    assert [visitors.of(w) is p for w, p in zip(words, places)] == [True, True, False, True]
+
+
+def test_an_id_that_is_none_is_told() -> None:
+    Visitors.check_id(Visitors.new_id())
+    for word in (None, "", 3, ["a"]):
+        with pytest.raises(CalibriError, match="Reload the page"):
+            Visitors.check_id(word)

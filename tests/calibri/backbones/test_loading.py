@@ -106,9 +106,13 @@ def test_wrong_defaults_are_named(folder, tmp_path):
 
 
 def test_an_unsupported_pipeline_is_refused_before_its_weights_are_read(tmp_path):
-    index = {"_class_name": "PixArtPipeline", "transformer": ["diffusers", "PixArtTransformer2DModel"]}
+    index = {"_class_name": "BriaPipeline", "transformer": ["diffusers", "BriaTransformer2DModel"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(BackboneError, match="PixArtTransformer2DModel is not supported"):
+    with pytest.raises(BackboneError, match="BriaTransformer2DModel is not supported"):
+        load_backbone(tmp_path)
+    index = {"_class_name": "FluxFillPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(BackboneError, match="FluxFillPipeline cannot be rendered with: expected a FluxPip"):
         load_backbone(tmp_path)
 
 
@@ -145,7 +149,7 @@ def test_compiling_for_a_cpu_without_a_compiler_says_what_to_install(folder, mon
         ({"device": "cpu", "offload": "model"}, "needs a CUDA device"),
         ({"device": "cpu", "quantisation": "4bit"}, "needs a CUDA device"),
         ({"device": "cpu", "offload": "disk"}, "expected model, sequential or group"),
-        ({"device": "cpu", "quantisation": "2bit"}, "expected 8bit or 4bit"),
+        ({"device": "cpu", "quantisation": "2bit"}, "expected 8bit, 4bit"),
     ],
 )
 def test_options_that_cannot_be_are_refused(folder, options, words):

@@ -24,10 +24,29 @@ def counts(sites):
         ("SD3.5-medium", (24, 61, 107)),
         ("SD3.5-large", (38, 76, 150)),
         ("Qwen-Image", (60, 120, 238)),
+        ("FLUX.2-dev", (56, 64, 80)),
+        ("FLUX.2-klein-4B", (25, 30, 40)),
+        ("FLUX.2-klein-base-9B", (32, 40, 56)),
+        ("Z-Image-Turbo", (30, 60, 60)),
+        ("Z-Image+refiners", (34, 68, 68)),
+        ("Qwen-Image-2.1", (32, 64, 64)),
+        ("Chroma1-HD", (57, 76, 114)),
+        ("Sana-1.6B", (20, 40, 40)),
+        ("Sana-1.6B+cross", (40, 60, 60)),
+        ("Lumina-Image-2.0", (26, 52, 52)),
+        ("Lumina-Image-2.0+refiners", (30, 60, 60)),
+        ("AuraFlow-v0.3", (36, 72, 80)),
+        ("PixArt-Sigma", (28, 56, 56)),
+        ("PixArt-Sigma+cross", (56, 84, 84)),
+        ("CogView4", (28, 56, 110)),
+        ("HiDream-I1-Full", (48, 96, 128)),
+        ("Krea-2-Turbo", (28, 56, 56)),
+        ("Ideogram-4", (34, 68, 68)),
     ],
 )
 def test_the_catalog_counts_without_weights(name, expected):
-    assert counts(sites_of_config(*resolve(name).transformer)) == expected
+    spec = resolve(name)
+    assert counts(sites_of_config(*spec.transformer, spec.extras)) == expected
 
 
 def test_flux_dev_has_these_sites_without_weights():

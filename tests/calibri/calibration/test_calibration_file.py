@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from calibri.backbones.layouts import Layout
 from calibri.backbones.sites import sites_of_config
-from calibri.calibration.artifact import Calibration, Member
+from calibri.calibration.artifact import (
+    LARGEST_FILE,
+    LARGEST_FOUND,
+    LONGEST_NAME,
+    MOST_MEMBERS,
+    MOST_NAMES,
+    MOST_SCALES,
+    Calibration,
+    Member,
+)
 from calibri.errors import ArtifactError, LayoutError
 
 SITES = sites_of_config("FluxTransformer2DModel", {"num_layers": 1, "num_single_layers": 1})
@@ -122,7 +131,7 @@ def test_it_cannot_be_changed():
         ({"found": {"score": float("nan")}}, "found: must be plain JSON"),
         ({"found": {"score": object()}}, "found: must be plain JSON"),
         ({"colour": "red"}, "colour"),
-        ({"format": "calibri-calibration/2"}, "format"),
+        ({"format": "calibri-calibration/3"}, "format"),
     ],
 )
 def test_wrong_content_is_named(changes, words):
@@ -137,7 +146,8 @@ def test_wrong_content_is_named(changes, words):
         ("[1]", "expected a JSON object"),
         ("{}", "expected the format"),
         ('{"format": 1}', "expected the format"),
-        ("[" * 100_000, "not valid JSON"),
+        ("[" * 100_000, "not valid JSON: expected JSON of at most 64 levels"),
+        ('{"a": ' + "9" * 5000 + "}", "not valid JSON: expected an integer of at most 400 digits, got 5000"),
         (b"\xff\xfe", "not a text file"),
     ],
 )
@@ -153,8 +163,8 @@ def test_a_missing_and_a_huge_file_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match="No such file"):
         Calibration.load(tmp_path / "none.json")
     with open(tmp_path / "huge.json", "wb") as file:
-        file.truncate(9 * 2**20)
-    with pytest.raises(ArtifactError, match="larger than"):
+        file.truncate(LARGEST_FILE + 1)
+    with pytest.raises(ArtifactError, match=f"at most {LARGEST_FILE} bytes, got {LARGEST_FILE + 1}"):
         Calibration.load(tmp_path / "huge.json")
 
 
@@ -162,3 +172,34 @@ def test_the_file_is_one_line_a_member():
     lines = make().to_json().splitlines()
     assert sum('"scales"' in line for line in lines) == 2
     assert json.loads(make().to_json())["members"][1]["weight"] == -0.5
+
+
+def found_of(size):
+    return {"a": "x" * (size - len('{"a": ""}'))}
+
+
+@pytest.mark.parametrize(
+    "change, most, words",
+    [
+        (lambda n: {"found": found_of(n)}, LARGEST_FOUND, "found: expected at most {} bytes of JSON, got {}"),
+        (lambda n: {"members": (Member(scales=(1.0, 1.0)),) * n}, MOST_MEMBERS, "at most {}, got {}"),
+        (
+            lambda n: {"names": [str(i) for i in range(n)], "members": (Member(scales=(1.0,) * n),)},
+            MOST_NAMES,
+            "names: .* at most {} items",
+        ),
+        (lambda n: {"names": ["a", "b" * n]}, LONGEST_NAME, "names.1: .* at most {} characters"),
+    ],
+)
+def test_the_format_has_limits(change, most, words):
+    make(**change(most))
+    with pytest.raises(ArtifactError, match=words.format(most, most + 1)):
+        make(**change(most + 1))
+
+
+def test_all_scales_together_have_a_limit():
+    names = [str(i) for i in range(MOST_SCALES // 20)]
+    member = Member(scales=(1.0,) * len(names))
+    make(names=names, members=(member,) * 20)
+    with pytest.raises(ArtifactError, match=f"at most {MOST_SCALES} scales together, got"):
+        make(names=names, members=(member,) * 21)

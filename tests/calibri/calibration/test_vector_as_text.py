@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from calibri.backbones.layouts import GRANULARITIES, Layout
 from calibri.backbones.sites import sites_of_config
-from calibri.calibration.vector_text import format_vector, parse_vector
+from calibri.calibration.vector_text import (
+    LONGEST_TEXT,
+    MOST_ASSIGNMENTS,
+    MOST_CHOICES,
+    MOST_PARTS,
+    format_vector,
+    parse_vector,
+)
 from calibri.errors import LayoutError
 
 SITES = sites_of_config("FluxTransformer2DModel", {"num_layers": 4, "num_single_layers": 3})
@@ -77,7 +84,7 @@ def test_text_gives_back_the_same_numbers(granularity, data):
         ("double.1 = 1e999", "finite"),
         ("double[3-1] = 1", "from low to high"),
         ("double[a] = 1", "indices like"),
-        ("double[0-99999999] = 1", "from low to high"),
+        ("double[0-99999999] = 1", "from 0 to 3, got 99999999"),
         ("double..1 = 1", "expected a name"),
         (" = 1", "expected a name"),
         ("1 2 3", "all 11 numbers"),
@@ -86,3 +93,98 @@ def test_text_gives_back_the_same_numbers(granularity, data):
 def test_wrong_text_says_which_line(text, words):
     with pytest.raises(LayoutError, match=words):
         parse_vector(text, LAYER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "double[1-2].attn = 1.05, single[0] = 0.9",
+        "double[1-2].attn: 1.05\nsingle.0: 0.9",
+        "\ufeffdouble[1–2].attn = 1.05 // warmer edges\r\nsingle.0 = 0.9 # and this",
+        "double.1.attn,1.05\ndouble.2.attn,1.05\nsingle.0.fused,0.9",
+        "name\tscale\ndouble[1,2].attn\t1.05\nsingle.0\t.9",
+        '{"double.1.attn": 1.05,\n "double.2.attn": 1.05, "single.0": 9e-1}',
+        "double[1−2].attn = +1.05;;\n\u200bsingle.0.fused = 0.9",
+    ],
+)
+def test_the_ways_in_which_people_write_a_vector(text):
+    assert changed(text) == {"double.1.attn": 1.05, "double.2.attn": 1.05, "single.0.fused": 0.9}
+
+
+def test_a_minus_of_any_kind_and_a_star_for_any_block():
+    assert changed("double.0.attn = −0.5") == {"double.0.attn": -0.5}
+    assert set(changed("*.attn = 1.1")) == {f"double.{i}.attn" for i in range(4)}
+    assert set(changed("*[1-2].attn = 1.1")) == {"double.1.attn", "double.2.attn"}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("double[0-18].attn = 1.1", "line 1: expected an index of double from 0 to 3, got 18"),
+        ("double.0 = 1\nsingle[1,55] = 0.9", "line 2: expected an index of single from 0 to 2, got 55"),
+        ("*[7].attn = 1", "from 0 to 3, got 7"),
+        ("double.0.attn = 1_05", "expected a number, got '1_05'"),
+        ("double.0.attn = ١", "expected a number"),
+        ("double.0.attn = 1,05", "got '05'.*with a point"),
+        ("double.0 = 1 fast", "expected a number, got '1 fast'"),
+        ("double[0].[1] = 1", "expected a name"),
+    ],
+)
+def test_what_would_be_read_in_part_is_refused_in_words(text, words):
+    with pytest.raises(LayoutError, match=words):
+        parse_vector(text, LAYER)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet='double.0[],-;=:*#/ 19\n"{}', max_size=60))
+def test_any_text_gives_numbers_or_a_sentence(text):
+    try:
+        assert len(parse_vector(text, LAYER)) == len(LAYER)
+    except LayoutError as error:
+        assert "expected" in str(error) or "no scale is named" in str(error)
+
+
+def assign(count):
+    return "\n".join(["double.0 = 2"] * count)
+
+
+@pytest.mark.parametrize(
+    "make, most, words",
+    [
+        (lambda n: "double.0 = 2 #".ljust(n, "x"), LONGEST_TEXT, "characters"),
+        (assign, MOST_ASSIGNMENTS, "assignments"),
+        (lambda n: f"double[{','.join(['0'] * n)}] = 2", MOST_CHOICES, "indices"),
+    ],
+)
+def test_a_text_is_counted_before_it_is_read(make, most, words):
+    assert set(changed(make(most))) == {"double.0.attn", "double.0.mlp"}
+    with pytest.raises(LayoutError, match=rf"expected at most {most} {words}, got {most + 1}"):
+        parse_vector(make(most + 1), LAYER)
+
+
+def test_a_name_has_few_parts():
+    with pytest.raises(LayoutError, match="no scale is named"):
+        parse_vector(".".join("a" * MOST_PARTS) + " = 1", LAYER)
+    with pytest.raises(LayoutError, match=f"at most {MOST_PARTS} parts"):
+        parse_vector(".".join("a" * (MOST_PARTS + 1)) + " = 1", LAYER)
+
+
+@pytest.mark.parametrize("text", ["double[0-9999" + ",0-9999" * 50 + "] = 2", "x" * 60_000 + " = 2"])
+def test_a_short_text_is_little_work(text):
+    """What took 20 s and more: counted in calls of Python functions, as time depends on the machine."""
+    import sys
+
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        parse_vector(text, LAYER)
+    except LayoutError as error:
+        assert len(str(error)) < 300
+    finally:
+        sys.setprofile(None)
+    assert calls < 20_000

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,3 +208,29 @@ def test_flat_and_nested_configurations_of_qwen_are_the_same():
     assert isinstance(config, Qwen2VLConfig) and config.text_config.vocab_size == hpsv3.VOCABULARY
     assert config.text_config.rope_parameters["mrope_section"] == [16, 24, 24]
     assert config.text_config.num_key_value_heads == 4 and config.vision_config.depth == 32
+
+
+# ---- the authors' own package
+
+
+def test_the_environment_of_the_authors_package_has_what_it_forgets():
+    from calibri.rewards.hpsv3_package import make_spec
+
+    spec = make_spec("MizzenAI/HPSv3", "auto")
+    assert {"hpsv3==1.0.0", "matplotlib", "tensorboard"} <= set(spec.requirements)
+    assert spec.options["dtype"] == "bfloat16" and spec.kind == "bt"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("CALIBRI_HPSV3_PYTHON" not in os.environ, reason="names no Python that has hpsv3 1.0.0")
+def test_the_authors_package_in_a_worker_gives_the_same_numbers(golden):
+    from calibri.rewards.hpsv3_package import HPSv3Package
+
+    case = golden("hpsv3")
+    python = Path(os.environ["CALIBRI_HPSV3_PYTHON"])
+    theirs = HPSv3Package(source=case.folder, dtype="float32", python=python)
+    found = theirs.score(case.images, case.prompts)
+    theirs.close()
+    assert np.abs(found - case.scores("mu")).max() < 2e-6
+    ours = calibri.load_reward("hpsv3", source=case.folder).score(case.images, case.prompts)
+    assert np.abs(found - ours).max() < 2e-6

@@ -317,7 +317,9 @@ def test_shards_of_either_kind_give_the_same_scores(folders, golden, tmp_path):
         path = tmp_path / "model" / f"pytorch_model-0000{number}-of-00002.bin"
         torch.save({name: tensors[name] for name in part}, path)
     reward = calibri.load_reward("vqascore-xxl", source=tmp_path / "model")
-    assert np.allclose(reward.score(case.images, case.prompts), case.scores(), rtol=0, atol=1e-9)
+    assert np.allclose(
+        reward.score(case.images, case.prompts), case.scores(), rtol=0, atol=1e-5 * np.std(case.scores())
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,7 @@ from calibri.cli import main
 from calibri.errors import JournalError, RewardError
 from calibri.rewards.base import RewardLoading
 from calibri.rewards.catalog import CATALOG
+from calibri.rewards.sources import name_source, read_sources
 from calibri.search.config import SearchConfig
 from calibri.search.distributed import gpu_share, gpus_of_worker
 from calibri.search.journal import read_journal
@@ -113,6 +114,33 @@ def test_a_dtype_is_for_rewards_that_know_it(golden):
     assert loaded["tabletop-quality"].info.revision.endswith("float32")
 
 
+def test_bits_are_for_rewards_that_take_them():
+    loading = RewardLoading(device="cuda:1", dtype="8bit")
+    assert loading.place("hpsv3", "cpu") == ("cuda:1", "8bit")
+    assert loading.place("pickscore", "cpu") == ("cuda:1", "auto")
+    loading.check(["hpsv3", "pickscore"])
+    with pytest.raises(RewardError, match="8bit is for hpsv3 alone, got pickscore"):
+        loading.check(["pickscore"])
+    with pytest.raises(RewardError, match=r"dtype: expected auto, .*got 'half'"):
+        RewardLoading.read({}, None, "half")
+
+
+def test_what_cannot_be_loaded_is_told_before_the_backbone_is(flux_folder, prompts, tmp_path, capsys):
+    options = ["--reward", "pickscore", "--reward-dtype", "4bit"]
+    assert search(tmp_path / "no-backbone", prompts, tmp_path / "run", *options) == 1
+    assert "4bit is for hpsv3 alone, got pickscore" in capsys.readouterr().err
+
+
+def test_sources_are_told_without_folders(golden):
+    assert read_sources(["a=b/c@d, e=f/g", "h=~nobody/x"], "") == {
+        "a": "b/c@d", "e": "f/g", "h": "~nobody/x",
+    }  # fmt: skip
+    assert name_source(str(golden("mps").folder)) == "mps"
+    assert [name_source(text) for text in ("owner/name@commit", "", "calibri")] == [
+        "owner/name@commit", "", "calibri",
+    ]  # fmt: skip
+
+
 def test_configs_of_earlier_versions_load():
     config = SearchConfig.make(rewards=({"name": "tabletop-align"},), prompts=("a",), judges=("b",))
     old = json.loads(config.to_json())
@@ -155,13 +183,17 @@ def test_ray_gives_whole_gpus_or_parts_of_one(gpus, workers, needed, share):
     assert gpu_share(gpus, workers, needed) == share
 
 
-def test_the_example_of_the_page_runs(monkeypatch, capsys):
+def test_the_examples_of_the_page_run(monkeypatch, capsys):
     root = Path(__file__).resolve().parents[3]
     monkeypatch.chdir(root)
     page = (root / "docs" / "rewards.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-    exec(compile(example, "docs/rewards.md", "exec"), {})
-    assert "-pillow" in capsys.readouterr().out
+    examples = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    plain = [text for text in examples if "class " not in text]  # the other one is test_own's
+    assert len(plain) == 2
+    for example in plain:
+        exec(compile(example, "docs/rewards.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "-pillow" in said and "0.625" in said
 
 
 # ---- calibri rewards

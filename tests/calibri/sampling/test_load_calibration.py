@@ -290,7 +290,7 @@ def test_a_calibration_of_another_backbone_says_what_was_expected_and_what_came(
 
 
 def test_unknown_models_name_the_known_classes():
-    with pytest.raises(BackboneError, match=r"Linear.*FluxTransformer2DModel, Qwen.*, SD3"):
+    with pytest.raises(BackboneError, match=r"Linear.*FluxTransformer2DModel, .*Qwen.*, SD3"):
         load_calibration(torch.nn.Linear(2, 2), random_calibration(flux_transformer()))
     with pytest.raises(BackboneError, match="got str"):
         load_calibration("FLUX.1-dev", random_calibration(flux_transformer()))

@@ -75,7 +75,7 @@ def test_sd3_scales_reach_the_picture(sd3):
 
 def test_qwen_base_and_guidance_are_what_diffusers_paints(qwen, qwen_words):
     renderer = Renderer(qwen)
-    renderer._prompts._held.update(qwen_words)
+    renderer._prompts._held.update({(word, False, ()): found for word, found in qwen_words.items()})
     base, guided, longer = renderer.render(
         [
             RenderRequest("a cube", 1, 2),

@@ -1,6 +1,6 @@
 """Not a test: a process that `test_kill.py` starts, and that kills its own searches.
 
-    kill_worker.py BACKBONE FOLDER MOMENTS
+    kill_worker.py BACKBONE FOLDER MOMENTS [front]
 
 Loads everything once, then forks a child for the reference run and one for each attempt; an attempt is
 killed with SIGKILL after its moment (a share of the reference's time), the last one is left to finish.
@@ -22,14 +22,16 @@ import torch
 from calibri.backbones.loading import Backbone, load_backbone
 from calibri.search.config import Budget
 from calibri.search.run import run_search
-from tests.small_search import Redness, make_small
+from tests.small_search import Blueness, Redness, make_small
+
+FRONT = sys.argv[4:] == ["front"]
 
 
 def search(backbone: Backbone, path: str, folder: Path) -> None:
-    config = make_small(backbone=path, steps=1, validation_share=0.3, convergence="none")
-    for _ in run_search(
-        config, folder, backbone=backbone, rewards={"redness": Redness()}, budget=Budget(generations=10)
-    ):
+    values = {"rewards": ({"name": "redness"}, {"name": "blueness"}), "front": 5} if FRONT else {}
+    config = make_small(backbone=path, steps=1, validation_share=0.3, convergence="none", **values)
+    rewards = {"redness": Redness(), "blueness": Blueness()}
+    for _ in run_search(config, folder, backbone=backbone, rewards=rewards, budget=Budget(generations=10)):
         pass
 
 

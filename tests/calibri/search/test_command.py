@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from calibri.backbones.loading import can_compile
+from calibri.backbones.placing import can_compile
 from calibri.calibration.artifact import Calibration
 from calibri.cli import main
 from calibri.search.config import Budget
@@ -109,6 +109,17 @@ def test_an_ensemble_starts_from_guidance(arguments, tmp_path):
     config = JournalTail(tmp_path / "run").config()
     assert config.conditions == ("positive", "negative") and config.weights == (1.5, -0.5)
     assert config.search_weights and config.start_from == "guidance 1.5"
+
+
+def test_a_search_starts_from_skip_layer_guidance(arguments, tmp_path):
+    assert main(arguments("--start", "skip-layer:double.0:2.8@0-1", generations=1)) == 0
+    config = JournalTail(tmp_path / "run").config()
+    assert config.weights == (1.0, -2.8) and config.start_from == "base + skip-layer"
+    assert config.roles[1].without == ("double.0.attn", "double.0.mlp")
+    found = Calibration.load(tmp_path / "run" / "tail.json")
+    kept, skipping = found.members
+    pairs = zip(found.names, kept.scales, skipping.scales, strict=True)
+    assert all(own == (0 if name.startswith("double.0") else first) for name, first, own in pairs)
 
 
 def test_a_search_starts_from_a_calibration_of_another_granularity(arguments, tmp_path):

@@ -2,9 +2,11 @@
 
 import pytest
 
+from calibri.backbones.catalog import resolve
 from calibri.errors import SearchError
 from calibri.rewards.base import RewardTerm
 from calibri.search.config import PRESETS, Budget, SearchConfig
+from calibri.search.pictures import preset_note, preset_pictures
 
 
 def test_a_config_survives_its_json(make_config):
@@ -83,3 +85,73 @@ def test_a_budget_says_which_limit_is_reached():
     assert "100 images" in budget.reason_to_stop(images=100, seconds=0, generations=0)
     assert "2 minutes" in budget.reason_to_stop(images=0, seconds=120, generations=0)
     assert "5 generations" in budget.reason_to_stop(images=0, seconds=0, generations=5)
+
+
+# The paper's own values, each with its place in github.com/v-gen-ai/Calibri at fd44332.
+BASE, FLUX = "configs/base.py", "black-forest-labs/FLUX.1-dev"
+PAPER = [
+    ("bucket", 16, f"{BASE}: optimize.bucket_size"),
+    ("sigma0", 0.25, f"{BASE}: optimize.initial_sigma"),
+    ("weight_sigma", 0.25, "src/optim/cmaes.py: one sigma0 for scales and weights"),
+    ("bounds", (-1.0, 2.0), f"{BASE}: optimize.blocks_bound_low, blocks_bound_high"),
+    ("weight_bounds", (-10.0, 10.0), f"{BASE}: optimize.models_bound_low, models_bound_high"),
+    ("steps", 15, f"{BASE}: gen.num_inference_steps"),
+    ("height", 512, f"{BASE}: gen.image_size"),
+    ("width", 512, f"{BASE}: gen.image_size"),
+    ("popsize", None, f"{BASE}: optimize.population_size, pycma's own 4 + 3 ln n"),
+    ("optimizer", "cma", "src/optim/cmaes.py: cma.CMAEvolutionStrategy without options of its own"),
+    ("mirrors", 0.0, "as above"),
+    ("mean_rate", "constant", "as above"),
+    ("step_limit", "none", "as above"),
+    ("pool", 0, "src/optim/cmaes.py: _next_batch, new prompts for each generation"),
+    ("race", 0, "src/optim/cmaes.py: every candidate sees the whole bucket"),
+    ("start", None, "src/optim/cmaes.py: x0 is the model as it is, all ones"),
+    ("convergence", "paper", "the paper's supplement, Fig. 4"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "source"), PAPER)
+def test_the_preset_paper_is_the_papers_setting(make_config, name, value, source):
+    rest = {"rewards": ({"name": "r"},), "prompts": ("p",)}
+    assert getattr(SearchConfig.make("paper", backbone=FLUX, **rest), name) == value, source
+
+
+def test_the_papers_guidance_is_that_of_its_configurations():
+    """configs/base.py: 3.5, embedded in FLUX.1-dev; configs/calibri.py: SD3.5 7.0, Qwen-Image 4.0."""
+    flux, sd3, qwen = (resolve(name) for name in ("FLUX.1-dev", "SD3.5-medium", "Qwen-Image"))
+    assert flux.guidance == 3.5 and "guidance" not in preset_pictures("paper", flux)
+    assert preset_pictures("paper", sd3)["guidance"] == 7.0
+    assert qwen.cfg == 4.0 and "guidance" not in preset_pictures("paper", qwen)
+
+
+def test_what_is_given_wins_over_the_preset(make_config):
+    rest = {"rewards": ({"name": "r"},), "prompts": ("p",), "backbone": FLUX}
+    given = {"steps": 8, "height": 1024, "width": 768, "sigma0": 0.1, "bucket": 4, "bounds": (0.5, 1.5)}
+    made = SearchConfig.make("paper", **rest, **given)
+    assert {name: getattr(made, name) for name in given} == given
+    assert SearchConfig.make("paper", **rest, steps=20).width == 512
+    assert SearchConfig.make("paper", **rest, height=256, width=256).steps == 15
+    sd3 = {**rest, "backbone": "SD3.5-large"}
+    assert SearchConfig.make("paper", **sd3, guidance=3.0).guidance == 3.0
+    assert SearchConfig.make("paper", **sd3).guidance == 7.0
+
+
+def test_steps_and_sizes_that_a_backbone_does_not_need_stay_its_own(make_config):
+    paper = SearchConfig.make("paper", rewards=({"name": "r"},), prompts=("p",))
+    assert (paper.steps, paper.height, paper.width) == (8, None, None)
+    tabletop, schnell, dev = (resolve(name) for name in ("tabletop", "FLUX.1-schnell", "FLUX.1-dev"))
+    assert preset_pictures("paper", tabletop) == {}
+    assert preset_pictures("paper", schnell) == {"height": 512, "width": 512}
+    assert preset_note("paper", tabletop) == (
+        "preset paper: tabletop keeps its own 8 steps (the preset: 15) "
+        "and 128×128 pixels (the preset: 512×512)"
+    )
+    assert preset_note("paper", schnell).endswith("keeps its own 4 steps (the preset: 15)")
+    assert preset_note("paper", dev) == preset_note("default", tabletop) == ""
+    assert preset_pictures("default", dev) == {}
+
+
+def test_a_backbone_that_is_not_known_here_gets_no_pictures(make_config):
+    rest = {"rewards": ({"name": "r"},), "prompts": ("p",)}
+    assert SearchConfig.make("paper", backbone="no such folder", **rest).height is None
+    assert SearchConfig.make("paper", backbone="someone/a-model", **rest).width == 512

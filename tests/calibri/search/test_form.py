@@ -1,5 +1,7 @@
 """What was typed becomes a search: by one road for the page, programs and the command line."""
 
+import copy
+
 import pytest
 
 from calibri.calibration.artifact import Calibration, Member
@@ -128,3 +130,40 @@ def test_limits_are_a_budget_or_none():
     assert Limits.read({"images": MOST_IMAGES, "minutes": 0}).budget == Budget(images=MOST_IMAGES)
     assert Limits.read({"minutes": 1.5, "generations": 3}).budget == Budget(minutes=1.5, generations=3)
     assert SearchForm.read(LEAST | {"images": 9}).budget == Budget(images=9)
+
+
+def test_the_preset_paper_makes_its_pictures_unless_told_otherwise(backbone):
+    """On a backbone of 28 steps and 1024 pixels, such as FLUX.1-dev."""
+    large = copy.copy(backbone)
+    large.spec = backbone.spec.model_copy(update={"steps": 28, "height": 1024, "width": 1024})
+    made = config(large, preset="paper")
+    assert (made.steps, made.height, made.width) == (15, 512, 512)
+    made = config(large, preset="paper", steps=28, height=64, width=96)
+    assert (made.steps, made.height, made.width) == (28, 64, 96)
+    assert config(large).steps == 28 and config(large).height is None
+    small = config(backbone, preset="paper")
+    assert small.steps == backbone.spec.steps and small.height is None
+
+
+def test_the_preset_paper_divides_prompts_as_the_paper_does(backbone):
+    """Seven of ten to search on; with others to judge on, all."""
+    made = config(backbone, preset="paper", prompts=[f"p{i}" for i in range(1000)])
+    counts = len(made.prompts), len(made.validation_prompts), len(made.held_out_prompts)
+    assert counts == (700, 100, 200)
+    every = {*made.prompts, *made.validation_prompts, *made.held_out_prompts}
+    assert len(every) == 1000
+    judged = [f"q{i}" for i in range(300)]
+    made = config(backbone, preset="paper", prompts=PROMPTS, held_out_prompts=judged)
+    assert made.prompts == tuple(PROMPTS)
+    assert (len(made.validation_prompts), len(made.held_out_prompts)) == (100, 200)
+    assert set(made.validation_prompts) | set(made.held_out_prompts) == set(judged)
+    own = config(backbone, preset="paper", prompts=[])
+    assert own.prompts == tuple(prompt_set("general", "search"))
+
+
+@pytest.mark.parametrize(
+    "values", [{"prompts": [f"p{i}" for i in range(6)]}, {"held_out_prompts": ["one"]}, {"prompts": ["one"]}]
+)
+def test_too_few_prompts_for_the_papers_division_are_told(backbone, values):
+    with pytest.raises(SearchError, match="expected at least 10"):
+        config(backbone, preset="paper", **values)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calibri.search.journal import owner_of, read_journal
-from calibri.search.records import GenerationRecord, SessionRecord, ValidationRecord
+from calibri.search.records import GenerationRecord, PointRecord, SessionRecord, ValidationRecord
 
 WORKER = Path(__file__).with_name("kill_worker.py")
 ROOT = Path(__file__).parents[3]
@@ -21,15 +21,17 @@ def story(folder):
         (r.generation, r.candidates, r.scores, r.images) for r in records if isinstance(r, GenerationRecord)
     ]
     validations = [(r.generation, r.objectives) for r in records if isinstance(r, ValidationRecord)]
-    return generations, validations, records[-1]
+    points = [(r.number, r.vector, r.gains) for r in records if isinstance(r, PointRecord)]
+    return generations, validations, records[-1], points
 
 
 @pytest.mark.slow
-def test_killed_at_ten_random_moments_a_search_ends_as_if_it_had_not_been(tmp_path, tiny_folder):
+@pytest.mark.parametrize("what", [[], ["front"]])
+def test_killed_at_ten_random_moments_a_search_ends_as_if_it_had_not_been(tmp_path, tiny_folder, what):
     moments = np.random.default_rng(20).uniform(0.03, 0.25, 10)
     text = ",".join(f"{moment:.4f}" for moment in moments)
     done = subprocess.run(
-        [sys.executable, str(WORKER), str(tiny_folder), str(tmp_path), text],
+        [sys.executable, str(WORKER), str(tiny_folder), str(tmp_path), text, *what],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -43,6 +45,7 @@ def test_killed_at_ten_random_moments_a_search_ends_as_if_it_had_not_been(tmp_pa
     assert len(whole[0]) == 10
     assert killed[0] == whole[0]
     assert killed[1] == whole[1]
+    assert killed[3] == whole[3] and len(whole[3]) == (5 if what else 0)
     assert killed[2].vector == whole[2].vector and killed[2].gains == whole[2].gains
     sessions = [r for r in read_journal(tmp_path / "killed") if isinstance(r, SessionRecord)]
     assert len(sessions) > 2

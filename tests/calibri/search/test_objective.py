@@ -5,6 +5,7 @@ import pytest
 
 from calibri.backbones.layouts import Layout
 from calibri.errors import SearchError
+from calibri.rewards.base import RewardInfo
 from calibri.search.objective import Objective
 
 NAMES = ("double.0.attn", "double.0.mlp", "single.0.fused")
@@ -17,8 +18,9 @@ def layout():
 
 @pytest.fixture
 def make_objective(make_config, formula_scorer, layout):
-    def make(factors=None, **values):
+    def make(factors=None, infos=None, shrink=1, **values):
         scorer = formula_scorer(factors or {"redness": 2.0})
+        scorer.infos, scorer.shrink = infos or {}, shrink
         objective = Objective(make_config(**values), layout, scorer)
         raw, images = objective.measure_base()
         objective.use_base(objective.base_record(raw, images=images, seconds=0.0))
@@ -135,6 +137,60 @@ def test_the_win_rate_follows_its_formula(make_objective):
     expected = np.mean([1 / (1 + np.exp(-m / temperature)) for m in margins])  # CaPO eq. 7
     told = objective.evaluate(VECTORS[3:], [index]).told
     np.testing.assert_allclose(told, [expected], atol=1e-12)
+
+
+def info(name, **values):
+    return RewardInfo(
+        **{"name": name, "role": "reward", "version": "1", "description": "", "range_hint": (0, 1), **values}
+    )
+
+
+def test_a_temperature_of_the_rewards_own_is_used_where_it_is_asked_for(make_objective):
+    infos = {"redness": info("redness", temperature=0.25)}
+    asked = {"objective": "win-rate", "infos": infos, "rewards": ({"name": "redness"},)}
+    assert make_objective(temperature="reward", **asked)._scale.temperatures == {"redness": 0.25}
+    usual, unknown = (
+        make_objective(**asked),
+        make_objective(temperature="reward", objective="win-rate", infos={"redness": info("redness")}),
+    )
+    assert usual._scale.temperatures == unknown._scale.temperatures != {"redness": 0.25}
+
+
+def test_a_probability_wins_by_its_share(make_objective):
+    infos = {"redness": info("redness", kind="probability")}
+    objective = make_objective(
+        {"redness": 0.1}, objective="win-rate", base_samples=2, infos=infos, alpha=2.0, shrink=10
+    )
+    assert objective._scale.alphas == {"redness": 2.0}
+    pairs = objective.source.base_samples(2)
+    base = [0.3 + objective.scorer.noise(p.prompt, p.seed) for p in pairs]
+    own = base[0] + 0.03
+    told = objective.evaluate(VECTORS[3:], [2]).told
+    np.testing.assert_allclose(told, [np.mean([own**2 / (own**2 + b**2) for b in base])])  # CaPO eq. 28
+
+
+def test_the_win_rate_of_several_rewards_is_their_weighted_mean(make_objective):
+    infos = {"redness": info("redness", temperature=0.5), "size": info("size", temperature=2.0)}
+    objective = make_objective(
+        {"redness": 1.0, "size": 3.0},
+        objective="win-rate",
+        temperature="reward",
+        base_samples=2,
+        infos=infos,
+        rewards=({"name": "redness"}, {"name": "size", "weight": 3.0}),
+    )
+    apart = np.diff([objective.scorer.noise(p.prompt, p.seed) for p in objective.source.base_samples(2)])[0]
+    odds = [[0.3 / 0.5, (0.3 - apart) / 0.5], [0.9 / 2, (0.9 - apart) / 2]]
+    first, second = (1 / (1 + np.exp(-np.array(odds)))).mean(axis=1)
+    np.testing.assert_allclose(objective.evaluate(VECTORS[3:], [2]).told, [(first + 3 * second) / 4])
+
+
+def test_a_run_from_before_probabilities_goes_on_as_it_was(make_objective):
+    infos = {"redness": info("redness", kind="probability")}
+    objective = make_objective({"redness": 0.1}, objective="win-rate", infos=infos, shrink=10)
+    now = objective.evaluate(VECTORS, [2]).told
+    objective.use_base(objective._scale.model_copy(update={"alphas": {}}))
+    assert not np.allclose(objective.evaluate(VECTORS, [2]).told, now)
 
 
 def test_the_win_rate_does_not_overflow(make_objective):

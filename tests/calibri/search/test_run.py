@@ -1,17 +1,22 @@
 """Whole searches on a tiny random pipeline: what they say, when they stop, what they ship."""
 
+import zlib
+
 import numpy as np
 import pytest
 
 from calibri.calibration.artifact import Calibration
 from calibri.errors import JournalError, SearchError
 from calibri.search.config import Budget, SearchConfig
+from calibri.search.counting import least_images
 from calibri.search.fitted import point_reached
 from calibri.search.journal import JournalTail, RunFolder, read_journal
 from calibri.search.records import EventRecord, GenerationRecord, ValidationRecord
 from calibri.search.run import run_search
 from calibri.search.space import SearchSpace
 from calibri.search.stopping import tail_average
+
+LAYERS = 7  # scales of the tiny backbone, by layer
 
 
 @pytest.fixture
@@ -103,11 +108,11 @@ def test_the_preset_keeps_the_fitted_point_and_says_so_after_each_generation(sea
 
 
 def test_what_is_not_better_is_not_shipped_as_better(search, tmp_path, rewards):
-    class Coin(type(rewards["redness"])):
+    class Blind(type(rewards["redness"])):  # scores that no picture moves: gains are nothing but 0
         def score(self, images, prompts):
-            return np.array([hash(image.tobytes()) % 1000 / 1000 for image in images])
+            return np.array([zlib.crc32(prompt.encode()) % 1000 / 1000 for prompt in prompts])
 
-    result = search(rewards={"redness": Coin()})[-1]
+    result = search(rewards={"redness": Blind()})[-1]
     assert result.verdict != "better" and result.calibration is None
     assert not (tmp_path / "run" / "calibration.json").exists()
     assert "Nothing is shipped" in result.text
@@ -140,6 +145,36 @@ def test_judges_are_reported_and_never_searched_on(search):
 )
 def test_a_budget_ends_a_search_in_words(search, budget, words):
     assert words in search(budget=budget)[-1].reason
+
+
+@pytest.mark.parametrize("limit", [16, 20, 29, 30, 31, 47])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"bucket": 4, "race": 2},
+        {"preset": "mirrored", "popsize": 4, "bucket": 2},
+        {"objective": "win-rate", "base_samples": 2, "bucket": 2},
+        {"validation_share": 0.5},
+        {"pool": 0, "bucket": 1, "popsize": 5},
+    ],
+    ids=str,
+)
+def test_at_most_so_many_images_is_at_most(search, formula_scorer, make_config, tmp_path, limit, values):
+    least = sum(least_images(make_config(**values), LAYERS))
+    run = {"values": values, "scorer": formula_scorer({"redness": 2.0}), "budget": Budget(images=limit)}
+    if limit < least:
+        with pytest.raises(SearchError, match=rf"images: expected at least {least} .*got {limit}"):
+            search(**run)
+        assert read_journal(tmp_path / "run") == []  # nothing was rendered
+        return
+    records = search(**run)
+    assert generations(records) and records[-1].images <= limit
+    assert f"the budget of {limit} images is used" in records[-1].reason
+    again = search(resume=True, scorer=run["scorer"], budget=Budget(images=limit))
+    assert again == records[-1:]  # nothing more fits: it is not judged twice
+    more = search(resume=True, scorer=run["scorer"], budget=Budget(images=limit + 60))
+    assert len(generations(more)) >= 1 and more[-1].images <= limit + 60
 
 
 def test_validation_comes_when_it_is_due_and_knows_the_base_once(search):

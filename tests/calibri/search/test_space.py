@@ -109,3 +109,47 @@ def test_a_start_may_come_from_a_coarser_granularity():
     start = calibration_start(found, layout, (0.5, 1.5), "a file")
     assert layout.names == ("double.0.attn", "double.0.mlp", "single.0.fused")
     assert start.scales == ((1.2, 1.2, 0.8),)
+
+
+def guided(layout, *added):
+    first = Member(scales=(1.2, 0.9, 0.1))
+    return Calibration(granularity="layer", names=layout.names, members=(first, *added), title="guided")
+
+
+def test_a_member_that_guides_follows_the_first_one_without_its_blocks(make_config, layout):
+    skipping = Member(scales=(0.0, 0.0, 0.1), weight=-2.8, start=0.01, stop=0.2, balanced=True)
+    start = calibration_start(guided(layout, skipping), layout, (0.5, 1.5), "guided")
+    config = make_config(
+        conditions=start.conditions, weights=start.weights, start=start.scales, roles=start.roles
+    )
+    space = SearchSpace.of(config, layout)
+    assert space.labels == [*(f"1: {name}" for name in NAMES), "1: weight", "2: weight"]
+    assert config.numbers(3) == space.size == 5
+    first, second = space.decode(np.array([1.1, 1.2, 1.3, 1.0, -2.0]))
+    assert first.scales == (1.1, 1.2, 1.3) and not first.balanced
+    assert second.scales == (0.0, 0.0, 1.3) and second.weight == -2.0
+    assert (second.start, second.stop, second.balanced) == (0.01, 0.2, True)
+    np.testing.assert_array_equal(space.settings(config).start, [1.2, 0.9, 0.5, 1.0, -2.8])
+    again = type(config).from_json(config.to_json())
+    assert again == config and again.nfe == config.nfe
+
+
+def test_a_weaker_member_keeps_its_scales(make_config, layout):
+    weaker = Member(scales=(0.3, 0.4, 0.5), weight=-1.0, balanced=True)
+    start = calibration_start(guided(layout, weaker), layout, (0.5, 1.5), "guided")
+    config = make_config(
+        conditions=start.conditions, weights=start.weights, start=start.scales, roles=start.roles
+    )
+    _, second = SearchSpace.of(config, layout).decode(np.array([1.1, 1.2, 1.3, 1.0, -2.0]))
+    assert second.scales == (0.3, 0.4, 0.5)
+    assert config.nfe == 2 * config.steps
+
+
+def test_the_first_member_of_a_search_counts_at_every_step(layout):
+    late = Calibration(
+        granularity="layer",
+        names=layout.names,
+        members=(Member(scales=(1.0, 1.0, 1.0), start=0.5), Member(scales=(1.0, 1.0, 1.0))),
+    )
+    with pytest.raises(SearchError, match="must count at every step"):
+        calibration_start(late, layout, (0.5, 1.5), "late")

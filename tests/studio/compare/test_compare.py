@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from calibri.errors import CalibriError, RenderCancelled, RenderError
+from calibri.ranges import LONGEST_PROMPT
 from studio.compare.comparison import compare, get_history
 from studio.compare.form import (
     AGAINST,
@@ -17,6 +18,7 @@ from studio.compare.form import (
     USUAL,
     Form,
     FormError,
+    check_form,
     form_of,
     read_order,
     read_prompts,
@@ -37,7 +39,7 @@ from studio.compare.view import (
 )
 from studio.core import Core
 from studio.rendering.arms import DESK, NOTHING, Choice, list_choices, resolve_arms
-from studio.rendering.asks import LONGEST_PROMPT, Ask
+from studio.rendering.asks import Ask
 from studio.rendering.places import SharedPlace
 from studio.scales.edits import add_member, change, open_calibration
 from tests.studio.compare.pictures import CUBE, caption_of, pixels
@@ -169,7 +171,7 @@ def test_seeds_are_read(text, seeds: list[int]) -> None:
     assert read_seeds(text) == tuple(seeds)
 
 
-@pytest.mark.parametrize("text", ["a", "-1", "3-", "9-2", "1.5", "99999999999", "0-100000"])
+@pytest.mark.parametrize("text", ["a", "-1", "3-", "9-2", "1.5", "99999999999999999999", "0-100000"])
 def test_seeds_that_cannot_be_read_are_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match="written like"):
         read_seeds(text)
@@ -216,7 +218,7 @@ def test_what_cannot_be_asked_is_said_at_its_field(core: Core, prompt, seed, ste
         ({"height": 10_000}, "height"),
         ({"width": "wide"}, "width"),
         ({"arms": (Choice("base", 0), Choice("base"))}, "steps-1"),
-        ({"arms": (Choice("base"), Choice("base", None, 99.0))}, "guidance-2"),
+        ({"arms": (Choice("base"), Choice("base", None, 199.0))}, "guidance-2"),
         ({"arms": (Choice(NOTHING),) * 3}, "arms"),
     ],
 )
@@ -293,8 +295,8 @@ def test_the_form_comes_back_from_a_comparison(stocked: Core, visitor: str) -> N
     arms = (Choice("base", 5), Choice("studio/bent", None, 2.0), Choice(NOTHING))
     form = Form("a red cube", 3, 2, "a blue cone", "4, 5", 1.5, 48, 32, arms)
     assert form_of(compare(stocked, visitor, form)) == form
-    assert read_values(tuple(list_values(form))) == form
-    assert read_values((*list_values(CUBE)[:8], None, 0, "", *[None] * 6)).arms == (Choice(NOTHING),) * 3
+    assert check_form(read_values(tuple(list_values(form)))) == check_form(form)
+    assert read_values((*list_values(CUBE)[:10], None, 0, "", *[None] * 6)).arms == (Choice(NOTHING),) * 3
 
 
 def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Core, visitor: str) -> None:
@@ -306,6 +308,13 @@ def test_a_picture_goes_to_the_desk_with_all_its_members(stocked: Core, visitor:
     # A prepared picture knows its kind only: the studio's first of that kind stands for it.
     prepared = replace(made.shots[1], arm=replace(made.shots[1].arm, calibration=None))
     assert find_calibration(stocked, visitor, prepared, USUAL[1]).title == "Bent"
+
+
+def test_a_study_keeps_the_guidance_and_the_size_of_its_pictures(stocked: Core, visitor: str) -> None:
+    form = replace(CUBE, guidance=2, negative="blue", embedded=1.5, width=32, height=16, arms=AGAINST[:2])
+    sent = draft_study(stocked, visitor, compare(stocked, visitor, form))
+    for arm in sent.arms:
+        assert (arm.guidance, arm.negative, arm.embedded, arm.width, arm.height) == (2, "blue", 1.5, 32, 16)
 
 
 def test_a_comparison_becomes_the_form_of_a_study(stocked: Core, visitor: str) -> None:

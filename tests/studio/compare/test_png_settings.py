@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from calibri.errors import CalibriError, RenderError
-from calibri.sampling.png import read_settings, save_png
+from calibri.sampling.png import read_settings, save_png, settings_of
+from calibri.sampling.request import Rendered, RenderRequest
 from studio.compare.comparison import compare
-from studio.compare.form import Form
+from studio.compare.form import USUAL, Form, check_form, form_of
 from studio.compare.png_settings import describe_picture, make_png, make_zip, name_file, read_form
+from studio.compare.view import list_values, read_values
 from studio.core import Core
 from studio.rendering.arms import DESK, NOTHING, Choice, resolve_arms
 from studio.scales.edits import change
@@ -82,6 +84,47 @@ def test_a_png_of_the_command_line_opens_as_base_and_its_calibration(
     save_png(Image.new("RGB", (32, 32)), path, {**settings, "calibration": json.loads(entry.to_json())})
     form, _ = read_form(stocked, stocked.visitors.of(visitor), path)
     assert form == Form("a cube", 1, 4, arms=(Choice("base"), Choice("studio/bent"), Choice(NOTHING)))
+
+
+SEED = 1125899906842624123  # a browser's number would be another one
+
+
+def test_all_settings_of_a_picture_of_the_command_line_are_kept_and_come_back(
+    stocked: Core, visitor: str, tmp_path: Path
+) -> None:
+    backbone, path = stocked.host.wait_ready(), tmp_path / "cli.png"
+    request = RenderRequest.of(
+        "a red cube", SEED, 120, guidance=2.0, negative_prompt="a blue cube", embedded_guidance=4.5
+    )
+    image = Image.new("RGB", (32, 32))
+    save_png(image, path, settings_of(Rendered(image, request, 240, 1.0), backbone))
+    settings = read_settings(path)
+    assert settings["embedded_guidance"] == 4.5
+    form, note = read_form(stocked, stocked.visitors.of(visitor), path)
+    assert (form.seed, form.steps, form.negative, form.embedded) == (SEED, 120, "a blue cube", 4.5)
+    assert form.arms[0] == Choice("base", None, 2.0)
+    assert note == ""
+
+
+def test_a_form_goes_through_the_pages_fields_and_back_without_a_change(stocked: Core) -> None:
+    form = Form("a cube", SEED, 120, "one\ntwo", "4", 30.0, None, 48, USUAL, negative="a ball", embedded=3.0)
+    values = list_values(form)
+    assert values[1] == str(SEED)  # as text: a browser would round it
+    assert check_form(read_values(values)) == check_form(form)
+
+
+def test_a_negative_prompt_makes_another_guided_picture_and_is_in_its_file(
+    stocked: Core, visitor: str, tmp_path: Path
+) -> None:
+    plain = Form("a red cube", 3, 2, guidance=2.0, arms=(Choice("base"), Choice(NOTHING), Choice(NOTHING)))
+    first = compare(stocked, visitor, plain)
+    made = compare(stocked, visitor, replace(plain, negative="a blue cube"))
+    assert not np.array_equal(np.asarray(first.shots[0].image), np.asarray(made.shots[0].image))
+    path = written(tmp_path, make_png(made, made.shots[0]))
+    form, _ = read_form(stocked, stocked.visitors.of(visitor), path)
+    again = compare(stocked, visitor, form)
+    assert np.array_equal(np.asarray(again.shots[0].image), np.asarray(made.shots[0].image))
+    assert form_of(made).negative == "a blue cube"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from studio.diagnose.store import (
     check_fits,
     count_images,
     make_cell_calibration,
-    read_folder,
+    read_sweeps,
 )
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.host import ModelHost
@@ -142,7 +142,7 @@ def test_what_goes_wrong_is_said_in_words(host: ModelHost, tmp_path: Path) -> No
     failed = real.wait(real.start(settings(rewards=(RewardTerm(name="nonsense"),))).id)
     assert failed.state == "failed" and "unknown reward 'nonsense'" in failed.error
     real.close()
-    assert read_folder(tmp_path / "sweeps")[failed.id].error == failed.error
+    assert read_sweeps(tmp_path / "sweeps").found[failed.id].error == failed.error
     other = failed.note.model_copy(update={"fingerprint": "0", "backbone": "FLUX.1-dev"})
     with pytest.raises(SearchError, match=r"Load FLUX\.1-dev first"):
         check_fits(other, host.wait_ready())

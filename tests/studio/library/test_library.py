@@ -178,11 +178,11 @@ def test_files_come_in_and_a_bad_one_is_a_sentence(stocked: Core, tmp_path: Path
         (tmp_path / name).write_text(text, encoding="utf-8")
         paths.append(str(tmp_path / name))
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    came, words = import_files(stocked.calibrations, [*paths, str(tmp_path / "binary.json")])
+    came, words = import_files(stocked, [*paths, str(tmp_path / "binary.json")])
     assert [e.title for e in came] == ["fine", "Second"] and words.count("was not imported") == 5
     assert "Imported “fine”, “Second”." in words and "broken.json was not imported" in words
     assert "from -4 to 4, got 1e+09" in words and str(tmp_path) not in words
     name, text = export_file(came[1])
     assert name == "second.json" and json.loads(text)["title"] == "Second"
     with pytest.raises(ArtifactError, match="at most 50 files"):
-        import_files(stocked.calibrations, [paths[0]] * 51)
+        import_files(stocked, [paths[0]] * 51)

@@ -6,9 +6,10 @@ import pytest
 
 from calibri.calibration.scale_names import parse_names
 from calibri.errors import ArtifactError, RenderError
+from calibri.ranges import LARGEST_SEED
 from studio.core import Core
 from studio.rendering.arms import DESK, KINDS, NOTHING, Arm, Choice, list_saved, resolve_arms
-from studio.rendering.asks import LARGEST_SEED, Ask
+from studio.rendering.asks import Ask
 from studio.rendering.places import SharedPlace
 from studio.scales.edits import change
 

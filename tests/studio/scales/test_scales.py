@@ -11,6 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibri.assets import ASSETS
+from calibri.backbones.catalog import resolve
+from calibri.backbones.layouts import Layout
+from calibri.backbones.sites import sites_of_config
 from calibri.calibration.artifact import Calibration
 from calibri.calibration.scale_names import words_for
 from calibri.errors import ArtifactError, LayoutError
@@ -36,6 +40,7 @@ from studio.scales.edits import (
     write_file,
 )
 from studio.scales.view import draw_bars, list_others, show_desk, show_members, write_sum
+from tests.studio.asking import request_of
 
 
 def desk(core: Core, visitor: str) -> Desk:
@@ -216,6 +221,15 @@ def test_members_are_added_changed_and_removed(core: Core, visitor: str) -> None
     assert "add up to 1.00" in write_sum(desk(core, visitor))
 
 
+@pytest.mark.parametrize("path", sorted((ASSETS / "calibrations").glob("*.json")), ids=lambda p: p.stem)
+def test_the_desk_warns_of_none_of_the_studios_own_calibrations(path: Path) -> None:
+    made, spec = Calibration.load(path), resolve("tabletop")
+    assert spec.transformer is not None
+    layout = Layout.from_sites(sites_of_config(*spec.transformer), made.granularity)
+    words = write_sum(Desk(layout, made.members))
+    assert "pictures may come out" not in words
+
+
 @pytest.mark.parametrize(
     "edit, words",
     [
@@ -351,5 +365,7 @@ def test_saving_is_for_organisers_in_demo_mode(core: Core) -> None:
     demo = dataclasses.replace(core, settings=core.settings.model_copy(update={"demo": True}))
     with pytest.raises(CalibriError):
         demo.rights.organisers_only(None)
-    demo.rights.organisers_only("ann")
+    with pytest.raises(CalibriError):
+        demo.rights.organisers_only(request_of())
+    demo.rights.organisers_only(request_of(demo, "ann"))
     core.rights.organisers_only(None)

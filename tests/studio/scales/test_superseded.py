@@ -65,6 +65,12 @@ def test_no_page_drops_what_is_typed_or_picked_while_it_answers(studio: Launched
         if event in follows and fn.trigger_mode == "once"
     ]
     assert lost == []
+    dropped = [
+        (fn.name, fn.concurrency_id)
+        for fn in studio.app.fns.values()
+        if fn.concurrency_id == "people" and fn.api_visibility == "private" and fn.trigger_mode != "multiple"
+    ]
+    assert dropped == []  # a second press of what renders calls the first one off
     modes = {"library-left": set(), "cell-base-1": set()}
     for fn in studio.app.fns.values():
         for part in fn.outputs:

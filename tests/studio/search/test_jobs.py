@@ -21,6 +21,9 @@ from calibri.search.run import run_search
 from studio.machine.host import ModelHost
 from studio.machine.queue import HostError, Priority
 from studio.search.jobs import Searches, explain
+from studio.search.runs import RunStore
+from studio.search.status import see
+from studio.search.view import card, choice_words
 from tests.small_search import make_small
 
 WORKER = Path(__file__).with_name("search_worker.py")
@@ -168,6 +171,25 @@ def test_searches_queue_and_a_pause_gives_the_turn_to_the_next(jobs: Searches) -
     assert jobs.wait(first, PATIENCE).state == "done"
 
 
+def test_what_a_person_stopped_says_so_also_after_a_restart(jobs: Searches) -> None:
+    first, second, third = (jobs.start(small(seed=i), Budget(images=100_000)) for i in range(3))
+    titles = [status.title for status in jobs.all()]
+    assert len(set(titles)) == 3 and titles[-1] == "Layer: tabletop-quality", titles
+    until(lambda: jobs.status(first).generations >= 1, "no generation came")
+    jobs.stop(second)
+    assert jobs.wait(second, PATIENCE).ended == "stopped before it started"
+    jobs.pause(third)  # a paused one that never began is no other
+    jobs.stop(third)
+    jobs.wait(third, PATIENCE)
+    jobs.stop(first)
+    assert jobs.wait(first, PATIENCE).ended == "stopped by the user"
+    for run in RunStore(jobs.store.folder).all():
+        status = see(run, None).status
+        words = "stopped" if run.id == first else "stopped before it started"
+        assert words in choice_words(status) and status.when[:10] in choice_words(status)
+        assert f">{words}</span>" in card(status, run)
+
+
 def test_the_backbone_stays_while_a_search_lives(jobs: Searches, host: ModelHost) -> None:
     run = jobs.start(small(), Budget(images=100_000))
     until(lambda: jobs.status(run).state == "running" and jobs.status(run).images > 0, "it did not begin")
@@ -264,7 +286,9 @@ def test_failures_become_words_and_can_be_resumed(jobs: Searches) -> None:
 def test_what_cannot_be_done_is_a_sentence(jobs: Searches) -> None:
     with pytest.raises(SearchError, match=r"needs FLUX.1-dev, but tiny is loaded"):
         jobs.start(small(backbone="FLUX.1-dev", bounds=(0.5, 1.5)), WHOLE)
-    with pytest.raises(SearchError, match=r"compiled blocks.*calibri search --resume"):
+    with pytest.raises(
+        SearchError, match=r"as it began: compiled\. .*one without: choose the same in Change backbone"
+    ):
         jobs.start(small(compile=True), WHOLE)
     for action in (jobs.pause, jobs.resume, jobs.stop, jobs.status, jobs.calibration):
         with pytest.raises(SearchError, match=r"no search .\.\./elsewhere"):

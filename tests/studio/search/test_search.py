@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import html
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from calibri.backbones.catalog import resolve
 from calibri.errors import CalibriError, SearchError
 from calibri.interval import Interval
 from calibri.prompts import SPLITS, prompt_set
@@ -20,10 +20,12 @@ from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.rendering.arms import DESK
 from studio.search import page
+from studio.search.estimate import estimate
 from studio.search.form import (
     BASE_START,
     cost_of,
     open_start,
+    preset_steps,
     read_budget,
     read_page,
     starts,
@@ -36,6 +38,7 @@ from studio.ui import elements
 from studio.ui.elements import read_beside
 from tests.studio.search.runfolders import Writer, config, generation
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "rewards"
 PROMPTS = "\n".join(f"a red cube {i}" for i in range(20))
 SMALL = usual_values("tiny") | {
     "rewards": ["tabletop-quality"],
@@ -46,20 +49,6 @@ SMALL = usual_values("tiny") | {
     "held_out_pairs": 4,
     "prompts": PROMPTS,
 }
-
-
-@pytest.fixture
-def searches(stocked: Core, tmp_path: Path) -> Iterator[Searches]:
-    made = Searches(stocked.host, tmp_path / "runs", tmp_path / "assets")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def sweeps(stocked: Core, searches: Searches, tmp_path: Path) -> Iterator[Sweeps]:
-    made = Sweeps(tmp_path / "sweeps", stocked.host, pace=searches.pace)
-    yield made
-    made.close()
 
 
 def with_(**values: Any) -> dict[str, Any]:
@@ -144,7 +133,7 @@ def test_what_does_not_fit_is_a_sentence(
 ) -> None:
     with pytest.raises(CalibriError, match=words):
         read_page(stocked, sweeps, visitor, with_(**values))
-    hint = page.estimate(stocked, searches, sweeps, visitor, with_(**values))
+    hint = estimate(stocked, searches, sweeps, visitor, with_(**values))
     assert re.search(words, html.unescape(hint))
 
 
@@ -164,9 +153,9 @@ def test_the_cost_is_known_before_the_start(
     assert made.estimate_images(cost.numbers, cost.generations) <= 1000
     assert made.estimate_images(cost.numbers, cost.generations + 1) > 1000
     assert cost.seconds is None
-    assert "being measured" in page.estimate(stocked, searches, sweeps, visitor, with_(images=1000))
+    assert "being measured" in estimate(stocked, searches, sweeps, visitor, with_(images=1000))
     searches.pace.note("tiny", 1, 0.5)
-    assert "about <b>8 min 24 s</b>" in page.estimate(stocked, searches, sweeps, visitor, with_(images=1000))
+    assert "about <b>8 min 24 s</b>" in estimate(stocked, searches, sweeps, visitor, with_(images=1000))
     assert searches.pace.seconds("tiny", 3) == pytest.approx(1.5)
 
 
@@ -198,7 +187,7 @@ def test_two_visitors_see_one_search_and_the_parts_that_changed(
     before = searches.status(run)
     page.resume(searches, run, with_(images=30))
     after = searches.wait(run, 240)
-    assert after.images_limit == before.images + 30 and after.images > before.images
+    assert after.images_limit == before.images_limit + 30 and after.images > before.images
     assert searches.all()[0].id == run
 
 
@@ -254,7 +243,8 @@ def test_the_end_is_told_in_words(searches: Searches, tmp_path: Path, verdict: A
     run = searches.store.get("ended")
     assert (status.state, status.verdict) == ("done", verdict)
     shown = card(status, run)
-    assert words in shown and "facts (judge)" in shown and "tail.json" not in shown
+    read = re.sub(r"<[^>]*>", "", shown)  # words of the glossary are marked
+    assert words in read and "facts (judge)" in read and "tail.json" not in read
 
 
 def test_what_people_typed_is_escaped(searches: Searches, tmp_path: Path) -> None:
@@ -280,11 +270,13 @@ def test_a_public_studio_lets_only_organisers_search(
     with gr.Blocks() as app:
         page.build(public, searches, sweeps)
     changing = {"on_start", "on_resume", "on_act", "on_save"}
+    changing |= {"on_note", "on_delete", "on_undo", "on_examples", "export", "weigh"}
     handlers = [fn.fn for fn in app.fns.values() if getattr(fn.fn, "__name__", "") in changing]
-    assert len(handlers) == 6  # start, resume, pause, stop, skip, save
+    assert len(handlers) == 12  # start, resume, pause, stop, skip, save, and those of the table
     stranger = gr.Request(Request({"type": "http", "headers": []}))
     for handler in handlers:
-        given = {"on_start": (None, stranger), "on_save": ("x", stranger)}
+        given = {"on_start": (None, stranger), "on_save": ("x", "", stranger)}
+        given |= {"on_note": ("x", [], "t", "", stranger), "on_undo": ([], stranger)}
         with pytest.raises(gr.Error, match="organisers"):
             handler(*given.get(handler.__name__, ("x", [], stranger)))
 
@@ -314,3 +306,11 @@ def test_a_page_opens_with_what_was_looked_at_then_what_runs_then_the_newest(
     with RunFolder(tmp_path / "runs" / "two", config()):
         searches.store.refresh(now=True)
         assert page.choose_shown(searches.survey(), None) == ("two", [])
+
+
+def test_a_preset_fills_in_its_steps_and_leaves_those_that_somebody_chose():
+    flux, tabletop = resolve("FLUX.1-dev"), resolve("tabletop")
+    assert preset_steps("paper", 28, flux) == preset_steps("paper", 8, flux) == 15
+    assert preset_steps("paper", 20, flux) == 20
+    assert preset_steps("default", 15, flux) == 28 and preset_steps("race", 8, flux) == 8
+    assert preset_steps("paper", 8, tabletop) == 8 and preset_steps("default", 15, tabletop) == 15

@@ -19,7 +19,7 @@ from studio.search.charts import (
     thin_out,
 )
 from studio.search.runs import Run, RunStore
-from tests.studio.search.runfolders import EACH, Writer
+from tests.studio.search.runfolders import EACH, Writer, config
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +115,18 @@ def test_a_run_without_generations_has_empty_figures(tmp_path: Path) -> None:
     for figure in (reward_figure([run]), step_figure([run]), spread_figure(run), mean_figure(run)):
         assert figure["words"] == "No generation yet."
         json.dumps(figure)
+
+
+def test_one_generation_is_drawn_too(tmp_path: Path) -> None:
+    Writer(tmp_path / "one").generations(0, 1)
+    run = RunStore(tmp_path).get("one")
+    for figure in (reward_figure([run]), step_figure([run]), spread_figure(run)):
+        seen = [trace for trace in curves(figure) if trace["line"].get("width")]
+        assert seen and all("markers" in trace["mode"] for trace in seen)  # no line runs through one point
+
+
+@pytest.mark.parametrize("bounds, reach", [((0.5, 1.5), 0.5), ((-1.0, 2.0), 2.0), ((0.9, 3.0), 2.0)])
+def test_the_colours_of_the_heat_map_reach_to_the_bounds(tmp_path: Path, bounds, reach) -> None:
+    Writer(tmp_path / "one", config(bounds=bounds)).generations(0, 3)
+    heat = mean_figure(RunStore(tmp_path).get("one"))["data"][0]
+    assert (heat["zmin"], heat["zmid"], heat["zmax"]) == (1 - reach, 1.0, 1 + reach)

@@ -50,6 +50,7 @@ def test_six_endpoints_are_public_typed_and_described(client: Client) -> None:
         "steps": "int",
         "guidance": "float",
         "calibration": "str",
+        "loras": "str",
     }
 
 
@@ -61,6 +62,13 @@ def test_render_returns_the_picture_and_its_facts(client: Client) -> None:
     assert facts["backbone"] == "tiny" and facts["arm"] == "base" and facts["seconds"] > 0
     again, _ = client.predict("a red cube", 3, 2, api_name="/render")
     assert np.array_equal(pixels(path), pixels(again))
+
+
+def test_a_seed_of_64_bits_is_not_rounded(client: Client) -> None:
+    seed = 2**60 + 1  # a browser's number would be 2**60
+    pictures = [client.predict("a red cube", each, 2, api_name="/render") for each in (seed, seed - 1)]
+    assert [facts["seed"] for _, facts in pictures] == [seed, seed - 1]
+    assert not np.array_equal(pixels(pictures[0][0]), pixels(pictures[1][0]))
 
 
 def test_render_takes_an_id_or_json_and_guidance(client: Client, studio: Launched) -> None:
@@ -106,10 +114,10 @@ def test_calibrations_are_listed_and_read(client: Client, studio: Launched) -> N
 
 def test_a_search_is_started_followed_and_ends(client: Client, studio: Launched) -> None:
     run_id = client.predict(
-        "block", ["tabletop-quality"], 1, 60, 5, "From a program", PROMPTS, api_name="/start_search"
+        "block", ["tabletop-quality"], 1, 160, 5, "From a program", PROMPTS, api_name="/start_search"
     )
     status = client.predict(run_id, api_name="/search_status")
-    assert status["id"] == run_id and status["title"] == "From a program" and status["images_limit"] == 60
+    assert status["id"] == run_id and status["title"] == "From a program" and status["images_limit"] == 160
     assert status["state"] in ("queued", "running")
     studio.studio.searches.stop(run_id)
     end = time.monotonic() + PATIENCE
@@ -128,7 +136,14 @@ WRONG = [
     ("/render", {"prompt": "x" * 4001}, "got 4001"),
     ("/render", {"prompt": "a", "seed": -1}, "seed: expected a whole number"),
     ("/render", {"prompt": "a", "steps": 0}, "steps: expected a whole number"),
-    ("/render", {"prompt": "a", "guidance": 99}, "guidance: expected a number"),
+    ("/render", {"prompt": "a", "guidance": 101}, "guidance: expected a number"),
+    *[
+        ("/render", {"prompt": "a", "seed": seed}, "seed: expected a whole number")
+        for seed in (3.7, True, "7.0", "seven", 1e30, 2**63, [7])
+    ],
+    ("/compare", {"prompt": "a", "seed": 3.7}, "seed: expected a whole number"),
+    ("/render", {"prompt": "a", "steps": 2.5}, "steps: expected a whole number"),
+    ("/start_search", {"images": 60, "prompts": PROMPTS}, "images: expected at least"),
     ("/render", {"prompt": "a", "calibration": "own/none"}, "no saved calibration 'own/none'"),
     ("/render", {"prompt": "a", "calibration": "{"}, "not valid JSON"),
     ("/render", {"prompt": "a", "calibration": "{}"}, "expected the format"),
@@ -140,6 +155,8 @@ WRONG = [
     ("/start_search", {"prompts": ["a", "b"]}, "prompts: expected at least 10"),
     ("/start_search", {"rewards": []}, "rewards: expected at least one"),
     ("/start_search", {"rewards": ["beauty"], "prompts": PROMPTS}, "got 'beauty'"),
+    ("/start_search", {"rewards": ["./evil.py:Evil"], "prompts": PROMPTS}, "got './evil.py:Evil'"),
+    ("/start_search", {"rewards": ["evil.toml:2"], "prompts": PROMPTS}, "got 'evil.toml'"),
     ("/start_search", {"rewards": ["tabletop-quality:x"], "prompts": PROMPTS}, "name:weight"),
     ("/start_search", {"granularity": "hair", "prompts": PROMPTS}, "granularity"),
     ("/start_search", {"images": 0, "prompts": PROMPTS}, "images: expected"),

@@ -36,13 +36,16 @@ class Clock:
         self.now += timedelta(**by)
 
 
+TABLETOP = (*(f"double.{i}" for i in range(4)), *(f"single.{i}" for i in range(8)))  # its blocks
+
+
 def calibration(scale: float = 1.1, title: str = "") -> str:
     return Calibration(
         title=title,
         backbone="tabletop",
         granularity="block",
-        names=("double.0",),
-        members=(Member(scales=(scale,)),),
+        names=TABLETOP,
+        members=(Member(scales=(scale,) * len(TABLETOP)),),
     ).to_json()
 
 

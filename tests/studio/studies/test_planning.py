@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from calibri.errors import StudyError
-from studio.rendering.asks import LARGEST_SEED
-from studio.studies.pages.new import read_file
+from calibri.ranges import LARGEST_SEED
+from studio.rendering.prompt_files import read_prompt_file
 from studio.studies.planning import (
     FIRST_SEED,
     NewArm,
@@ -130,7 +130,7 @@ def test_a_study_takes_every_format_and_the_backbones_own_prompts(tmp_path):
     drawn = draw_prompts("FLUX.1-dev", "held-out", 13)
     assert len({p.category for p in drawn}) == 13
     (tmp_path / "parti.tsv").write_text("Prompt\tCategory\na cube\tx\na cone\ty\n")
-    assert read_prompts(read_file(str(tmp_path / "parti.tsv"))) == (
+    assert read_prompts(read_prompt_file(str(tmp_path / "parti.tsv"))) == (
         NewPrompt(text="a cube", category="x"),
         NewPrompt(text="a cone", category="y"),
     )

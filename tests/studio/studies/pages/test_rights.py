@@ -14,6 +14,7 @@ from studio.settings import Settings
 from studio.shell.app import Studio, launch_options
 from studio.studies.pages import manage, results
 from studio.studies.studies import Studies
+from tests.studio.asking import request_of
 
 OUTSIDE = (
     {"demo": True},
@@ -38,11 +39,44 @@ def test_a_visitor_from_outside_is_no_organiser(world, settings):
 
 @pytest.mark.parametrize("settings", OUTSIDE)
 def test_who_signed_in_is(world, settings):
-    core_of(world, **settings).rights.study_organisers_only("ada")
+    core = core_of(world, **settings)
+    core.rights.study_organisers_only(request_of(core, "ada", host="studio.example.org"))
+    with pytest.raises(CalibriError, match="Only the organisers"):
+        core_of(world, **settings).rights.study_organisers_only(request_of(core, "ada"))  # another's session
 
 
 def test_at_a_studio_that_nobody_else_can_reach_everybody_is(world):
     core_of(world).rights.study_organisers_only(None)
+    for host in ("127.0.0.1:7860", "localhost", "[::1]:7860", "studio.localhost:80"):
+        core_of(world).rights.study_organisers_only(request_of(host=host, origin=f"http://{host}"))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"host": "studio.example.org"},
+        {"x_forwarded_for": "203.0.113.5"},
+        {"x_forwarded_proto": "https"},
+        {"x_forwarded_host": "studio.example.org"},
+        {"forwarded": "for=203.0.113.5"},
+        {"x_real_ip": "203.0.113.5"},
+        {"via": "1.1 proxy"},
+        {"origin": "https://studio.example.org"},
+        {"referer": "https://studio.example.org/studies"},
+        {"origin": "null"},
+        {"client": "203.0.113.5"},
+        {"http_version": "1.0"},
+        {"host": ""},
+        {"host": "127.0.0.1.example.org"},
+        {"host": "localhost.example.org:7860"},
+    ],
+)
+def test_whoever_comes_through_a_proxy_is_no_organiser(world, asked):
+    """The studio listens at 127.0.0.1; what a proxy at the root of a domain adds or passes on tells it."""
+    core = core_of(world)
+    assert core.rights.may_organise(request_of())
+    assert not core.rights.may_organise(request_of(**asked))
+    assert core.rights.may_organise(request_of(core, "ada", **asked))
 
 
 def call_everything(core: Core, studies: Studies, study: str) -> list[str]:
@@ -53,7 +87,7 @@ def call_everything(core: Core, studies: Studies, study: str) -> list[str]:
     app.queue(api_open=True)  # what the queue would answer, without the queue
     served = gr.routes.App.create_app(app, app_kwargs=launch_options(Studio(core, studies))["app_kwargs"])
     answers = []
-    with TestClient(served) as client:
+    with TestClient(served, base_url="http://127.0.0.1", client=("127.0.0.1", 50_000)) as client:
         for number, fn in 2 * list(
             app.fns.items()
         ):  # the first round opens the pages, which fills the choices

@@ -275,3 +275,20 @@ def test_two_worlds_after_each_other_share_a_folder(tmp_path):
     second = World(tmp_path / "data")
     assert len(second.studies.store.all()) == 1
     second.studies.close()
+
+
+def test_a_study_that_cannot_be_read_hides_no_other(world):
+    from studio.studies import commands
+    from studio.ui.elements import list_unreadable
+
+    good, bad = world.study(name="good"), world.study(name="bad")
+    world.studies.db.write(
+        lambda t: t.run("UPDATE studies SET protocol = ? WHERE id = ?", ['{"a": ' + "9" * 5000 + "}", bad.id])
+    )
+    assert [study.id for study in world.studies.store.all()] == [good.id]
+    [(name, why)] = world.studies.store.unreadable()
+    assert name == "bad" and "its protocol cannot be read" in why
+    listed = commands.run(world.studies, "list", {})
+    assert [each["name"] for each in listed["studies"]] == ["good"]
+    assert listed["unreadable"] == [{"name": "bad", "why": why}]
+    assert "bad" in list_unreadable(world.studies.store.unreadable())
