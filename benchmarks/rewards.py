@@ -1,19 +1,20 @@
 """Rewards on their tiny golden checkpoints: agreement with their own code, speed, what keeping scores saves.
 
     python -m benchmarks.rewards
-    python -m benchmarks.rewards --device cuda --real-size pickscore,mps
+    python -m benchmarks.rewards --only imagereward --real-size imagereward --pictures 8
+    python -m benchmarks.rewards --device cuda --dtype bfloat16 --real-size hpsv3,pickscore,mps
 
 `golden`: largest difference from the scores that the reward's own code gave. `cache_ratio`: how many times
 faster the same pictures are scored when their scores are kept; `evaluation`: the same for all rewards on one
-set of pictures. `--real-size` also makes checkpoints of the
-published size, with random weights, and tells their speed. JSON on stdout.
+set of pictures. `--real-size` also writes checkpoints of the published size, with random weights, loads them
+as any other, and tells their speed and memory; hpsv3, qalign and vqascore-xxl need 16 to 23 GB on disk and as
+much memory. JSON on stdout.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ import torch
 from PIL import Image
 
 import calibri
+from benchmarks.real_size import REAL, UNUSED, write_real
 from calibri.commands.rewards import CASE_KEYS, drawn_pictures
 from calibri.rewards.base import Reward
 from calibri.rewards.cache import CachedReward, ScoreCache
@@ -35,7 +37,8 @@ from calibri.rewards.scoring import LocalScorer
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "rewards"
 #: Checkpoints that are not in a folder of the reward's name.
-FOLDERS = {"clipscore": "aesthetic", "vqascore-xl": "vqascore", "qalign-aesthetics": "qalign"}
+FOLDERS = {"clipscore": "aesthetic", "qalign-aesthetics": "qalign"}
+FOLDERS |= dict.fromkeys(("vqascore-xl", "vqascore-xxl"), "vqascore")
 
 
 def golden_folder(name: str) -> Path:
@@ -102,63 +105,9 @@ def evaluated_twice(rewards: dict[str, Reward], pictures: int, side: int) -> dic
 # ---- checkpoints of the published size
 
 
-def random_clip(
-    width: tuple[int, int], layers: tuple[int, int], heads: tuple[int, int], projection: int
-) -> Any:
-    """A CLIPModel of this size, bfloat16, (vision, text) each."""
-    from transformers import CLIPConfig, CLIPModel
-
-    def tower(i: int) -> dict[str, Any]:
-        sizes = {"hidden_size": width[i], "intermediate_size": 4 * width[i]}
-        return {
-            **sizes,
-            "num_hidden_layers": layers[i],
-            "num_attention_heads": heads[i],
-            "hidden_act": "gelu",
-        }
-
-    config = CLIPConfig(
-        vision_config={**tower(0), "patch_size": 14},
-        text_config={**tower(1), "eos_token_id": 2},
-        projection_dim=projection,
-    )
-    with torch.random.fork_rng():
-        return CLIPModel(config).to(torch.bfloat16)
-
-
-def real_folder(name: str, folder: Path) -> Path:
-    """A checkpoint of the published size with random weights, in the published layout."""
-    from safetensors.torch import load_file, save_file
-
-    from calibri.rewards.mps import CrossModel
-
-    shutil.copytree(golden_folder(name), folder)
-    huge = name in ("pickscore", "mps")
-    model = (
-        random_clip((1280, 1024), (32, 24), (16, 16), 1024)
-        if huge
-        else random_clip((1024, 768), (24, 12), (16, 12), 768)
-    )
-    if name == "mps":
-        cross = CrossModel(1024, 4, 16, 64).to(torch.bfloat16).state_dict()
-        tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-        for key, value in cross.items():
-            layer, number, rest = key.removeprefix("layers.").split(".", 2)
-            tensors[f"cross_model.layers.{layer}.{number}.fn.{rest}"] = value
-        save_file(tensors, folder / "mps.safetensors")
-    else:
-        model.save_pretrained(folder if name == "pickscore" else folder / "clip")
-    if name == "aesthetic":
-        path = folder / "sac+logos+ava1-l14-linearMSE.safetensors"
-        head = load_file(path)
-        head["layers.0.weight"] = torch.randn(len(head["layers.0.weight"]), 768).half() / 28
-        save_file(head, path)
-    return folder
-
-
 def measured_real(name: str, device: str, dtype: str, pictures: int, side: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
-        folder = real_folder(name, Path(place) / name)
+        folder = write_real(name, golden_folder(name), Path(place) / name)
         began = time.perf_counter()
         reward = calibri.load_reward(name, source=folder, device=device, dtype=dtype)
         loaded = time.perf_counter() - began
@@ -170,7 +119,7 @@ def measured_real(name: str, device: str, dtype: str, pictures: int, side: int) 
         _, after = tried(kept, images, prompts)
         report = {
             "parameters": reward.info.parameters,
-            "as_catalogued": reward.info.parameters == CATALOG[name].parameters,
+            "parameters_published": CATALOG[name].parameters - UNUSED.get(name, 0),
             "dtype": dtype,
             "seconds_to_load": round(loaded, 1),
             "pictures_per_second": round(speed, 1),
@@ -190,25 +139,27 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="of the checkpoints of the published size")
     parser.add_argument("--pictures", type=int, default=48)
     parser.add_argument("--side", type=int, default=512, help="pixels")
-    parser.add_argument(
-        "--real-size", default="", metavar="NAMES", help="pickscore, mps, aesthetic, clipscore"
-    )
+    parser.add_argument("--real-size", default="", metavar="NAMES", help=f"some of {', '.join(REAL)}")
+    parser.add_argument("--only", default="", metavar="NAMES", help="of the golden checkpoints")
     args = parser.parse_args()
-    names = [name for name in CATALOG if (golden_folder(name) / "cases.json").is_file()]
+    real = [name for name in args.real_size.split(",") if name]
+    if strange := set(real) - set(REAL):
+        parser.error(f"--real-size: expected some of {', '.join(REAL)}, got {', '.join(strange)}")
+    only = [name for name in args.only.split(",") if name] or list(CATALOG)
+    names = [name for name in CATALOG if name in only and (golden_folder(name) / "cases.json").is_file()]
     found = {name: measured(name, args.device, args.pictures, args.side) for name in names}
     loaded = {name: reward for name, (reward, _) in found.items()}
     report: dict[str, Any] = {
         "device": args.device,
         "pillow": PIL.__version__,
         "rewards": {name: told for name, (_, told) in found.items()},
-        "evaluation": evaluated_twice(loaded, args.pictures, args.side),
+        "evaluation": evaluated_twice(loaded, args.pictures, args.side) if loaded else None,
     }
     for reward in loaded.values():
         reward.close()
-    if args.real_size:
+    if real:
         report["real_size"] = {
-            name: measured_real(name, args.device, args.dtype, args.pictures, args.side)
-            for name in args.real_size.split(",")
+            name: measured_real(name, args.device, args.dtype, args.pictures, args.side) for name in real
         }
     print(json.dumps(report, indent=1))
 

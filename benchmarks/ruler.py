@@ -65,9 +65,13 @@ class Ruler:
         ]
         return self.scorer(requests, self.names)
 
+    def gains(self, vector: np.ndarray) -> np.ndarray:
+        """Gain of each reward, in its spreads, on each held-out pair, (pairs, R), of `vector`, (n,)."""
+        return np.asarray((self._scores(vector) - self.base) / self.spread)
+
     def gain(self, vector: np.ndarray) -> float:
         """Mean gain of `vector`, (n,), in spreads of the base's rewards."""
-        return float((((self._scores(vector) - self.base) / self.spread) @ self.weights).mean())
+        return float((self.gains(vector) @ self.weights).mean())
 
     def config(self, preset: str, seed: int, **values: Any) -> SearchConfig:
         """A search on this ruler's terms that stops at its budget only."""

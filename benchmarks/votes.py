@@ -3,19 +3,23 @@
     python -m benchmarks.votes                      # 200 raters × 20 votes, then ten times kill -9
     python -m benchmarks.votes --think 0            # nobody looks at the pictures: what the server can take
     python -m benchmarks.votes --server light       # the voting routes alone, without Gradio and model
+    python -m benchmarks.votes --volume 64          # the same, and half-way the disk is full for 10 seconds
 
 Printed as JSON, one object without kills and one with; the exit code is 1 where one is not `ok`: every vote
-acknowledged and in the file once, nothing lost, and without kills 95 % of them within 500 ms. Further: time
-of a vote as its rater waits for it (ms), acknowledged votes, rows, duplicates,
-losses. Raters fetch both pictures of every pair, think for a random time (exponential, `--think` seconds in
-the mean), vote, and repeat a vote whose answer was lost, as the page does. Without kills they come when the
-studio has loaded its backbone; after a kill they are there while it starts again.
+acknowledged and in the file once, nothing lost, and without kills 95 % of them within 500 ms. With `--volume`
+the data folder of the second lies on a volume of that many MB in memory, made with `mount`, which root may.
+
+Further: time of a vote as its rater waits for it (ms), acknowledged votes, rows, duplicates, losses. Raters
+fetch both pictures of every pair, think for a random time (exponential, `--think` seconds in the mean), vote,
+and repeat a vote whose answer was lost, as the page does. Without kills they come when the studio has loaded
+its backbone; after a kill they are there while it starts again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -25,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +41,7 @@ from benchmarks.processes import cpu_seconds, settle
 
 ROOT = Path(__file__).resolve().parent.parent
 P95 = 500.0  # ms
+FULL_SECONDS = 10.0  # how long the disk stays full
 
 
 @dataclass
@@ -210,10 +216,57 @@ async def start_server(kind: str, data: Path, port: int) -> subprocess.Popen[byt
     raise RuntimeError("the server did not answer within ten minutes")
 
 
+@contextlib.contextmanager
+def small_volume(folder: Path, megabytes: int) -> Iterator[None]:
+    """This folder as a volume of its own, which can be filled without harm to the machine."""
+    folder.mkdir(parents=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True, timeout=60
+    )
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True, timeout=60)
+
+
+async def fill_for_a_while(volume: Path) -> None:
+    """Leave no byte free on the volume for FULL_SECONDS. What the server frees meanwhile is filled too."""
+    filler, end = volume / "filler", time.monotonic() + FULL_SECONDS
+    with filler.open("wb", buffering=0) as stream:
+        while time.monotonic() < end:
+            for size in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while stream.write(b"\0" * size):
+                        pass
+            await asyncio.sleep(0.1)
+    filler.unlink()
+
+
+async def disturb(
+    process: subprocess.Popen[bytes], server: str, data: Path, port: int, full: bool
+) -> subprocess.Popen[bytes]:
+    """One disturbance: the disk full for a while, or kill -9 and a new start. Returns the process that
+    serves afterwards."""
+    if full:
+        await fill_for_a_while(data.parent)
+        return process
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return await start_server(server, data, port)
+
+
 async def run(
-    *, raters: int, votes: int, kills: int, think: float, server: str, data: Path, seed: int = 0
+    *,
+    raters: int,
+    votes: int,
+    kills: int,
+    think: float,
+    server: str,
+    data: Path,
+    full: bool = False,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """One load, with `kills` kill -9 spread over it. Returns what is printed."""
+    """One load, with `kills` kill -9 spread over it, and a full disk half-way. Returns what is printed."""
     study = make_study(data, prompts=max(2 * votes, 40), cap=votes)
     port, tally = free_port(), Tally()
     process = await start_server(server, data, port)
@@ -226,13 +279,11 @@ async def run(
         asyncio.create_task(rater(port, study, votes, think, tally, i, float(generator.uniform(0, spread))))
         for i in range(raters)
     ]
-    marks = sorted(generator.uniform(0.05, 0.95, kills) * raters * votes)
-    for mark in marks:
-        while len(tally.waits) < mark and not all(p.done() for p in people):
+    marks = [(share, False) for share in generator.uniform(0.05, 0.95, kills)] + full * [(0.5, True)]
+    for share, filled in sorted(marks):
+        while len(tally.waits) < share * raters * votes and not all(p.done() for p in people):
             await asyncio.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process = await start_server(server, data, port)
+        process = await disturb(process, server, data, port, filled)
     await asyncio.gather(*people)
     seconds, worked = time.perf_counter() - began, cpu_seconds(process.pid) - worked
     process.send_signal(signal.SIGTERM)
@@ -250,6 +301,7 @@ async def run(
         "server": server,
         "think s": think,
         "kills": kills,
+        "disk full s": FULL_SECONDS if full else 0,
         "seconds": round(seconds, 1),
         "server's CPU ms a vote": None if kills else round(1000 * worked / len(tally.waits), 1),
         "votes a second": round(len(waits) / seconds, 1),
@@ -290,6 +342,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--think", type=float, default=3.0, help="seconds of looking, in the mean")
     parser.add_argument("--server", choices=("app", "light"), default="app")
+    parser.add_argument("--volume", type=int, metavar="MB", default=0, help="a small disk that gets full")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -298,7 +351,11 @@ def main() -> int:
         return 0
     fine = True
     for kills in sorted({0, given.kills}):
-        with tempfile.TemporaryDirectory() as folder:
+        volume = bool(kills and given.volume)
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            place = Path(folder) / "volume"
+            if volume:
+                stack.enter_context(small_volume(place, given.volume))
             made = asyncio.run(
                 run(
                     raters=given.raters,
@@ -306,7 +363,8 @@ def main() -> int:
                     kills=kills,
                     think=given.think,
                     server=given.server,
-                    data=Path(folder) / "data",
+                    data=place / "data",
+                    full=volume,
                 )
             )
         print(json.dumps(made), flush=True)
