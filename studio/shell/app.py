@@ -136,6 +136,9 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "show_error": True,
         "quiet": True,
+        # Gradio asks its own page, through a proxy where one is set, and starts only if it answers within
+        # 3 seconds: a busy machine is slower, and a proxy does not know this address.
+        "_frontend": False,
         "ssr_mode": False,
         "enable_monitoring": False,
         "run_history": False,

@@ -159,10 +159,10 @@ def make_spec(args: argparse.Namespace) -> dict[str, Any]:
     arms = []
     for text in args.arm:
         rest, at, steps = text.rpartition("@")
-        own = bool(at) and steps.isdecimal()
+        own = bool(at) and steps.isascii() and steps.isdecimal() and len(steps) < 10
         label, _, file = (rest if own else text).partition("=")
         found = read_for_backbone(file, args.backbone) if file else None
-        arms.append(make_arm(label, found, steps if own else args.steps).model_dump())
+        arms.append(make_arm(label, found, int(steps) if own else args.steps).model_dump())
     protocol = PRESETS[args.preset].model_dump(mode="json")
     if args.invited:
         protocol["access"] = "invite"

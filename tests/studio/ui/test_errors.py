@@ -60,7 +60,7 @@ def address() -> Iterator[str]:
                 field.change(guard(make(error)), field, field)  # as pages do
                 field.change(make(error), field, field)  # a page that forgot it
     app.queue()
-    _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
+    _, url, _ = app.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, _frontend=False)
     yield url.rstrip("/")
     app.close(verbose=False)
 
