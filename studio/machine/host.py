@@ -31,6 +31,7 @@ Phase = Literal["empty", "loading", "ready", "failed"]
 OnStep = Callable[..., None]
 
 SWITCHED = "Another backbone was loaded meanwhile. Try again."
+END_PATIENCE = 10.0  # seconds that `close` waits for a load under way
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,8 @@ class ModelHost:
             try:
                 self._open(name, options)
             except Exception as error:
+                if self._background.closed:  # a load that the end of the program cut off is no news
+                    return
                 words = without_paths(_explain(error, shown_name(name)))
                 self._set(phase="failed", detail=words, started=time.monotonic())
             finally:
@@ -352,3 +355,9 @@ class ModelHost:
                 yield
 
         return renderer.render(requests, on_step=on_step, cancel=cancel, turn=turn)
+
+    def close(self) -> None:
+        """Begin no more loads. One under way is waited for, a few seconds at most: Python takes torch apart
+        under the feet of a thread that still imports it."""
+        self._background.stop()
+        self._background.wait(END_PATIENCE)

@@ -89,6 +89,7 @@ def run_studio(settings: Settings) -> int:
     print("Closing.", flush=True)
     app.close(verbose=False)
     studio.close()
+    studio.core.host.close()
     return 0
 
 
