@@ -33,11 +33,12 @@ import numpy as np
 from benchmarks.ruler import Ruler, add_options, say
 from calibri.calibration.artifact import Calibration
 from calibri.interval import paired_interval
-from calibri.search.config import USUAL_FRONT, WHOLE_BOUNDS, SearchConfig
+from calibri.search.config import USUAL_FRONT, SearchConfig
 from calibri.search.fitted import fitted_optimum
 from calibri.search.front import front_points, hypervolume, on_front, shares_of, weights_of
 from calibri.search.journal import read_journal
 from calibri.search.objective import Objective
+from calibri.search.presets import WHOLE_BOUNDS
 from calibri.search.records import BaseRecord, GenerationRecord
 from calibri.search.space import SearchSpace, calibration_start
 from calibri.search.stopping import kept_point

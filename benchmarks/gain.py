@@ -30,8 +30,9 @@ from calibri.interval import paired_interval
 from calibri.rewards.base import RewardTerm, load_reward
 from calibri.rewards.scoring import LocalScorer, Pair
 from calibri.sampling.renderer import Renderer
-from calibri.search.config import WHOLE_BOUNDS, Budget, SearchConfig
+from calibri.search.config import Budget, SearchConfig
 from calibri.search.journal import TAIL
+from calibri.search.presets import WHOLE_BOUNDS
 from calibri.search.records import BaseRecord, GenerationRecord, ResultRecord, ValidationRecord
 from calibri.search.run import run_search
 from calibri.search.space import Start, calibration_start, ensemble_start, guidance_start, plain_start

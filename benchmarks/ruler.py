@@ -57,7 +57,10 @@ class Ruler:
         self.spread = self.base.std(axis=0, ddof=1)
 
     def _scores(self, vector: np.ndarray | None) -> np.ndarray:
-        members = None if vector is None else (Member(scales=tuple(float(v) for v in vector)),)
+        return self.scores(None if vector is None else (Member(scales=tuple(float(v) for v in vector)),))
+
+    def scores(self, members: tuple[Member, ...] | None) -> np.ndarray:
+        """Raw scores of all rewards, (pairs, R), of `members`, or of the base for None."""
         layout = None if members is None else self.layout
         requests = [
             RenderRequest(pair.prompt, pair.seed, self.steps, members=members, layout=layout)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ruler import Ruler, add_options, checkpoints, say
-from calibri.search.config import PUBLISHED_BOUNDS
+from calibri.search.presets import PUBLISHED_BOUNDS
 from calibri.search.stopping import kept_point, tail_average
 
 VARIANTS: dict[str, dict[str, Any]] = {

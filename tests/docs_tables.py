@@ -22,9 +22,10 @@ from calibri.cli import parser as calibri_parser
 from calibri.preference import Thresholds
 from calibri.prompts import prompt_categories, prompt_set
 from calibri.rewards.catalog import CATALOG as REWARDS
-from calibri.search.config import PRESETS as SEARCH_PRESETS
 from calibri.search.config import RewardTerm, SearchConfig
 from calibri.search.pictures import picture_words
+from calibri.search.presets import MANY
+from calibri.search.presets import PRESETS as SEARCH_PRESETS
 from studio.settings import OPTIONS, default_of
 from studio.shell.api import endpoints as add_endpoints
 from studio.studies.pages.results import FILES
@@ -244,12 +245,14 @@ def prompt_counts() -> Table:
 
 def search_presets() -> Table:
     rows = []
-    for name in SEARCH_PRESETS:
-        c = SearchConfig.make(name, rewards=(RewardTerm(name="any"),), prompts=("any",))
+    rest = [(name, None) for name in SEARCH_PRESETS if name != "default"]
+    for name, numbers in (("default", None), ("default", MANY), *rest):
+        shown = code(name) + (f" from {numbers} searched numbers on" if numbers else "")
+        c = SearchConfig.make(name, numbers=numbers, rewards=(RewardTerm(name="any"),), prompts=("any",))
         race = f"{c.bucket}, {c.race} for all" if c.race else str(c.bucket)
         bounds = "{:g} to {:g}".format(*c.bounds).replace("-", "−")
         drawn = (f"{c.sigma0:g}", race, str(c.pool or "new ones"), percent(c.mirrors), bounds)
-        rows.append((code(name), c.optimizer, picture_words(name), *drawn, c.convergence, c.point))
+        rows.append((shown, c.optimizer, picture_words(name), *drawn, c.convergence, c.point))
     head = ("pictures", "first step", "pairs a generation", "of a pool of", "mirrored", "bounds on tabletop")
     return ("preset", "optimiser", *head, "stops by", "keeps"), rows
 

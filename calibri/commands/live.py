@@ -19,11 +19,13 @@ from calibri.search.records import (
     PointRecord,
     Record,
     ResultRecord,
+    ValidationRecord,
     share_words,
 )
-from calibri.words import duration
+from calibri.search.spot_pictures import FOLDER
+from calibri.words import count, duration
 
-BULKY = {"candidates", "base_scores", "objectives", "pairs"}
+BULKY = {"candidates", "base_scores", "objectives", "judged", "pairs"}
 
 
 class JsonView:
@@ -71,6 +73,8 @@ def rows(search: SearchProgress) -> list[tuple[str, str]]:
     if search.validations:
         objective = search.validations[-1].objective
         found.append(("validation", f"{objective.text()} on {objective.n} pairs"))
+        last = search.validations[-1]
+        found += [(f"judge {name}", last.rewards[name].text()) for name in last.judged]
     return found
 
 
@@ -98,6 +102,8 @@ class LinesView:
             print(summary(record, self.folder), flush=True)
         elif isinstance(record, EventRecord):
             print(record.text, flush=True)
+        elif isinstance(record, ValidationRecord):
+            print("\n".join(fall.text for fall in self.search.falls), end="\n" * bool(self.search.falls))
         elif isinstance(record, PointRecord):
             print(point_words(record), flush=True)
         elif isinstance(record, GenerationRecord):
@@ -154,6 +160,8 @@ class PanelView:
         table.add_column()
         for label, value in rows(self.search) or [("", "rendering the base …")]:
             table.add_row(label, value)
+        for fall in self.search.falls:
+            table.add_row("warning", Text(fall.text, style="bold red"))
         for text in self._events:
             table.add_row("", Text(text, style="dim"))
         parts: list[Any] = [table]
@@ -181,6 +189,13 @@ def summary(result: ResultRecord, folder: Path) -> str:
     for name, gain in result.gains.items():
         kind = "judge " if name in result.judges else "reward"
         lines.append(f"  {kind} {name}: {gain.text()}")
+    if result.blind_spots:
+        first = result.blind_spots[0]
+        lines.append(
+            f"Blind spots: {count(len(result.blind_spots), 'held-out picture')} on which the reward rose "
+            f"while a judge fell, the most on {first.prompt!r} (seed {first.seed}); pictures in "
+            f"{folder / FOLDER}"
+        )
     if result.calibration:
         lines.append(f"Calibration: {folder / result.calibration}")
     if (folder / FRONT).exists():

@@ -19,9 +19,10 @@ from calibri.commands.rewards import add_loading, add_scores, admit_files, open_
 from calibri.commands.starts import find_start
 from calibri.errors import SearchError
 from calibri.rewards.own import admit_addresses, admit_recorded
-from calibri.search.config import PRESETS, USUAL_FRONT, Budget, SearchConfig
+from calibri.search.config import USUAL_FRONT, Budget, SearchConfig
 from calibri.search.form import Limits, SearchForm
 from calibri.search.pictures import preset_note
+from calibri.search.presets import PRESETS
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -44,6 +45,7 @@ OPTIONS = (
     "temperature",
     "alpha",
     "convergence",
+    "stop_on_fall",
     "validation_pairs",
     "held_out_pairs",
     "optimizer",
@@ -97,6 +99,11 @@ def _add_searched(what: argparse._ArgumentGroup) -> None:
         "--ensemble",
         metavar="CONDITIONS",
         help="search members and their weights together: positive,negative or positive,positive,negative",
+    )
+    what.add_argument(
+        "--phases",
+        metavar="SHARES",
+        help="scales of their own for each part of the trajectory, such as 0.5 for an early and a late half",
     )
     what.add_argument(
         "--start",
@@ -178,6 +185,12 @@ def _add_fine(fine: argparse._ArgumentGroup) -> None:
     )
     fine.add_argument("--batch-size", type=int, help="pictures rendered at once")
     fine.add_argument("--convergence", choices=("validation", "paper", "none"))
+    fine.add_argument(
+        "--stop-on-fall",
+        action="store_true",
+        default=None,
+        help="stop when a judge falls on the validation pairs while the reward rises",
+    )
     fine.add_argument("--validation-pairs", type=int)
     fine.add_argument("--held-out-pairs", type=int)
 
@@ -253,6 +266,7 @@ def refuse_changes(args: argparse.Namespace) -> None:
         *OPTIONS,
         "reward",
         "ensemble",
+        "phases",
         "start",
         "bounds",
         "weight_bounds",
@@ -323,7 +337,7 @@ def read_limits(args: argparse.Namespace) -> Budget | None:
 
 def read_form(args: argparse.Namespace) -> SearchForm:
     """The settings of a new search from the command's options. Raises SearchError."""
-    named = (*OPTIONS, "bounds", "weight_bounds", "preset", "granularity", "optimize_judges")
+    named = (*OPTIONS, "phases", "bounds", "weight_bounds", "preset", "granularity", "optimize_judges")
     values = {name: value for name in named if (value := getattr(args, name)) is not None}
     values |= {"rewards": args.reward, "judges": args.judge, "loading": read_options(args)}
     if args.size:

@@ -93,11 +93,18 @@ def scale_arguments(
 
 
 def _scaled(gate: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    scale = scale.to(gate.device)
-    if scale.shape[0] not in (1, gate.shape[0]) and gate.shape[0] % scale.shape[0] == 0 and gate.shape[0] > 1:
-        scale = scale.repeat(gate.shape[0] // scale.shape[0])  # a modulation over [t, 0], each with the batch
+    # A small model has some thirty of these a forward, of a few microseconds each: what changes nothing is
+    # not called.
+    if scale.device != gate.device:
+        scale = scale.to(gate.device)
+    rows = scale.shape[0]
+    if rows > 1:
+        if rows != gate.shape[0] > 1 and gate.shape[0] % rows == 0:
+            scale = scale.repeat(gate.shape[0] // rows)  # a modulation over [t, 0], each with the batch
+        scale = scale.view(-1, *(1,) * (gate.ndim - 1))
     # float32 scales promote the product, so that 1.0039 counts in bf16 too; the gate keeps its dtype.
-    return (gate * scale.view(-1, *(1,) * (gate.ndim - 1))).to(gate.dtype)
+    product = gate * scale
+    return product if product.dtype == gate.dtype else product.to(gate.dtype)
 
 
 _HOOKS = {TupleItem: scale_items, Chunk: scale_chunks, Output: scale_output, Branches: scale_branch}

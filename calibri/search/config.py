@@ -28,74 +28,11 @@ from calibri.calibration.phases import count_evaluations
 from calibri.errors import BackboneError, SearchError, sentence
 from calibri.rewards.base import Frozen, RewardLoading, RewardTerm
 from calibri.search.pictures import add_pictures, named_pictures
+from calibri.search.presets import PUBLISHED_BOUNDS, WHOLE_BOUNDS, choose_preset
 
 MOST_AIMS = 6  # rewards of a front
 USUAL_FRONT = 7  # points: of three rewards each alone, each pair, all
 FORMAT: Final = "calibri-search/1"
-PUBLISHED_BOUNDS = (-1.0, 2.0)
-WHOLE_BOUNDS = (0.5, 1.5)  # on tabletop these kept the pictures whole (TABLETOP.md)
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # Levers from SEARCH.md's synthetic rewards. First step and bucket are measured on tabletop with 640
-    # images, by benchmarks/settings.py: 0.2 and 4 gain 1.6 times as much as 0.1 and 8, and a first step of
-    # 0.3 again 1.7 times as much. Without a limit such steps stay as wide as the bounds allow: of 0.59 gained
-    # after 900 images 0.35 were left after 4,000; with one that shrinks, 0.74.
-    # The fitted point needs about half the images of the tail average: means of ten seeds by
-    # benchmarks/efficiency.py, 0.56 after 880 images against 0.55 after 1,556. In longer searches both end
-    # alike: of five other seeds 0.55 against 0.45 after 540 images, 0.65 against 0.67 after 4,000.
-    "default": {
-        "optimizer": "cma",
-        "sigma0": 0.3,
-        "mirrors": 0.25,
-        "mean_rate": "decay",
-        "step_limit": "decay",
-        "bucket": 4,
-        "pool": 512,
-        "race": 0,
-        "convergence": "validation",
-        "point": "fitted",
-    },
-    # Four more prompts for the better half of the candidates.
-    "race": {
-        "optimizer": "cma",
-        "sigma0": 0.3,
-        "mirrors": 0.25,
-        "mean_rate": "decay",
-        "step_limit": "decay",
-        "bucket": 8,
-        "pool": 512,
-        "race": 4,
-        "convergence": "validation",
-    },
-    # What the paper's code does (github.com/v-gen-ai/Calibri at fd44332: configs/base.py); only the shipped
-    # point differs (the tail average instead of the luckiest). Its pictures: calibri/search/pictures.py.
-    "paper": {
-        "optimizer": "cma",
-        "sigma0": 0.25,
-        "weight_sigma": 0.25,
-        "mirrors": 0.0,
-        "mean_rate": "constant",
-        "bucket": 16,
-        "pool": 0,
-        "race": 0,
-        "convergence": "paper",
-        "bounds": PUBLISHED_BOUNDS,
-        "weight_bounds": (-10.0, 10.0),
-    },
-    # Many numbers, few images: no covariance to learn.
-    "mirrored": {
-        "optimizer": "mirrored-adam",
-        "sigma0": 0.2,
-        "popsize": 16,
-        "mirrors": 0.0,
-        "mean_rate": "decay",
-        "bucket": 2,
-        "pool": 512,
-        "race": 0,
-        "convergence": "validation",
-    },
-}
-
 
 Loading = Annotated[
     LoadOptions,
@@ -184,7 +121,7 @@ class SearchConfig(Frozen):
 
     # What is wanted
     rewards: tuple[RewardTerm, ...] = Field(min_length=1)
-    judges: tuple[str, ...] = ()  # scored at the end only
+    judges: tuple[str, ...] = ()  # scored in validations and at the end, never optimised
     reward_loading: RewardLoading = RewardLoading()
     optimize_judges: bool = False  # a judge that was optimised measures nothing any more
     objective: Literal["difference", "win-rate"] = "difference"
@@ -216,6 +153,7 @@ class SearchConfig(Frozen):
 
     # When to look, when to stop, what to keep
     convergence: Literal["validation", "paper", "none"] = "validation"
+    stop_on_fall: bool = False  # of a judge, on the validation pairs, while the reward rises
     validation_pairs: int = Field(default=64, ge=0)
     validation_spacing: float = Field(default=1.24, gt=1)
     validation_share: float = Field(default=0.1, gt=0, le=1)  # of the images, at most, for validation
@@ -235,10 +173,10 @@ class SearchConfig(Frozen):
 
     @model_serializer(mode="wrap")
     def _leave_out_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `loading` and `roles` where they say nothing: configs of before them have the same text and
-        hash."""
+        """Without what is younger than the format where it says nothing: configs of before it have the same
+        text and hash."""
         values: dict[str, Any] = write(self)
-        for name in ("loading", "roles"):
+        for name in ("loading", "roles", "stop_on_fall"):
             if not values.get(name):
                 values.pop(name, None)
         return values
@@ -267,7 +205,8 @@ class SearchConfig(Frozen):
             raise ValueError(f"{k} members need {k} weights, got {len(self.weights)}")
         if self.start is not None and len(self.start) != k:
             raise ValueError(f"{k} members need {k} rows of scales in start, got {len(self.start)}")
-        if self.roles and (len(self.roles) != k or self.roles[0] != MemberRole()):
+        first = self.roles[0] if self.roles else MemberRole()
+        if self.roles and (len(self.roles) != k or first.scales != "searched" or first.balanced):
             raise ValueError(f"{k} members need {k} roles, the first one that of a member that is searched")
         names = [term.name for term in self.rewards]
         if len(set(names)) != len(names):
@@ -298,16 +237,15 @@ class SearchConfig(Frozen):
             raise ValueError("a front is over differences of rewards: leave the objective as it is")
 
     @classmethod
-    def make(cls, preset: str = "default", **values: Any) -> SearchConfig:
-        """A config from a preset and what differs from it.
+    def make(cls, preset: str = "default", *, numbers: int | None = None, **values: Any) -> SearchConfig:
+        """A config from a preset and what differs from it. `numbers`: how many are searched, which the preset
+        `default` goes by; None takes it for few.
 
         Bounds not given are [0.5, 1.5] on tabletop and the published [-1, 2] elsewhere; more than one
         member means that weights are searched. A preset's pictures are those of `preset_pictures`. Raises
         SearchError in one sentence.
         """
-        if preset not in PRESETS:
-            raise SearchError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-        merged = {**PRESETS[preset], **values, "preset": preset}
+        merged = {**choose_preset(preset, numbers), **values, "preset": preset}
         merged = add_pictures(merged, named_pictures(preset, str(merged.get("backbone", "tabletop"))))
         on_tabletop = str(merged.get("backbone", "tabletop")).rstrip("/").endswith("tabletop")
         merged.setdefault("bounds", WHOLE_BOUNDS if on_tabletop else PUBLISHED_BOUNDS)

@@ -23,6 +23,7 @@ from calibri.search.space import (
     calibration_start,
     ensemble_start,
     guidance_start,
+    phase_start,
     plain_start,
 )
 
@@ -117,6 +118,18 @@ def _pair(value: Any) -> tuple[float, float] | None:
     return low, high
 
 
+def _shares(value: Any) -> tuple[float, ...]:
+    if value in EMPTY:
+        return ()
+    parts = (
+        value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    )
+    try:
+        return tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError(f"expected shares of the trajectory such as 0.5, got {value!r:.60}") from None
+
+
 class _Form(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -152,7 +165,8 @@ class SearchForm(Limits):
 
     `rewards`: `name` or `name:weight`, in a list or with commas. `prompts`, `held_out_prompts`: in a list or
     one a line; none: the embedded world's own. `conditions`: of the members, where they are not those of the
-    start. `strength`: guidance to start from. `bounds`: `0.5,1.5`.
+    start. `phases`: shares of the trajectory at which the first member's scales change. `strength`: guidance
+    to start from. `bounds`: `0.5,1.5`.
     """
 
     title: Annotated[str, BeforeValidator(lambda value: value or "")] = ""
@@ -160,6 +174,7 @@ class SearchForm(Limits):
     rewards: Annotated[tuple[RewardTerm, ...], BeforeValidator(_terms)]
     judges: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     conditions: tuple[str, ...] = ()
+    phases: Annotated[tuple[float, ...], BeforeValidator(_shares)] = ()
     strength: Annotated[float | None, above_zero(100)] = None
     steps: Annotated[int | None, whole(1, MOST_STEPS)] = None
     seed: Annotated[int, whole(0, LARGEST_SEED)] = 0
@@ -184,7 +199,7 @@ class SearchForm(Limits):
 
         Raises SearchError with the field that does not fit, LayoutError where the start does not.
         """
-        apart = {"title", "preset", "strength", "conditions", *Limits.model_fields}
+        apart = {"title", "preset", "strength", "conditions", "phases", *Limits.model_fields}
         typed = {**self.model_dump(exclude=apart), **(self.model_extra or {})}
         values = {name: value for name, value in typed.items() if value not in EMPTY}
         searched = {term.name for term in self.rewards}
@@ -206,7 +221,14 @@ class SearchForm(Limits):
         if first.roles:
             values["roles"] = first.roles
         made = SearchConfig.make(self.preset, **values)
-        check_images(self.images, *least_images(made, len(backbone.layout(made.granularity).names)))
+        if (
+            first.roles and made.nfe == made.steps
+        ):  # one member at each step: its weight would scale the noise
+            values.setdefault("search_weights", False)
+        scales = len(backbone.layout(made.granularity).names)
+        numbers = SearchConfig.make(self.preset, **values).numbers(scales)
+        made = SearchConfig.make(self.preset, numbers=numbers, **values)
+        check_images(self.images, *least_images(made, scales))
         return made
 
     def _prompt_sets(self, backbone: str) -> dict[str, tuple[str, ...]]:
@@ -227,4 +249,8 @@ class SearchForm(Limits):
             start = guidance_start(draft.guidance)  # the base itself, which needs guidance to paint well
         else:
             start = plain_start()
+        if self.conditions and self.phases:
+            raise SearchError("phases: expected one vector or a guided start, got an ensemble as well")
+        if self.phases:
+            return phase_start(start, self.phases)
         return ensemble_start(start, self.conditions) if self.conditions else start

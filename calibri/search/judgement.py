@@ -13,22 +13,24 @@ from calibri.calibration.artifact import Calibration, Member
 from calibri.files import write_whole
 from calibri.interval import Interval, Verdict, paired_interval
 from calibri.search.config import SearchConfig
+from calibri.search.guard import find_blind_spots
 from calibri.search.journal import CALIBRATION, TAIL
 from calibri.search.objective import Objective
 from calibri.search.provenance import versions
-from calibri.search.records import ResultRecord, share_words
+from calibri.search.records import BlindSpot, ResultRecord, share_words
 from calibri.search.space import SearchSpace
 
 
 @dataclass(frozen=True)
 class Judgement:
     """Paired differences on the held-out pairs: of the objective in spreads, of each reward and judge in
-    its units.
+    its units. `spots`: where the objective rose most while a judge fell.
     """
 
     objective: Interval
     gains: dict[str, Interval]
     images: int
+    spots: list[BlindSpot] = field(default_factory=list)
 
 
 class Bench:
@@ -52,8 +54,10 @@ class Bench:
             self._base = self._scores(None, "the base")
         raw, base = self._scores(objective.space.decode(vector), "the point reached"), self._base
         k = len(objective.names)
+        gain, judged = objective.gain(raw[:, :k], base[:, :k], weights), raw[:, k:] - base[:, k:]
         return Judgement(
-            objective=paired_interval(objective.gain(raw[:, :k], base[:, :k], weights)),
+            objective=paired_interval(gain),
+            spots=find_blind_spots(self.pairs, gain, judged, base[:, k:].std(axis=0), self.names[k:]),
             gains={name: paired_interval(raw[:, r] - base[:, r]) for r, name in enumerate(self.names)},
             images=objective.images - before,
         )
@@ -155,6 +159,7 @@ def ship(shipment: Shipment, judgement: Judgement | None, folder: Path, time: st
         calibration=shipped,
         judgement_images=judgement.images if judgement else 0,
         text=_sentence(verdict, judgement),
+        blind_spots=judgement.spots if judgement else [],
     )
 
 

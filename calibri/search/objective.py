@@ -10,7 +10,7 @@ import numpy as np
 
 from calibri.backbones.layouts import Layout
 from calibri.calibration.artifact import Member
-from calibri.calibration.phases import vary
+from calibri.calibration.phases import vary, weights_at
 from calibri.errors import SearchError
 from calibri.interval import Interval, paired_interval
 from calibri.rewards.calibrated import expected_wins
@@ -105,10 +105,13 @@ class Objective:
         if strength not in (None, 1):
             base = [(strength, "positive"), (1 - strength, "negative")]
         counting = [member for member in members if member.weight != 0]
-        if vary(counting):
+        if any(scale != 1 for member in counting for scale in member.scales):
             return False
-        return [(m.weight, m.condition) for m in counting] == base and all(
-            scale == 1 for member in counting for scale in member.scales
+        steps = range(self.config.steps if vary(counting) else 1)
+        at_each = (weights_at(counting, step, self.config.steps) for step in steps)
+        return all(
+            [(weight, member.condition) for member, weight in zip(counting, weights) if weight != 0] == base
+            for weights in at_each
         )
 
     def scores(

@@ -9,6 +9,7 @@ import numpy as np
 
 from calibri.errors import SearchError
 from calibri.search.config import Budget, SearchConfig
+from calibri.search.guard import Fall, find_falls
 from calibri.search.records import (
     BaseRecord,
     EventRecord,
@@ -31,9 +32,9 @@ class SearchProgress:
     """Takes the records of one run in order and knows where the search is.
 
     `images`: rendered so far, without the final judgement. `seconds`: of work, all sessions together. `over`:
-    the last thing that happened is a result. `points`: of a front, as far as they are judged. `log`: when
-    (ISO time, or empty) and what, in sentences. `error`: why the rest of the journal cannot be read; its
-    reader sets it.
+    the last thing that happened is a result. `falls`: judges that fell by the last validation. `points`: of a
+    front, as far as they are judged. `log`: when (ISO time, or empty) and what, in sentences. `error`: why
+    the rest of the journal cannot be read; its reader sets it.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -42,6 +43,7 @@ class SearchProgress:
         self.base: BaseRecord | None = None
         self.generations: list[GenerationRecord | Generation] = []
         self.validations: list[ValidationRecord] = []
+        self.falls: list[Fall] = []
         self.points: list[PointRecord] = []
         self.result: ResultRecord | None = None
         self.log: list[tuple[str, str]] = []
@@ -65,6 +67,9 @@ class SearchProgress:
                     f"Validation after generation {record.generation}: {record.objective.text()} spreads "
                     f"over the base, on {record.objective.n} pairs."
                 )
+                self.falls = find_falls(self.validations)
+                for fall in self.falls:
+                    self._note(fall.text)
             case PointRecord():
                 self.points.append(record)
                 gains = ", ".join(f"{name} {gain.text()}" for name, gain in record.gains.items())

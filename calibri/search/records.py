@@ -102,7 +102,8 @@ class GenerationRecord(Frozen):
 
 
 class ValidationRecord(Frozen):
-    """The point reached against the base on the fixed validation pairs, in pairs."""
+    """The point reached against the base on the fixed validation pairs, in pairs. `rewards`: of rewards and
+    judges. `judged`: differences of each judge from the base, of each pair."""
 
     kind: Literal["validation"] = "validation"
     generation: int
@@ -111,7 +112,8 @@ class ValidationRecord(Frozen):
     objective: Interval
     rewards: dict[str, Interval]
     objectives: list[float]  # of each pair; the convergence rule compares them between checkpoints
-    base_scores: list[list[float]]  # raw, (pairs, rewards), in the first of a run; empty afterwards
+    judged: dict[str, list[float]] = Field(default_factory=dict)
+    base_scores: list[list[float]]  # raw, (pairs, rewards and judges), in the first of a run; else empty
     spent: int  # pictures that this validation rendered
 
 
@@ -139,12 +141,23 @@ def share_words(shares: dict[str, float]) -> str:
     return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ordered if share > 0)
 
 
+class BlindSpot(Frozen):
+    """A held-out pair on which the objective rose, by `gain` spreads of the base, while `judge` fell, by
+    `fall` (below 0, in the judge's units)."""
+
+    prompt: str
+    seed: int
+    gain: float
+    judge: str
+    fall: float
+
+
 class ResultRecord(Frozen):
     """The end of a search (of this session, if it is resumed with more budget).
 
     `verdict`: "better", "not told apart" or "worse", of the objective's interval on held-out pairs, or "not
     judged". `gains`: mean paired difference of each reward and judge. `calibration`: file of what is
-    shipped, None if nothing is.
+    shipped, None if nothing is. `blind_spots`: where the reward rose most while a judge fell, the most first.
     """
 
     kind: Literal["result"] = "result"
@@ -161,6 +174,7 @@ class ResultRecord(Frozen):
     calibration: str | None
     judgement_images: int
     text: str
+    blind_spots: list[BlindSpot] = Field(default_factory=list)
 
 
 Record = (

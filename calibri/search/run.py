@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibri.errors import JournalError
+from calibri.errors import CalibriError, JournalError
 from calibri.files import write_whole
-from calibri.interval import paired_interval
 from calibri.rewards.scoring import LocalScorer, Progress, Scorer, SearchStopped
 from calibri.rewards.sources import name_source
 from calibri.search.config import Budget, SearchConfig
@@ -39,8 +38,10 @@ from calibri.search.records import (
     pack,
 )
 from calibri.search.space import SearchSpace
+from calibri.search.spot_pictures import paint_spots
 from calibri.search.stopping import STOPPED, next_validation, paper_converged, validation_converged
 from calibri.search.strategy import Strategy, make_strategy
+from calibri.search.validation import validate
 
 if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
@@ -282,35 +283,20 @@ class _Search:
         return self.images >= due
 
     def _validate(self) -> ValidationRecord:
-        pairs = self.source.pairs(self.config.validation_pairs, "validation")
-        objective, done = self.objective, self.progress.validations
-        before = objective.images
-        if done:
-            base = np.array(done[0].base_scores)
-        else:
-            base = objective.scores(
-                [objective.request(pair, None) for pair in pairs], ["the base"] * len(pairs)
-            )
-        members = self.space.decode(self.point())
-        raw = objective.scores(
-            [objective.request(pair, members) for pair in pairs], ["the point reached"] * len(pairs)
-        )
-        gain = objective.gain(raw, base)
-        spent = objective.images - before
-        return ValidationRecord(
+        return validate(
+            self.objective,
+            self.progress.validations,
+            self.point(),
             generation=self.strategy.generation,
-            images=self.images + spent,
-            seconds=self.seconds,
-            objective=paired_interval(gain),
-            rewards={name: paired_interval(raw[:, r] - base[:, r]) for r, name in enumerate(objective.names)},
-            objectives=gain.tolist(),
-            base_scores=[] if done else base.tolist(),
-            spent=spent,
+            images=self.images,
+            clock=lambda: self.seconds,
         )
 
     def _reason_to_stop(self) -> str | None:
         if self.stop():
             raise SearchStopped("stopped between two generations")
+        if self.config.stop_on_fall and self.progress.falls and self._fresh_validation():
+            return f"a judge fell: {self.progress.falls[0].text}"
         if (limit := self._limit_reached()) is not None:
             return limit
         if self.config.convergence == "validation" and self._fresh_validation():
@@ -382,9 +368,22 @@ class _Search:
             except SearchStopped:
                 yield self._keep(EventRecord(time=now(), text="The final judgement was skipped."))
         result = ship(shipment, judgement, self.run.folder, now())
+        if event := self._paint_spots(shipment, judgement):
+            yield self._keep(event)
         if self.config.front:
             result = add_front(result, self.progress.points, self.progress.base, shipment, self.run.folder)
         yield self._keep(result)
+
+    def _paint_spots(self, shipment: Shipment, judgement: Judgement | None) -> EventRecord | None:
+        """The pictures of blind spots. What goes wrong with them costs no result."""
+        if judgement is None or (self.abandon is not None and self.abandon()):
+            return None
+        found = shipment.calibration("", {})
+        try:
+            paint_spots(self.objective, judgement.spots, found, self.run.folder)
+        except CalibriError as error:
+            return EventRecord(time=now(), text=f"The pictures of blind spots were not made: {error}")
+        return None
 
     def _judge_front(self, bench: Bench, equal: Judgement) -> Iterator[Record]:
         """A record for each point of the front that was not judged before."""

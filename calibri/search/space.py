@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -217,8 +218,8 @@ def _roles_of(members: Sequence[Member], names: Sequence[str]) -> tuple[MemberRo
     if not vary(members):
         return ()
     first = members[0]
-    if first.has_phase or first.balanced:
-        raise SearchError("the first member of a search must count at every step: put it first")
+    if first.balanced:
+        raise SearchError("the first member of a search must have a weight of its own: put it first")
     roles = []
     for member in members:
         pairs = list(zip(names, member.scales, first.scales, strict=True))
@@ -246,6 +247,34 @@ def grown_start(start: Start, condition: Condition = "positive") -> Start:
 
         roles = (*roles, MemberRole())
     return Start((*start.conditions, condition), (*start.weights, 0.0), scales, start.words, roles)
+
+
+def phase_start(start: Start, switches: Sequence[float]) -> Start:
+    """`start` with its first member once for each phase of the trajectory, which `switches` part, as rising
+    shares in (0, 1): the same pictures. Each step evaluates as many members as before.
+
+    Raises SearchError for other shares, for more than 3 phases, and where members have phases already.
+    """
+    from calibri.search.config import MemberRole
+
+    ends = [0.0, *map(float, switches), 1.0]
+    if not 1 <= len(switches) <= 2 or any(not a < b for a, b in itertools.pairwise(ends)):
+        raise SearchError(
+            "phases: expected one or two rising shares of the trajectory between 0 and 1, such as 0.5, got "
+            + (", ".join(f"{share:g}" for share in switches) or "none")
+        )
+    if start.roles:
+        raise SearchError("phases: expected a start whose members count at every step, got one with phases")
+    count = len(switches)
+    spans = [MemberRole(start=a, stop=b) for a, b in itertools.pairwise(ends)]
+    scales = None if start.scales is None else (start.scales[0],) * count + start.scales
+    return Start(
+        (start.conditions[0],) * count + start.conditions,
+        (start.weights[0],) * count + start.weights,
+        scales,
+        f"{start.words}, in {count + 1} phases",
+        (*spans, *(MemberRole() for _ in start.conditions[1:])),
+    )
 
 
 def ensemble_start(start: Start, conditions: tuple[str, ...]) -> Start:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from calibri.calibration.scale_names import layer_of, words_for
+from calibri.search.guard import judge_spreads
 from studio.ui.charts import DIVERGING, Figure, layout
 from studio.ui.theme import ATTENTION, BASE, CALIBRATED, ENSEMBLE, FUSED, LAYER_COLOURS, MLP
 
@@ -130,7 +131,9 @@ def _gain_traces(run: Run, index: int, single: bool) -> list[dict[str, Any]]:
             **group,
         ),
     ]
-    return traces + ([_validations(run, colour, first, group)] if run.validations else [])
+    if run.validations:
+        traces += [_validations(run, colour, first, group), *_judges(run, index, first, single)]
+    return traces
 
 
 def _interval(gain: Interval) -> list[float]:
@@ -162,6 +165,31 @@ def _validations(run: Run, colour: str, first: str, group: dict[str, str]) -> di
     )
 
 
+def _judges(run: Run, index: int, first: str, single: bool) -> list[dict[str, Any]]:
+    """A line for each judge: what it says of the point reached, in spreads of the base as the reward is."""
+    marks = run.validations[:: stride(len(run.validations))]
+    traces = []
+    for place, (name, spread) in enumerate(judge_spreads(run.validations).items()):
+        told = [v for v in marks if name in v.judged]
+        gains = [v.rewards[name] for v in told]
+        traces.append(
+            _curve(
+                [v.images for v in told],
+                [gain.mean / spread for gain in gains],
+                f"{first}{name} (judge)",
+                mode="lines+markers",
+                marker={"symbol": "x-thin-open", "size": 7, "color": _colour(index + 1 + place)},
+                line={"color": _colour(index + 1 + place), "width": 1.5, "dash": "longdash"},
+                customdata=[[v.generation, gain.text()] for v, gain in zip(told, gains, strict=True)],
+                hovertemplate=f"{name}, a judge, after generation %{{customdata[0]}}<br><b>%{{y}}</b> "
+                "spreads of the base<br>%{customdata[1]} in its own units, 95 %<extra></extra>",
+                visible=True if single else "legendonly",
+                **({} if single else {"legendgroup": run.id}),
+            )
+        )
+    return traces
+
+
 def _gain_words(runs: Sequence[Run]) -> str:
     sentences = []
     for run in runs:
@@ -171,6 +199,7 @@ def _gain_words(runs: Sequence[Run]) -> str:
         words += f"mean of the last one {last.bucket_mean.mean:+.2f}"
         if run.validations:
             words += f", last validation {run.validations[-1].objective.text(2)}"
+            words += "".join(f", {fall.name} falls" for fall in run.falls)
         sentences.append(words + ".")
     return " ".join(sentences) or EMPTY
 

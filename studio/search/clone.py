@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from calibri.calibration.artifact import Calibration, Member
-from calibri.search.config import PRESETS, SearchConfig
+from calibri.search.config import SearchConfig
+from calibri.search.presets import PRESETS, choose_preset
 from calibri.search.prompts import search_prompts
+from calibri.search.space import phase_start, plain_start
 from studio.core import Core
 from studio.rendering.arms import DESK
 from studio.scales.edits import open_calibration
-from studio.search.form import BASE_START, MEMBERS, USUAL
+from studio.search.form import BASE_START, HALVES, MEMBERS, USUAL
 from studio.search.runs import Run
 
 
@@ -19,15 +21,17 @@ def clone_fields(core: Core, visitor: object, run: Run) -> dict[str, Any]:
     """What each field of the form holds, by name. Where the search began at scales of its own, these go
     onto the visitor's desk, and the form starts from there."""
     config, limits = run.config, run.limits
-    values = {**USUAL, **_plain_fields(config)}
+    space = run.space
+    numbers = space.size if space is not None else None
+    values = {**USUAL, **_plain_fields(config, numbers)}
     values |= {"images": limits.images or 0, "minutes": limits.minutes or 0}
     values["title"] = ""
-    space = run.space
-    if config.start is not None and space is not None:
+    if space is not None and (config.start is not None or (config.roles and values["members"] == "start")):
+        start = config.start or ((1.0,) * len(space.names),) * len(config.conditions)
         members = tuple(
             Member(scales=tuple(row), weight=weight, condition=condition, **role.placed)
             for row, weight, condition, role in zip(
-                config.start, config.weights, config.conditions, config.every_role, strict=True
+                start, config.weights, config.conditions, config.every_role, strict=True
             )
         )
         found = Calibration(
@@ -43,10 +47,13 @@ def clone_fields(core: Core, visitor: object, run: Run) -> dict[str, Any]:
     return values
 
 
-def _plain_fields(config: SearchConfig) -> dict[str, Any]:
-    preset = PRESETS.get(config.preset, {})
+def _plain_fields(config: SearchConfig, numbers: int | None) -> dict[str, Any]:
+    preset = choose_preset(config.preset, numbers) if config.preset in PRESETS else {}
     usual = SearchConfig.model_fields
     members = next((key for key, (_, c) in MEMBERS.items() if c == config.conditions), "start")
+    if config.roles:
+        halves = phase_start(plain_start(), HALVES).roles
+        members = "phases" if config.roles == halves else "start"
 
     def changed(name: str) -> Any:
         """The value where it is not the preset's, else the form's word for "as usual"."""
@@ -67,6 +74,7 @@ def _plain_fields(config: SearchConfig) -> dict[str, Any]:
         "seed": config.seed,
         "objective": config.objective,
         "convergence": changed("convergence") or "",
+        "stop_on_fall": config.stop_on_fall,
         "sigma0": changed("sigma0"),
         "popsize": changed("popsize"),
         "bucket": changed("bucket"),

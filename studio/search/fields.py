@@ -10,8 +10,9 @@ from gradio.components import Component
 
 from calibri.backbones.layouts import GRANULARITIES
 from calibri.calibration.reading import ENDINGS
-from calibri.search.config import PRESETS, USUAL_FRONT
+from calibri.search.config import USUAL_FRONT
 from calibri.search.form import LARGEST_SEED
+from calibri.search.presets import PRESETS
 from studio.core import Core
 from studio.diagnose.sweeps import Sweeps
 from studio.machine.offers import offer_rewards
@@ -157,7 +158,13 @@ def _more_fields(core: Core, usual: dict[str, Any]) -> dict[str, Component]:
         value=usual["judges"],
         multiselect=True,
         label="Judges",
-        info="Measured at the end, never optimised",
+        info="Measured in validations and at the end, never optimised",
+    )
+    made["stop_on_fall"] = gr.Checkbox(
+        usual["stop_on_fall"],
+        label="Stop when a judge falls",
+        info="On validation pairs, while the reward rises",
+        elem_id="stop-on-fall",
     )
     made["held_out_pairs"] = _number(usual, "held_out_pairs", "Held-out pairs to judge on", min_width=160)
     made["prompts"] = gr.Textbox(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from calibri.backbones.loading import Backbone
 
 BASE_START = ""  # the choice that means: all scales 1
+HALVES = (0.5,)  # where the phases of a search part
 SWEEP = "sweep:"  # in front of a sweep's id
 IMAGES = 1500
 
@@ -38,6 +39,7 @@ MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "start": ("One vector", ()),
     "guided": ("Guided pair: positive and negative", ("positive", "negative")),
     "pair": ("Ensemble of two", ("positive", "positive")),
+    "phases": ("Two phases: scales for the early and the late half", ()),
     "three": ("Ensemble of three, one negative", ("positive", "positive", "negative")),
 }
 #: The fields of the page and what they hold at first: those of calibri's SearchForm, with `members` (what is
@@ -63,6 +65,7 @@ USUAL: dict[str, Any] = {
     "bucket": 0,
     "bounds": "",
     "judges": list(JUDGES),
+    "stop_on_fall": False,
     "held_out_pairs": 128,
     "prompts": "",
 }
@@ -172,6 +175,8 @@ def read_page(core: Core, sweeps: Sweeps, visitor: object, typed: Mapping[str, A
     if members not in MEMBERS:
         raise SearchError("Choose what is searched.")
     values["conditions"] = MEMBERS[members][1]
+    if members == "phases":
+        values["phases"] = HALVES
     if members == "guided" and not start:
         values["strength"] = strength
     form = SearchForm.read(values, name_field)

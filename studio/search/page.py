@@ -38,6 +38,7 @@ from studio.search.view import (
     generation_table,
     log_list,
     settings_table,
+    spots_html,
     strip_html,
 )
 from studio.ui.elements import empty, list_unreadable, offers, show_remark
@@ -73,7 +74,7 @@ def beats(searches: Searches, survey: Survey, main: object, others: object) -> l
         f"{main}:{first.run.lines}",
         charts.drawn_key(drawn),
         runs,
-        f"{main}:{strip.images if strip else 0}:{bool(first.run.generations)}",
+        f"{main}:{strip.images if strip else 0}:{bool(first.run.generations)}{first.run.over}",
         speed,
         front.beat_of(first.run),
         f"{table}{unread}",
@@ -239,7 +240,7 @@ class Watch(Handlers):
 
     def on_film(self, main: object) -> str:
         for run in self.searches.store.several([main]):
-            return strip_html(self.searches.film.find(main), run)
+            return strip_html(self.searches.film.find(main), run) + spots_html(run)
         return ""
 
     def on_front(self, main: object) -> list[Any]:

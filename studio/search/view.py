@@ -16,6 +16,7 @@ from calibri.calibration.scale_names import group_of
 from calibri.rewards.sources import name_source
 from calibri.search.config import MemberRole, SearchConfig
 from calibri.search.front import shares_of
+from calibri.search.spot_pictures import spot_files
 from calibri.search.stopping import STOPPED
 from calibri.words import count, duration, grouped
 from studio.search.runs import Run
@@ -24,6 +25,8 @@ from studio.ui.elements import empty
 from studio.ui.templates import fill_template
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
 
     from studio.search.filmstrip import Strip
@@ -107,6 +110,7 @@ def card(status: JobStatus, run: Run) -> str:
         state=state_words(status),
         share=f"{min(1.0, status.images / limit):.4f}" if limit else "",
         facts=" · ".join(facts),
+        falls=[_minus(fall.text) for fall in run.falls],
         advice=ADVICE.get("unstarted" if status.ended == STOPPED_BEFORE else status.state, ""),
         end=_end(run) if status.state == "done" else None,
     )
@@ -212,7 +216,8 @@ def setting_words(config: SearchConfig) -> dict[str, Any]:
         "Pairs a generation": config.bucket,
         "Pictures in a batch": config.batch_size,
         "Backbone loaded": config.load_options.words or "as usual",
-        "Stops by itself": stops.get(config.convergence, "only at its budget"),
+        "Stops by itself": stops.get(config.convergence, "only at its budget")
+        + (", or when a judge falls while the reward rises" if config.stop_on_fall else ""),
     }
 
 
@@ -245,6 +250,35 @@ def strip_html(strip: Strip | None, run: Run) -> str:
         for prompt, base, now in zip(strip.prompts, strip.base, strip.now)
     ]
     return fill_template("search/film.html", words=words, frames=frames)
+
+
+def spots_html(run: Run) -> str:
+    """The held-out pictures on which the reward rose most while a judge fell; empty where there are none."""
+    spots = run.result.blind_spots if run.result is not None and run.over else []
+    frames = []
+    for spot, files in zip(spots, spot_files(run.folder, len(spots)), strict=True):
+        words = f"{spot.prompt} (seed {spot.seed}): reward {spot.gain:+.2f} spreads, "
+        words += f"{spot.judge} {spot.fall:+.3g}"
+        try:
+            base, found = (small_png(read_picture(file)) for file in files)
+        except OSError:  # made elsewhere, or never
+            continue
+        frames.append((_minus(words), [("base", "base", base), ("calibrated", "point reached", found)]))
+    if not frames:
+        return ""
+    words = (
+        f"Blind spots: {count(len(frames), 'held-out picture')} on which the reward rose most while a judge "
+        "fell. Left the base, right the point reached. Here one sees what the reward overlooks."
+    )
+    return fill_template("search/film.html", words=words, frames=frames)
+
+
+def read_picture(file: Path) -> Image:
+    """A picture that a search kept. Raises OSError."""
+    from PIL import Image as Pictures
+
+    with Pictures.open(file) as image:
+        return image.convert("RGB")
 
 
 def small_png(image: Image, most: int = THUMB) -> tuple[int, int, str]:

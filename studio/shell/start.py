@@ -42,6 +42,9 @@ def run_studio(settings: Settings) -> int:
         from studio.machine.zero_gpu import find_lend
 
         lend = find_lend()
+    from studio.shell.quick_start import import_gradio
+
+    import_gradio()
     from studio.shell.app import build_app, launch_options, open_studio
     from studio.shell.lanes import open_queue
 

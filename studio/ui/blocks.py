@@ -71,6 +71,24 @@ class Sessions(StateHolder):
 class StudioBlocks(gr.Blocks):
     """As gr.Blocks. A call that cannot be answered gets a sentence, and one line of the log."""
 
+    _keeps_config = False
+    _config: dict[str, Any] | None = None
+
+    def __exit__(self, *reason: Any) -> None:
+        self._keeps_config = True
+        try:
+            super().__exit__(*reason)
+        finally:
+            self._keeps_config, self._config = False, None
+
+    def get_config_file(self) -> Any:
+        """As Gradio's, which makes it twice at the end of a `with`: a second each in this app."""
+        if not self._keeps_config:
+            return super().get_config_file()
+        if self._config is None:
+            self._config = super().get_config_file()  # type: ignore[assignment]
+        return self._config
+
     @property
     def state_holder(self) -> StateHolder:
         return self._state_holder

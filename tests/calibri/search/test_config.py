@@ -5,8 +5,9 @@ import pytest
 from calibri.backbones.catalog import resolve
 from calibri.errors import SearchError
 from calibri.rewards.base import RewardTerm
-from calibri.search.config import PRESETS, Budget, SearchConfig
+from calibri.search.config import Budget, SearchConfig
 from calibri.search.pictures import preset_note, preset_pictures
+from calibri.search.presets import PRESETS
 
 
 def test_a_config_survives_its_json(make_config):

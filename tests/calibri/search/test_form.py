@@ -7,6 +7,7 @@ import pytest
 from calibri.calibration.artifact import Calibration, Member
 from calibri.errors import LayoutError, SearchError
 from calibri.prompts import SPLITS, prompt_set
+from calibri.search import presets
 from calibri.search.config import Budget
 from calibri.search.form import LARGEST_SEED, MOST_IMAGES, Limits, SearchForm
 
@@ -35,6 +36,21 @@ def test_what_is_left_empty_is_the_presets_and_the_backbones(backbone):
     empty = {"sigma0": 0, "popsize": 0, "bucket": "", "bounds": "", "minutes": 0, "convergence": ""}
     assert config(backbone, preset="race", **empty) == plain
     assert plain.steps == backbone.spec.steps and plain.bucket == 8 and plain.seed == 0
+
+
+def test_a_search_of_many_numbers_is_made_for_many(backbone, monkeypatch):
+    """By how many the layout of the backbone has, with all members; what is given wins."""
+    scales = len(backbone.layout("layer").names)
+    monkeypatch.setattr(presets, "MANY", scales + 1)
+    few, many = config(backbone), config(backbone, conditions=("positive", "positive"))
+    assert (few.optimizer, few.bucket, few.point) == ("cma", 4, "fitted")
+    assert (many.optimizer, many.bucket, many.point) == ("mirrored-adam", 2, "fitted")
+    assert many.preset == "default" and many.numbers(scales) >= scales + 1
+    given = config(backbone, conditions=("positive", "positive"), bucket=8, optimizer="cma")
+    assert (given.optimizer, given.bucket) == ("cma", 8)
+    monkeypatch.setattr(presets, "MANY", scales)
+    assert config(backbone).optimizer == "mirrored-adam"
+    assert config(backbone, preset="race").optimizer == "cma"
 
 
 def test_settings_of_the_config_pass_through_and_unknown_ones_do_not(backbone):

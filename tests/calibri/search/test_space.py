@@ -145,11 +145,12 @@ def test_a_weaker_member_keeps_its_scales(make_config, layout):
     assert config.nfe == 2 * config.steps
 
 
-def test_the_first_member_of_a_search_counts_at_every_step(layout):
-    late = Calibration(
-        granularity="layer",
-        names=layout.names,
-        members=(Member(scales=(1.0, 1.0, 1.0), start=0.5), Member(scales=(1.0, 1.0, 1.0))),
-    )
-    with pytest.raises(SearchError, match="must count at every step"):
-        calibration_start(late, layout, (0.5, 1.5), "late")
+def test_the_first_member_of_a_search_may_count_late_but_has_a_weight_of_its_own(layout):
+    def begun(**first):
+        members = (Member(scales=(1.0, 1.0, 1.0), **first), Member(scales=(1.0, 1.0, 1.0)))
+        found = Calibration(granularity="layer", names=layout.names, members=members)
+        return calibration_start(found, layout, (0.5, 1.5), "late")
+
+    assert [role.start for role in begun(start=0.5).roles] == [0.5, 0.0]
+    with pytest.raises(SearchError, match="must have a weight of its own"):
+        begun(balanced=True)

@@ -120,6 +120,27 @@ def test_a_backbone_that_does_not_fit_is_a_sentence_and_another_can_be_loaded(ti
     assert len(host.render(REQUESTS[:1])) == 1
 
 
+def test_a_load_that_the_end_cuts_off_is_waited_for_and_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def loader(name: str, options: LoadOptions):
+        begun.set()
+        assert ended.wait(60)
+        raise RuntimeError("torch is half taken apart")
+
+    host = ModelHost(device="cpu", loader=loader)
+    host.load("FLUX.1-dev")
+    assert begun.wait(60)
+    closing = threading.Thread(target=host.close)
+    closing.start()
+    while not host._background.closed:
+        time.sleep(0.01)
+    assert closing.is_alive(), "expected `close` to wait for the load"
+    ended.set()
+    closing.join(60)
+    assert not closing.is_alive() and not caplog.records and host.status.phase == "loading"
+
+
 # another backbone
 
 
