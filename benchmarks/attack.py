@@ -350,6 +350,8 @@ def fuzz_share(url: str, number: int, calls: int) -> tuple[Counter[str], int]:
 def follow(client: httpx.Client, session: str) -> tuple[bool, str]:
     """Whether an event worked, and what it answered."""
     with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+        if stream.status_code != 200:
+            return False, stream.read().decode()
         for line in stream.iter_lines():
             message = json.loads(line[5:]) if line.startswith("data:") else {}
             if message.get("msg") == "process_completed":

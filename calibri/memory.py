@@ -13,10 +13,11 @@ from pathlib import Path
 _SHORTAGES = ("DefaultCPUAllocator: ", "MPS backend out of memory")
 
 # Of mallopt, malloc.h of the GNU C library: the option's number, and the value that it gets.
-_MOST_BYTES = {
+_OPTIONS = {
     -3: 32 * 2**20,  # M_MMAP_THRESHOLD: blocks up to its highest value come from the heap,
     -2: 256 * 2**20,  # M_TOP_PAD: which grows by this much at once
     -1: 2**30,  # M_TRIM_THRESHOLD: and is given back when as much as this lies free
+    -8: 2,  # M_ARENA_MAX: heaps that threads share: else each of eight a core keeps what it once rendered with
 }
 
 
@@ -74,7 +75,7 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(option, value) for option, value in _MOST_BYTES.items())
+    return mallopt is not None and all(mallopt(option, value) for option, value in _OPTIONS.items())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -73,8 +73,8 @@ def rows(search: SearchProgress) -> list[tuple[str, str]]:
     if search.validations:
         objective = search.validations[-1].objective
         found.append(("validation", f"{objective.text()} on {objective.n} pairs"))
-        last = search.validations[-1]
-        found += [(f"judge {name}", last.rewards[name].text()) for name in last.judged]
+        told = search.validations[-1]
+        found += [(f"judge {name}", told.rewards[name].text()) for name in told.judged]
     return found
 
 

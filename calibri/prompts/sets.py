@@ -62,8 +62,10 @@ def category_of(prompt: str) -> str:
 def usual_prompts(backbone: str, split: str, count: int | None = None) -> list[str]:
     """The first `count` prompts that suit a backbone; fewer where its set holds fewer.
 
-    Of the embedded world there are as many as are wanted.
+    Of the embedded world there are as many as are wanted. Raises PromptError for an unknown split.
     """
+    if split not in SPLITS:
+        raise PromptError(f"split: expected one of {', '.join(SPLITS)}, got {split!r:.60}")
     if count is not None and name_set(backbone) == TABLETOP and split != "validation":
         from calibri.tabletop.prompts import prompt_set as draw
 

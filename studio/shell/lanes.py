@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from fastapi import HTTPException, Request
 from gradio import Blocks
-from gradio.queueing import Event, EventQueue, Queue
+from gradio.queueing import Event, EventQueue, LRUCache, Queue
 
 from calibri.words import count
 from studio.access.callers import Caller
@@ -25,6 +25,7 @@ MOST_THREADS = 64  # that handle events
 MOST_OF_VISITORS = 40  # events of visitors that are handled at once: threads are left for the others
 MOST_OF_ONE = 8  # events of one visitor that wait or are handled
 MOST_WAITING: dict[Lane, int] = {"organisers": 256, "votes": 256}
+MOST_PAGES = 10_000  # whose events are known
 MOST_RECORDED = 256  # events whose times Gradio keeps, for nobody
 GUESS = 2.0  # seconds that an event takes, while none was measured
 VOTES = "votes"  # the concurrency_id of events that take votes
@@ -145,4 +146,5 @@ def open_queue(app: Blocks, core: Core) -> Blocks:
     )
     app._queue.core = core
     app._queue.ANALYTICS_MAX_EVENTS = MOST_RECORDED
+    app._queue.pending_event_ids_session = LRUCache(MOST_PAGES)  # Gradio never forgets one
     return app

@@ -128,6 +128,8 @@ class StudioBlocks(gr.Blocks):
             raise WrongValues(f"Expected {needed} values, got {got}. Reload the page.")
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        if block_fn.preprocess and any(map(_is_many_for_one, block_fn.inputs, inputs)):
+            raise WrongValues("Expected one choice, got a list.")
         try:
             return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
         except (gr.Error, WrongValues):
@@ -137,6 +139,11 @@ class StudioBlocks(gr.Blocks):
             raise WrongValues(
                 f"Expected other values of these fields, got some that {_name(cause)}."
             ) from None
+
+
+def _is_many_for_one(block: Any, value: Any) -> bool:
+    """A list for a dropdown of one choice: Gradio takes an empty one."""
+    return isinstance(block, gr.Dropdown) and not block.multiselect and isinstance(value, list)
 
 
 def _fill_up(block_fn: Any, inputs: list[Any]) -> list[Any]:

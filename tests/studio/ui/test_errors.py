@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from calibri.errors import CalibriError, NoneBetter, PromptError, RenderCancelle
 from studio.access.limits import LimitError
 from studio.compare.form import FormError
 from studio.machine.queue import HostError
-from studio.ui.blocks import StudioBlocks
+from studio.ui.blocks import LightSession, StudioBlocks, WrongValues
 from studio.ui.errors import guard
 from studio.visitors import Overtaken
 from tests.browser.running import free_port
@@ -91,3 +92,18 @@ def test_an_event_without_an_answer_has_a_message_of_its_own_title(address: str,
     assert end["success"] is False  # what would follow a success does not
     assert end["output"]["visible"] is False and words in end["output"]["error"]  # programs read it
     assert "secret" not in json.dumps(told)
+
+
+def test_a_list_is_no_choice_of_a_dropdown_of_one() -> None:
+    with StudioBlocks() as app:
+        one, many = gr.Dropdown(["a"]), gr.Dropdown(["a"], multiselect=True)
+        gr.Button().click(lambda *values: len(values), [one, many], gr.Number())
+    [event] = app.fns.values()
+
+    def given(*values: Any) -> list[Any]:
+        return asyncio.run(app.preprocess_data(event, list(values), LightSession(app)))
+
+    assert given("a", ["a"]) == ["a", ["a"]] and given(None, []) == [None, []]
+    for wrong in ([], ["a"]):
+        with pytest.raises(WrongValues, match="Expected one choice, got a list"):
+            given(wrong, [])
