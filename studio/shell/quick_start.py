@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,12 +21,12 @@ def import_gradio() -> None:
 
 @contextmanager
 def _without_files_of(package: str) -> Iterator[None]:
-    known: Callable[[Any], str] = inspect.getfile
+    known = inspect.getfile
 
-    def getfile(thing: Any) -> str:
-        if isinstance(thing, type) and thing.__module__.startswith(package):
+    def getfile(object: Any) -> str:
+        if isinstance(object, type) and object.__module__.startswith(package):
             raise OSError("stubs are not written here")
-        return known(thing)
+        return known(object)
 
     inspect.getfile = getfile
     try:
