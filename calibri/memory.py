@@ -17,7 +17,7 @@ _OPTIONS = {
     -3: 32 * 2**20,  # M_MMAP_THRESHOLD: blocks up to its highest value come from the heap,
     -2: 256 * 2**20,  # M_TOP_PAD: which grows by this much at once
     -1: 2**30,  # M_TRIM_THRESHOLD: and is given back when as much as this lies free
-    -8: 2,  # M_ARENA_MAX: heaps that threads share: else each of eight a core keeps what it once rendered with
+    -8: 2,  # M_ARENA_MAX: heaps for all threads: else each of eight a core keeps what it rendered with
 }
 
 
