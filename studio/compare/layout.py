@@ -9,6 +9,7 @@ import gradio as gr
 
 from studio.compare import view
 from studio.compare.form import AGAINST, ARMS
+from studio.compare.grid_page import GridParts, lay_out_grid
 from studio.compare.view import MAPPED, SLIDER
 from studio.core import Core
 from studio.rendering import first_visit
@@ -108,6 +109,7 @@ class Page:
     get_all: gr.Button
     to_study: gr.Button
     history: gr.Gallery
+    xy: GridParts
 
     @property
     def images(self) -> list[Any]:
@@ -191,6 +193,7 @@ def lay_out(core: Core) -> Page:
                 to_study = gr.Button("Send to vote study", size="sm", min_width=150, elem_id="to-study")
             history = gr.Gallery(label="This session", columns=5, height=250, elem_id="history", **GALLERY)
             gr.HTML(aside(KEPT_WORDS))
+    xy = lay_out_grid(core)
     return Page(
         first,
         start,
@@ -212,6 +215,7 @@ def lay_out(core: Core) -> Page:
         get_all,
         to_study,
         history,
+        xy,
     )
 
 

@@ -11,6 +11,7 @@ from calibri.errors import CalibriError
 from studio.compare import png_settings, send, view
 from studio.compare.comparison import compare, find_shown, get_history, need_shown
 from studio.compare.form import AGAINST, USUAL, Form, FormError, form_of
+from studio.compare.grid_page import wire_grid
 from studio.compare.layout import Page, lay_out
 from studio.core import Core
 from studio.rendering import first_visit
@@ -74,6 +75,7 @@ def build(core: Core) -> None:
     _wire_choosing(core, page)
     send.wire_files(core, page)
     send.wire_sending(core, page)
+    wire_grid(core, page.xy, page.visitor, page.fields)
     _wire_loading(core, page)
     page.stop.click(lambda v: core.visitors.of(v).stop("compare"), page.visitor, None, **DIRECT)
     page.ask.roll.click(dice, None, page.ask.seed, queue=False, api_visibility="private")
