@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         for seed in range(args.seed, args.seed + args.count)
     ]
     tell_unread(backbone, filter(None, (args.prompt, args.negative)))
-    show = _show_step if sys.stderr.isatty() else None
+    show = show_step if sys.stderr.isatty() else None
     for rendered in Renderer(backbone, args.batch_size).render(requests, on_step=show):
         seed = rendered.request.seed
         path = args.out if args.count == 1 else args.out.with_stem(f"{args.out.stem}-{seed}")
@@ -129,5 +129,6 @@ def size_of(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _show_step(done: int, total: int) -> None:
+def show_step(done: int, total: int) -> None:
+    """The step under way, on one line of the terminal."""
     print(f"\rstep {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

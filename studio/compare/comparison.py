@@ -34,13 +34,13 @@ def compare(core: Core, visitor: object, form: Form, **calls: Unpack[Calls]) -> 
         wanted = [(arm, ask_for(ask, choice)) for ask in asks for arm, choice in zip(arms, order.arms)]
         shots = shoot_all(core, wanted, **calls)
     rows = [shots[i : i + len(arms)] for i in range(0, len(shots), len(arms))]
-    made = Comparison(asks[0], rows[0], rows[1:], choices=order.arms, made_on=_describe(backbone))
+    made = Comparison(asks[0], rows[0], rows[1:], choices=order.arms, made_on=describe_backbone(backbone))
     found.place(SharedPlace).remember(made)
     core.visitors.trim(visitor)
     return made
 
 
-def _describe(backbone: Backbone) -> dict[str, Any]:
+def describe_backbone(backbone: Backbone) -> dict[str, Any]:
     """The backbone as a PNG's settings name it."""
     from importlib import metadata
 

@@ -9,6 +9,7 @@ import gradio as gr
 
 from studio.compare import view
 from studio.compare.form import AGAINST, ARMS
+from studio.compare.grid_page import GridParts, lay_out_grid
 from studio.compare.view import MAPPED, SLIDER
 from studio.core import Core
 from studio.rendering import first_visit
@@ -16,7 +17,7 @@ from studio.rendering.arms import KINDS, WORDS, list_choices, list_lora_choices
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Comparison, Shot
 from studio.rendering.view import AskFields, embeds_guidance, guidance_slider, lay_out_ask
-from studio.ui.elements import aside, enlarge, picture
+from studio.ui.elements import aside, enlarge, picture, read_beside
 from studio.ui.events import visitor_state
 
 USUAL_WORDS = "Base, calibrated and ensemble"
@@ -86,13 +87,16 @@ class More:
 @dataclass(frozen=True)
 class Page:
     """What the handlers speak to. `first`: the comparison that the page opens with. `now`: the id of the
-    comparison on the page, and which of its rows. `file`: what a download is taken from."""
+    comparison on the page, and which of its rows. `file`: what a download is taken from; `link`: what is
+    copied. `kept`: the visitor's last prompts, in their browser; `past` shows them."""
 
     first: Comparison | None
     start: Ask
     visitor: gr.BrowserState
     now: gr.State
     file: gr.File
+    link: gr.Textbox
+    kept: gr.BrowserState
     lead: gr.HTML
     ask: AskFields
     stop: gr.Button
@@ -101,13 +105,16 @@ class Page:
     columns: list[Column]
     try_prompt: gr.Button
     examples: gr.Dataset
+    past: gr.HTML
     grid: gr.Gallery
     table: gr.HTML
     over: Overlay
     more: More
     get_all: gr.Button
     to_study: gr.Button
+    copy: gr.Button
     history: gr.Gallery
+    xy: GridParts
 
     @property
     def images(self) -> list[Any]:
@@ -163,9 +170,11 @@ def lay_out(core: Core) -> Page:
     start = first_visit.usual_ask(core)
     row = first.shots if first else []
     visitor, now, file = visitor_state(), gr.State(["", 0]), gr.File(visible="hidden")
+    link = gr.Textbox("", visible="hidden")
+    kept = gr.BrowserState([], storage_key="calibri-prompts", secret="calibri-prompts")
     lead = gr.HTML(view.write_lead(first, first_visit.label_first(core)), elem_id="lead")
     with gr.Row(equal_height=True, elem_id="ask"):
-        ask = lay_out_ask(start)
+        ask = lay_out_ask(start, offers_fresh=True)
         stop = gr.Button("Stop", scale=0, min_width=70, elem_id="stop")
     remark = gr.HTML("", elem_id="remark")
     presets = _lay_out_presets(core)
@@ -181,6 +190,7 @@ def lay_out(core: Core) -> Page:
         label="Prompts to try",
         examples_per_page=12,
     ).dataset
+    past = gr.HTML("", elem_id="past", js_on_load=read_beside(__file__, "past.js"))
     with gr.Row():
         with gr.Column(min_width=320):
             over = _lay_out_overlay(row)
@@ -189,14 +199,18 @@ def lay_out(core: Core) -> Page:
             with gr.Row():
                 get_all = gr.Button("Download all as ZIP", size="sm", min_width=150, elem_id="get-all")
                 to_study = gr.Button("Send to vote study", size="sm", min_width=150, elem_id="to-study")
+                copy = gr.Button("Copy link", size="sm", min_width=100, elem_id="copy-link")
             history = gr.Gallery(label="This session", columns=5, height=250, elem_id="history", **GALLERY)
             gr.HTML(aside(KEPT_WORDS))
+    xy = lay_out_grid(core)
     return Page(
         first,
         start,
         visitor,
         now,
         file,
+        link,
+        kept,
         lead,
         ask,
         stop,
@@ -205,13 +219,16 @@ def lay_out(core: Core) -> Page:
         columns,
         try_prompt,
         examples,
+        past,
         grid,
         table,
         over,
         more,
         get_all,
         to_study,
+        copy,
         history,
+        xy,
     )
 
 

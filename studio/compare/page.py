@@ -11,7 +11,10 @@ from calibri.errors import CalibriError
 from studio.compare import png_settings, send, view
 from studio.compare.comparison import compare, find_shown, get_history, need_shown
 from studio.compare.form import AGAINST, USUAL, Form, FormError, form_of
+from studio.compare.grid_page import wire_grid
 from studio.compare.layout import Page, lay_out
+from studio.compare.link import read_link, write_link
+from studio.compare.past import draw_past, remember
 from studio.core import Core
 from studio.rendering import first_visit
 from studio.rendering.arms import list_choices, list_lora_choices
@@ -21,10 +24,12 @@ from studio.rendering.view import embeds_guidance, guidance_slider, steps_slider
 from studio.ui.elements import show_remark
 from studio.ui.errors import guard
 from studio.ui.events import (
+    COPY_LINK,
     DIRECT,
     IN_ORDER,
     QUEUED,
     RENDERS,
+    read_address,
     take_file,
     tell_progress,
     when_loaded,
@@ -33,6 +38,11 @@ from studio.ui.events import (
 from studio.visitors import Visitor
 
 TITLE, PATH = "Compare", "/"
+LINKED = "These settings came with a link. Press Render to see its pictures."
+#: What a link asked for is on the page by now: a reload shows the page as it was left.
+FORGET_LINK = """() => { if (new URLSearchParams(location.search).has('prompt'))
+  history.replaceState(history.state, '', location.pathname); }"""
+SEED_AT = 1  # in `Page.fields`
 FOCUS = (
     "() => { const t = document.querySelector('#prompt textarea, #prompt input'); t.focus(); t.select(); }"
 )
@@ -74,10 +84,11 @@ def build(core: Core) -> None:
     _wire_choosing(core, page)
     send.wire_files(core, page)
     send.wire_sending(core, page)
+    wire_grid(core, page.xy, page.visitor, page.fields)
     _wire_loading(core, page)
     page.stop.click(lambda v: core.visitors.of(v).stop("compare"), page.visitor, None, **DIRECT)
-    page.ask.roll.click(dice, None, page.ask.seed, queue=False, api_visibility="private")
     page.try_prompt.click(None, js=FOCUS)
+    _wire_link(core, page)
     gr.on(
         [page.more.prompts.change, page.more.seeds.change, page.ask.prompt.change],
         view.write_count,
@@ -93,11 +104,14 @@ def _wire_render(core: Core, page: Page) -> None:
 
     @guard
     def on_render(
-        visitor_id: str | None, key: Any, progress: gr.Progress = gr.Progress(), *values: Any
+        visitor_id: str | None, key: Any, fresh: bool, progress: gr.Progress = gr.Progress(), *values: Any
     ) -> list[Any]:
         problems: dict[str, str] = {}
+        form = view.read_values(values)
+        if fresh:
+            form = replace(form, seed=str(dice()))
         try:
-            made = compare(core, visitor_id, view.read_values(values), **tell_progress(progress))
+            made = compare(core, visitor_id, form, **tell_progress(progress))
         except FormError as error:
             problems = error.problems
             shown = view.show_comparison(*find_shown(core, page.first, visitor_id, key))
@@ -109,6 +123,8 @@ def _wire_render(core: Core, page: Page) -> None:
             hint = " ".join(filter(None, hints))
             words = show_remark(hint)
         marks = [gr.update(elem_classes=["wrong"] if field.elem_id in problems else []) for field in fields]
+        if fresh and not problems:
+            marks[SEED_AT] |= {"value": form.seed}
         return [*shown, words, view.list_thumbnails(core, visitor_id), *marks]
 
     def on_look(visitor_id: object, key: Any, *looking: Any) -> list[Any]:
@@ -117,7 +133,7 @@ def _wire_render(core: Core, page: Page) -> None:
 
     rendering: dict[str, Any] = {
         "fn": on_render,
-        "inputs": [page.visitor, page.now, *fields],
+        "inputs": [page.visitor, page.now, page.ask.fresh, *fields],
         "outputs": [*page.painted, page.remark, page.history, *fields],
         "show_progress_on": page.images,
         **RENDERS,
@@ -130,14 +146,25 @@ def _wire_render(core: Core, page: Page) -> None:
         "concurrency_id": "overlay",
     }
     rendered = [gr.on([page.ask.run.click, page.ask.prompt.submit], **rendering)]
+    rolled = page.ask.roll.click(dice, None, page.ask.seed, queue=False, api_visibility="private")
+    rendered.append(rolled.then(**rendering))
     for button, arms in ((page.presets.usual, USUAL), (page.presets.against, AGAINST)):
         values = view.list_choice_values(arms)
         rendered.append(
             button.click(lambda values=values: values, None, page.choosing, **DIRECT).then(**rendering)
         )
     gr.on([page.over.look.input, page.over.left.input, page.over.right.input], **overlay)
+
+    def on_remember(visitor_id: object, kept: object) -> list[Any]:
+        newest = next(iter(get_history(core, visitor_id)), None)
+        now = remember(kept, dict.fromkeys(row[0].ask.prompt for row in newest.rows) if newest else ())
+        return [now, draw_past(now)]
+
+    past = [page.kept, page.past]
     for done in rendered:  # as an event of its own: how to look may have been chosen anew while it rendered
         done.success(**overlay)
+        done.success(on_remember, [page.visitor, page.kept], past, **DIRECT)
+        done.success(None, js=FORGET_LINK, api_visibility="private")
 
 
 def _wire_choosing(core: Core, page: Page) -> None:
@@ -175,6 +202,19 @@ def _wire_choosing(core: Core, page: Page) -> None:
     from_png.upload(on_png, [page.visitor, from_png], [*page.fields, page.remark], **QUEUED)
 
 
+def _wire_link(core: Core, page: Page) -> None:
+    """The link to what is shown."""
+
+    @guard
+    def on_link(visitor_id: str | None, shown: Any) -> str:
+        made, _ = need_shown(core, page.first, visitor_id, shown)
+        return write_link(core, made)
+
+    page.copy.click(on_link, [page.visitor, page.now], page.link, **QUEUED).success(
+        None, page.link, None, js=COPY_LINK, api_visibility="private"
+    )
+
+
 def _open_form(core: Core, last: Comparison | None) -> Form:
     """The form of the visitor's last comparison, or what is usual; without settings of another backbone."""
     usual = first_visit.usual_ask(core)
@@ -192,20 +232,35 @@ def _wire_loading(core: Core, page: Page) -> None:
     """What the page is filled with when it opens, and when another backbone was loaded."""
     sent_before = (*page.images, page.over.slider, page.over.mapped)
 
-    def on_load(visitor_id: str, *looking: Any) -> list[Any]:
+    def fill_page(visitor_id: str, kept: object, *looking: Any, address: dict[str, str]) -> list[Any]:
+        known = core.visitors.of(visitor_id)
         last = next(iter(get_history(core, visitor_id)), None)
         form, label = _open_form(core, last), "" if last else first_visit.label_first(core)
+        try:
+            linked = read_link(core, known, address)
+            words = show_remark(LINKED) if linked else ""
+        except FormError as error:
+            linked, words = None, view.write_problems(error.problems)
         shown = show_all(last or page.first, 0, *looking)
         if last is None:  # the page came with these pictures: they are not sent twice
             shown = [gr.skip() if part in sent_before else v for part, v in zip(page.viewed, shown)]
         return [
             *shown,
             view.write_lead(last or page.first, label),
+            words,
             view.list_thumbnails(core, visitor_id),
             gr.Dataset(samples=[[prompt] for prompt in first_visit.list_examples(core.backbone_name)]),
-            *update_form(core, core.visitors.of(visitor_id), form),
+            draw_past(kept),
+            *update_form(core, known, linked or form),
         ]
 
-    outputs = [*page.viewed, page.lead, page.history, page.examples, *page.fields]
-    when_loaded(page.visitor, on_load, page.looking, outputs)
-    when_switched(on_load, [page.visitor, *page.looking], outputs)
+    def on_load(visitor_id: str, kept: object, *looking: Any) -> list[Any]:
+        return fill_page(visitor_id, kept, *looking, address=read_address())
+
+    def on_switch(visitor_id: str, kept: object, *looking: Any) -> list[Any]:
+        return fill_page(visitor_id, kept, *looking, address={})
+
+    inputs = [page.kept, *page.looking]
+    outputs = [*page.viewed, page.lead, page.remark, page.history, page.examples, page.past, *page.fields]
+    when_loaded(page.visitor, on_load, inputs, outputs)
+    when_switched(on_switch, [page.visitor, *inputs], outputs)

@@ -22,6 +22,8 @@ from studio.rendering.shots import Comparison, Shot, guidance_of
 from studio.visitors import Visitor
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from calibri.backbones.loading import Backbone
 
 _PATH = re.compile(r"^(?:/|[A-Za-z]:[\\/]|\\\\|~/)")
@@ -66,15 +68,15 @@ def describe_picture(comparison: Comparison, shot: Shot) -> dict[str, Any]:
 
 
 def _json(shot: Shot) -> Any:
-    return _without_paths(json.loads(shot.arm.calibration.to_json())) if shot.arm.calibration else None
+    return leave_folders_out(json.loads(shot.arm.calibration.to_json())) if shot.arm.calibration else None
 
 
-def _without_paths(value: Any) -> Any:
+def leave_folders_out(value: Any) -> Any:
     """The same JSON value with the last part only of every path of a machine."""
     if isinstance(value, dict):
-        return {key: _without_paths(each) for key, each in value.items()}
+        return {key: leave_folders_out(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_without_paths(each) for each in value]
+        return [leave_folders_out(each) for each in value]
     if isinstance(value, str) and _PATH.match(value):
         return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
     return value
@@ -87,13 +89,18 @@ def name_file(shot: Shot) -> str:
 
 def make_png(comparison: Comparison, shot: Shot) -> bytes:
     """One picture as it was rendered, as a PNG file with its settings."""
+    settings = describe_picture(comparison, shot)
+    assert shot.image is not None  # describe_picture says so
+    return write_png(shot.image, settings)
+
+
+def write_png(image: Image, settings: dict[str, Any]) -> bytes:
+    """A picture as a PNG file with these settings."""
     from calibri.sampling.png import save_png
 
-    settings = describe_picture(comparison, shot)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
-        assert shot.image is not None  # describe_picture says so
-        save_png(shot.image, path, settings)
+        save_png(image, path, settings)
         return path.read_bytes()
 
 

@@ -45,22 +45,26 @@ def embeds_guidance(spec: BackboneSpec | None) -> bool:
 
 
 class AskFields(NamedTuple):
-    """The row of fields that asks for a picture."""
+    """The row of fields that asks for a picture. `fresh`: whether each press of Render draws a new seed."""
 
     prompt: gr.Textbox
     seed: gr.Textbox
+    fresh: gr.Checkbox
     roll: gr.Button
     steps: gr.Slider
     run: gr.Button
 
 
-def lay_out_ask(start: Ask) -> AskFields:
-    """Put the row into the current Blocks, filled with `start`."""
+def lay_out_ask(start: Ask, *, offers_fresh: bool = False) -> AskFields:
+    """Put the row into the current Blocks, filled with `start`. `offers_fresh`: where a page draws seeds."""
     return AskFields(
         prompt=gr.Textbox(
             start.prompt, label="Prompt", lines=1, max_lines=3, scale=6, min_width=280, elem_id="prompt"
         ),
         seed=lay_out_seed(start.seed),
+        fresh=gr.Checkbox(
+            False, label="New seed each time", visible=offers_fresh, min_width=110, elem_id="fresh-seed"
+        ),
         roll=gr.Button("Roll dice", scale=0, min_width=110, elem_id="dice"),
         steps=steps_slider(start.steps, label="Steps", scale=2, min_width=160, elem_id="steps"),
         run=primary_button("Render", "render", scale=0, min_width=110),

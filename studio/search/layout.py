@@ -47,6 +47,7 @@ class Parts:
     card: gr.HTML
     front: FrontParts
     acts: dict[str, gr.Button]
+    link: gr.Button
     charts: dict[str, gr.HTML]
     film: gr.HTML
     tabs: dict[str, gr.HTML]
@@ -120,6 +121,7 @@ def _lay_out_run() -> dict[str, Any]:
                 ("save", "Save to library", "save-search", 110),
             )
         }
+        made["link"] = gr.Button("Copy link", size="sm", min_width=80, elem_id="copy-run")
     return made
 
 

@@ -43,12 +43,24 @@ from studio.search.view import (
 )
 from studio.ui.elements import empty, list_unreadable, offers, show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, RENDERS, WATCHES, tell_progress, when_loaded
+from studio.ui.events import (
+    COPY_LINK,
+    DIRECT,
+    IN_ORDER,
+    QUEUED,
+    RENDERS,
+    WATCHES,
+    read_address,
+    tell_progress,
+    when_loaded,
+)
 
 TITLE, PATH = "Search", "/search"
 GO = """() => { const root = (window.gradio_config && window.gradio_config.root) || '';
   window.location.href = root + '%s'; }"""
 PROMPT = "a red cube left of a blue sphere"  # of the pictures that the speed is measured on
+RUN = "run"  # the search that an address opens: /search?run=…
+LINK = f"(main) => {{ ({COPY_LINK})(main ? '?{RUN}=' + encodeURIComponent(main) : ''); }}"
 ACTIVE = ("running", "stopping", "paused", "elsewhere")  # states of a search that a new visitor is shown
 
 Survey = Mapping[str, Seen]
@@ -213,6 +225,7 @@ class Watch(Handlers):
             [parts.looked_at, *words],
             **IN_ORDER,
         )
+        parts.link.click(None, parts.main, None, js=LINK, api_visibility="private")
         when_loaded(parts.visitor, self.on_load, [parts.looked_at], [*parts.selection, *words])
 
     def look(self, main: object, others: object, *shown: str) -> list[Any]:
@@ -251,7 +264,8 @@ class Watch(Handlers):
 
     def on_load(self, visitor: object, last: object) -> list[Any]:
         survey = self.searches.survey()
-        main, others = choose_shown(survey, last)
+        wanted = read_address().get(RUN)
+        main, others = choose_shown(survey, [wanted] if wanted in survey else last)
         return [*picker(survey, main, others), *beats(self.searches, survey, main, others)]
 
 

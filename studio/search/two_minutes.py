@@ -13,7 +13,7 @@ from studio.diagnose.sweeps import Sweeps
 from studio.search import charts, quick
 from studio.search.jobs import Searches
 from studio.search.status import Seen
-from studio.search.view import card, small_png
+from studio.search.view import card
 from studio.ui.elements import SHOWN, chart, empty, enlarge, lead, primary_button
 from studio.ui.errors import guard
 from studio.ui.events import (
@@ -27,6 +27,7 @@ from studio.ui.events import (
     when_loaded,
 )
 from studio.ui.glossary import list_words
+from studio.ui.picture_files import small_png
 from studio.ui.templates import fill_template
 
 TITLE, PATH = "Two minutes", "/find"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from calibri.words import count, duration, grouped
 from studio.search.runs import Run
 from studio.search.status import STOPPED_BEFORE, JobStatus
 from studio.ui.elements import empty
+from studio.ui.picture_files import small_png
 from studio.ui.templates import fill_template
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 ROWS = 60  # generations in the table
 LINES = 200  # of the log
-THUMB = 192  # px: the side of a large backbone's pictures in the strip
 
 STATE_WORDS = {
     "queued": "in the queue",
@@ -279,14 +277,3 @@ def read_picture(file: Path) -> Image:
 
     with Pictures.open(file) as image:
         return image.convert("RGB")
-
-
-def small_png(image: Image, most: int = THUMB) -> tuple[int, int, str]:
-    """Width, height and PNG in base64 of a picture, `most` px at most."""
-    small = image
-    if max(image.size) > most:
-        small = image.copy()
-        small.thumbnail((most, most))
-    file = io.BytesIO()
-    small.save(file, "PNG")
-    return small.width, small.height, base64.b64encode(file.getvalue()).decode()

@@ -34,6 +34,9 @@ RENDERS: dict[str, Any] = {
     "api_visibility": "private",
 }
 
+#: Copies a link to this page; its input is the query, such as "?run=…".
+COPY_LINK = "(query) => { calibriCopyLink(query); }"
+
 R = TypeVar("R")
 
 
@@ -154,6 +157,14 @@ def take_file(path: object) -> Path:
     if not isinstance(path, str) or not path:
         raise CalibriError("Expected a file, got none. Choose one first.")
     return Path(path)
+
+
+def read_address() -> dict[str, str]:
+    """The query of the address of the page that sent this thread's event; empty outside of an event."""
+    from gradio.context import LocalContext
+
+    request = LocalContext.request.get(None)
+    return dict(request.query_params) if request is not None else {}
 
 
 def go_to(place: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures as files that browsers fetch, each written once and as a whole.
+"""Pictures as files that browsers fetch, each written once and as a whole; small ones inside a page.
 
 Gradio writes a picture anew at every answer, over the file that a browser may be reading at that moment, and
 the download breaks off. Here a file that exists is left as it is.
@@ -6,7 +6,9 @@ the download breaks off. Here a file that exists is left as it is.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import os
 import time
 from itertools import count
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 KEPT = 24 * 3600.0  # seconds since a page last asked for it: an open page still shows what it was sent
 EVERY = 200  # pictures between two looks for old ones
+THUMB = 192  # px: the side of a large backbone's pictures where many are shown
 _written = count(1)
 
 
@@ -64,3 +67,14 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def small_png(image: Image, most: int = THUMB) -> tuple[int, int, str]:
+    """Width, height and PNG in base64 of a picture, `most` px at most."""
+    small = image
+    if max(image.size) > most:
+        small = image.copy()
+        small.thumbnail((most, most))
+    file = io.BytesIO()
+    small.save(file, "PNG")
+    return small.width, small.height, base64.b64encode(file.getvalue()).decode()

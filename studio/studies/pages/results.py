@@ -32,7 +32,7 @@ from studio.studies.results.reports import (
 from studio.studies.studies import Studies
 from studio.ui.elements import chart, empty, offers, read_beside, show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, fill
+from studio.ui.events import COPY_LINK, DIRECT, IN_ORDER, QUEUED, fill
 from studio.ui.templates import fill_template
 
 TITLE, PATH = "Results", "/results"
@@ -56,6 +56,7 @@ FILES = {
     "Chosen and rejected (JSONL)": "preferences",
     "The whole study (zip)": "zip",
 }
+LINK = f"(study) => {{ ({COPY_LINK})(study ? '?study=' + encodeURIComponent(study) : ''); }}"
 assert set(FILES.values()) == {"html", "md", *FORMATS}
 AGREEMENT = {"All pairs": 0, "At least 2 agree": 2, "At least 3 agree": 3, "At least 5 agree": 5}
 
@@ -71,6 +72,7 @@ class Page:
     without: gr.Checkbox
     look: gr.Checkbox
     refresh: gr.Button
+    link: gr.Button
     words: gr.HTML
     body: gr.Column
     charts: list[gr.HTML]
@@ -94,7 +96,7 @@ class Page:
 def lay_out(core: Core) -> Page:
     """Make the components inside the current Blocks."""
     gr.HTML(f"<style>{read_beside(__file__, 'tables.css')}</style>")
-    study, question, category, consensus, without, look, refresh = _lay_out_filter()
+    study, question, category, consensus, without, look, refresh, link = _lay_out_filter()
     words = gr.HTML(empty(NOTHING), elem_id="results-words")
     with gr.Column(visible=False) as body:
         forest = chart(elem_id="results-forest", height=150)
@@ -127,7 +129,7 @@ def lay_out(core: Core) -> Page:
     with gr.Row():
         small: dict[str, Any] = {"size": "sm", "scale": 0, "min_width": 190, "visible": False}
         away = gr.Button(PUT_AWAY, elem_id="results-example", **small)
-    top = (study, question, category, consensus, without, look, refresh)
+    top = (study, question, category, consensus, without, look, refresh, link)
     return Page(*top, words, body, charts, detail, raters, format, make, file, card, away)
 
 
@@ -149,7 +151,8 @@ def _lay_out_filter() -> tuple[Any, ...]:
         early = "Look before the study is closed (this is recorded)"
         look = gr.Checkbox(False, label=early, elem_id="results-look")
         refresh = gr.Button("Refresh", size="sm", min_width=90, elem_id="results-refresh")
-    return study, question, category, consensus, without, look, refresh
+        link = gr.Button("Copy link", size="sm", min_width=90, elem_id="copy-study")
+    return study, question, category, consensus, without, look, refresh, link
 
 
 def build(core: Core, studies: Studies) -> None:
@@ -164,6 +167,7 @@ def build(core: Core, studies: Studies) -> None:
     )
     reward_card.wire(page.card, page.inputs, page.refresh, core, studies)
     fill(guard(do.on_load), [], [page.study, *page.outputs])
+    page.link.click(None, page.study, None, js=LINK, api_visibility="private")
     page.study.change(do.on_example, page.study, page.example, **DIRECT)
     page.example.click(guard(do.on_put_away), page.study, [page.study, *page.outputs], **QUEUED)
     asked = [page.study, page.format, page.category, page.without, page.consensus]
