@@ -300,6 +300,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "settings": settings,
     "commands": commands,
     **{f"calibri {name}": partial(options, name) for name in COMMANDS},
+    "calibri board": partial(options, "board"),
     "calibri study": study_actions,
     "calibri study create": partial(options, "study", "create"),
     "extras": extras,

@@ -6,7 +6,7 @@ says why there is nothing to tell. A rate of 50 % is only ever a rate that was m
 
 from calibri.preference.agreement import gold_accuracy, krippendorff_alpha, repeat_consistency, votes_alpha
 from calibri.preference.bootstrap import two_way_interval
-from calibri.preference.bradley_terry import Strength, Strengths, bradley_terry
+from calibri.preference.bradley_terry import Strength, Strengths, bradley_terry, find_groups
 from calibri.preference.consensus import Consensus, consensus, inflation
 from calibri.preference.correlation import Correlation, rank_correlation
 from calibri.preference.prediction import count_undecided, predicted_share
@@ -44,6 +44,7 @@ __all__ = [
     "bradley_terry",
     "consensus",
     "count_undecided",
+    "find_groups",
     "gold_accuracy",
     "inflation",
     "krippendorff_alpha",

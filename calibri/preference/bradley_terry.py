@@ -42,13 +42,15 @@ class Strengths:
 
 
 def bradley_terry(
-    votes: Sequence[Vote], arms: Sequence[str] | None = None, level: float = 0.95
+    votes: Sequence[Vote], arms: Sequence[str] | None = None, level: float = 0.95, *, met_only: bool = False
 ) -> Strengths | NoData:
     """Fit P(i preferred to j) = 1/(1 + exp(s_j − s_i)) (Bradley and Terry 1952); a tie is half a win.
 
     One virtual tie for each pair of arms keeps an undefeated arm finite and above the others. Intervals come
     from the two-way clustered sandwich over prompts and raters (Cameron, Gelbach and Miller 2011), never
     narrower than the model's own. `arms` may name arms that have no vote yet; NoData while no vote counts.
+    `met_only`: virtual ties only between arms that met, so that arms that never did say nothing of each
+    other; all arms must then be connected by votes.
     """
     counted = [v for v in votes if v.score is not None]
     if not counted:
@@ -56,6 +58,8 @@ def bradley_terry(
     if len({v.question for v in counted}) > 1:
         raise StudyError("Bradley–Terry needs votes on one question")
     names = tuple(arms) if arms is not None else arms_of(counted)
+    if met_only and len(find_groups(counted, names)) > 1:
+        raise StudyError("Bradley–Terry needs arms that votes connect; fit each group by itself")
     index = {name: i for i, name in enumerate(names)}
     missing = set(arms_of(counted)) - set(names)
     if missing:
@@ -68,8 +72,9 @@ def bradley_terry(
     games = np.zeros((k, k))
     np.add.at(games, (x, y), 1.0)
     games += games.T
-    games += 1.0 - np.eye(k)  # the virtual ties
-    wins = np.full(k, (k - 1) / 2)
+    ties = (games > 0).astype(np.float64) if met_only else 1.0 - np.eye(k)
+    games += ties
+    wins = ties.sum(axis=1) / 2
     np.add.at(wins, x, score)
     np.add.at(wins, y, 1.0 - score)
 
@@ -97,8 +102,22 @@ def bradley_terry(
         votes=len(counted),
         steps=steps,
         level=level,
-        method="Bradley–Terry, one virtual tie a pair of arms; two-way clustered intervals",
+        method="Bradley–Terry, one virtual tie a pair of arms"
+        f"{' that met' if met_only else ''}; two-way clustered intervals",
     )
+
+
+def find_groups(votes: Sequence[Vote], arms: Sequence[str] | None = None) -> list[tuple[str, ...]]:
+    """The arms in groups that votes connect, the largest first. Only a vote that prefers a side or calls a
+    tie connects two arms: nothing compares arms of different groups.
+    """
+    counted = [v for v in votes if v.score is not None]
+    of = {name: {name} for name in (arms if arms is not None else arms_of(votes))}
+    for vote in counted:
+        joined = of.setdefault(vote.arm_x, {vote.arm_x}) | of.setdefault(vote.arm_y, {vote.arm_y})
+        of.update(dict.fromkeys(joined, joined))
+    groups = {id(group): tuple(sorted(group)) for group in of.values()}
+    return sorted(groups.values(), key=lambda group: (-len(group), group))
 
 
 def _newton(games: np.ndarray, wins: np.ndarray) -> tuple[np.ndarray, int]:

@@ -26,6 +26,7 @@ class Priority(IntEnum):
 
     ORGANISER = -5
     INTERACTIVE = 0
+    AHEAD = 2  # what somebody will probably ask for next
     STUDY = 5
     SEARCH = 10
 

@@ -94,15 +94,12 @@ def offer(
 
     Raises StudyError for fewer than two contenders, for one arm twice and for pictures of different sizes.
     """
-    if len(contenders) < 2:
-        raise StudyError("A vote needs two pictures. Choose a second arm that can be rendered.")
     if len({c.image.size for c in contenders}) > 1:
         raise StudyError("The pictures have different sizes, which would tell them apart.")
+    first, second = choose_two(studies, backbone, [c.arm for c in contenders])
     study = open_quick_study(studies, backbone)
-    arms = [_arm(study.id, backbone, c.arm) for c in contenders]
-    if len({arm.id for arm in arms}) < len(arms):
-        raise StudyError("Two of the arms are the same. Choose different ones.")
-    x, y = _least_met(studies, study.id, arms)
+    arms = [name_arm(study.id, backbone, c.arm) for c in contenders]
+    x, y = arms[first], arms[second]
     pair = StudyPair(
         id=f"{study.id}:{secrets.token_hex(8)}",
         study=study.id,
@@ -143,30 +140,51 @@ def analyse_votes(studies: Studies, backbone: str) -> Analysis | None:
 
 
 def _label(arm: StudyArm) -> str:
-    """A readable label that differs for different calibrations with one title. Searches write their rewards
-    behind the first comma of a title: they are left out.
+    """A readable label that differs for different calibrations with one title, and for different settings.
+    Searches write their rewards behind the first comma of a title: they are left out.
     """
     name = arm.label.partition(",")[0][:40].strip() or arm.kind
     mark = f" #{arm.calibration_hash[:4]}" if arm.calibration_hash else ""
-    return f"{name}{mark}, {arm.steps} steps" + ("" if arm.guidance == 1 else f", guidance {arm.guidance:g}")
+    said = [f"{arm.steps} steps"]
+    said += [f"guidance {arm.guidance:g}"] if arm.guidance != 1 else []
+    said += [f"embedded guidance {arm.embedded:g}"] if arm.embedded is not None else []
+    said += [f"LoRA {arm.loras}"] if arm.loras else []
+    said += [f"against “{arm.negative}”"] if arm.negative else []
+    return ", ".join([f"{name}{mark}", *said])
 
 
-def _arm(study: str, backbone: str, arm: StudyArm) -> StudyArm:
-    """An arm is known by what it renders: the same calibration with other steps is another arm."""
+def name_arm(study: str, backbone: str, arm: StudyArm) -> StudyArm:
+    """The arm as this study of quick votes knows it: by what it renders. The same calibration with other
+    steps is another arm."""
     place = ("base", "calibrated", "ensemble").index(arm.kind)
     known = hashlib.sha256(f"{arm.kind}:{arm.calibration_hash}:{arm.settings}".encode()).hexdigest()[:16]
     return replace(arm, id=f"{study}:{known}", study=study, backbone=backbone, place=place, label=_label(arm))
 
 
-def _least_met(studies: Studies, study: str, arms: Sequence[StudyArm]) -> tuple[StudyArm, StudyArm]:
+def choose_two(
+    studies: Studies, backbone: str, arms: Sequence[StudyArm], on_screen: Sequence[int] = ()
+) -> tuple[int, int]:
+    """The places of the two arms that met least often, by chance where several did. `on_screen`: the places
+    of two that meet just now.
+
+    Raises StudyError for fewer than two arms and for one arm twice.
+    """
+    if len(arms) < 2:
+        raise StudyError("A vote needs two pictures. Choose a second arm that can be rendered.")
+    study = open_quick_study(studies, backbone)
+    ids = [name_arm(study.id, backbone, arm).id for arm in arms]
+    if len(set(ids)) < len(ids):
+        raise StudyError("Two of the arms are the same. Choose different ones.")
     rows = studies.db.read(
         "SELECT p.arm_x, p.arm_y, count(*) FROM votes v JOIN pairs p ON p.id = v.pair "
         "WHERE p.study = ? GROUP BY 1, 2",
-        [study],
+        [study.id],
     )
     met: Counter[frozenset[str]] = Counter()
     for x, y, votes in rows:
         met[frozenset((x, y))] += votes
-    pairs = list(combinations(arms, 2))
-    least = min(met[frozenset((x.id, y.id))] for x, y in pairs)
-    return secrets.choice([(x, y) for x, y in pairs if met[frozenset((x.id, y.id))] == least])
+    if on_screen:
+        met[frozenset(ids[place] for place in on_screen)] += 1
+    pairs = list(combinations(range(len(arms)), 2))
+    least = min(met[frozenset((ids[i], ids[j]))] for i, j in pairs)
+    return secrets.choice([(i, j) for i, j in pairs if met[frozenset((ids[i], ids[j]))] == least])

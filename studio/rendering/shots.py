@@ -83,11 +83,17 @@ def shoot(
 
 
 def shoot_all(
-    core: Core, wanted: Sequence[tuple[Arm, Ask]], *, score: bool = True, **calls: Unpack[Calls]
+    core: Core,
+    wanted: Sequence[tuple[Arm, Ask]],
+    *,
+    score: bool = True,
+    ahead: bool = False,
+    **calls: Unpack[Calls],
 ) -> list[Shot]:
     """Render every arm for its own ask in one call of the host, which fills its batches from all of them.
 
-    Shots in the order of `wanted`; those of a missing arm have no picture.
+    Shots in the order of `wanted`; those of a missing arm have no picture. `ahead`: nobody waits for them
+    yet, so those that people wait for come first.
     """
     from calibri.sampling.renderer import RenderRequest  # torch
 
@@ -112,7 +118,8 @@ def shoot_all(
     label = "a picture" if len(places) == 1 else count(len(places), "picture")
     with core.limits.admitted(requests, backbone.spec) as let_in:
         calls["on_step"] = _watch(let_in, calls.get("on_step"))
-        rendered = core.host.render(requests, priority=_find_priority(core), label=label, **calls)
+        priority = Priority.AHEAD if ahead else _find_priority(core)
+        rendered = core.host.render(requests, priority=priority, label=label, **calls)
     for i, made in zip(places, rendered):
         painted_by = _describe_loras(backbone, made.request.loras)
         shots[i] = replace(

@@ -11,21 +11,24 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from calibri.backbones.options import LoadOptions
 from calibri.commands.loading import add_loading_arguments, read_options
 from calibri.errors import CalibriError, StudyError
-from calibri.files import write_whole
+from calibri.files import read_text, write_whole
+from studio.studies import board_cli
 from studio.studies.compare_cli import attach
 
 LONG = 24 * 3600  # seconds: rendering with --wait
-VALUES = "study count first vote reason format category without_flagged consensus"  # that commands take
+MOST_NAMES = 2**20  # bytes of a file of names
+VALUES = "study count first number again vote reason format category without_flagged consensus"  # of commands
 
 
 def register(subparsers: Any) -> None:
-    """Add `study` to the parser of `calibri` (entry point group `calibri.commands`)."""
+    """Add `study` and `board` to the parser of `calibri` (entry point group `calibri.commands`)."""
     top = subparsers.add_parser("study", help="human preference studies: create, open, close, report, export")
     top.add_argument(
         "--data", type=Path, default=Path("data"), help="the studio's data folder (default: data)"
@@ -74,15 +77,13 @@ def register(subparsers: Any) -> None:
         ("archive", "put a draft or a closed study away"),
     ):
         action(name, text)
-    invite = action("invite", "print invite links, one for each rater")
-    invite.add_argument("--count", type=int, default=1)
-    invite.add_argument("--first", type=int, default=1, help="number of the first link")
+    _add_invites(action)
     invalidate = action("invalidate", "leave a vote out of all results; it stays in the exports", study=False)
     invalidate.add_argument("vote", help="id of the vote, as exports show it")
     invalidate.add_argument("--reason", required=True, help="kept with the vote")
     for name, text, formats in (
         ("report", "write the report", ("html", "md")),
-        ("export", "write the votes", ("csv", "jsonl", "parquet", "preferences", "zip")),
+        ("export", "write the votes", ("csv", "csv-bom", "jsonl", "parquet", "preferences", "zip")),
     ):
         made = action(name, text)
         made.add_argument("--format", choices=formats, default=formats[0])
@@ -101,6 +102,20 @@ def register(subparsers: Any) -> None:
     action("repair", "put a damaged file of votes aside and keep what can be read of it", study=False)
     action("restore", "add the rows of a snapshot that are missing", study=False).add_argument("folder")
     attach(subparsers)
+    board_cli.register(subparsers)
+
+
+def _add_invites(action: Callable[..., argparse.ArgumentParser]) -> None:
+    invite = action("invite", "print invite links, one for each rater")
+    invite.add_argument("--count", type=int, default=1)
+    invite.add_argument("--first", type=int, default=1, help="number of the first link")
+    invite.add_argument(
+        "--names", type=Path, metavar="FILE", help="people to invite by name, one on each line, instead"
+    )
+    action("invited", "who was invited by name, how far each one came, and their links")
+    back = action("take-back", "end the link of somebody who was invited by name; their votes stay")
+    back.add_argument("number", type=int, help="of the link, as `invited` shows it")
+    back.add_argument("--again", action="store_true", help="make a new link, with which they go on")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -133,6 +148,8 @@ def read_values(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("path", "folder"):
         if getattr(args, name, None):
             values[name] = str(Path(getattr(args, name)).resolve())
+    if getattr(args, "names", None):
+        values["names"] = read_text(args.names, MOST_NAMES, StudyError)
     if args.action == "render":
         values["wait"] = True
     return values
@@ -205,6 +222,17 @@ def open_and_run(data: Path, action: str, values: dict[str, Any], options: LoadO
         return (answer.name, answer.read_bytes()) if isinstance(answer, Path) else answer
     finally:
         studies.close()
+
+
+def open_or_ask(data: Path, url: str, action: str, values: dict[str, Any]) -> Any:
+    """The command's answer from the data folder, or from the studio that has it open."""
+    from calibri.backbones.options import USUAL
+    from studio.studies.storage.database import FileInUse
+
+    try:
+        return open_and_run(data, action, dict(values), USUAL)
+    except FileInUse:
+        return ask_studio(data, url, action, values)
 
 
 def ask_studio(data: Path, url: str, action: str, values: dict[str, Any]) -> Any:

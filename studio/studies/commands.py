@@ -15,12 +15,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, validate_call
 
+from calibri.assets import ASSETS
 from calibri.errors import StudyError, sentence
+from studio.calibrations import CalibrationStore
 from studio.studies.planning import read_study
 from studio.studies.results.analysis import Filter, read_votes
+from studio.studies.results.board import list_backbones, make_board, say_groups
 from studio.studies.results.scores import hung_pairs
+from studio.studies.storage.invite_store import FIRST_NAMED, Invite, read_names
 from studio.studies.storage.study_store import Status
 from studio.studies.studies import Studies
+from studio.studies.voting.guests import State, name_state
+from studio.studies.voting.identity import Who
 
 Answer = dict[str, Any] | Path
 
@@ -76,14 +82,58 @@ def _invite(
     studies: Studies,
     study: str,
     count: Annotated[int, Field(ge=1, le=10_000)] = 1,
-    first: Annotated[int, Field(ge=0)] = 1,
+    first: Annotated[int, Field(ge=0, lt=FIRST_NAMED - 10_000)] = 1,
     page: str = "ballot",
+    names: str = "",
 ) -> dict[str, Any]:
     known = studies.store.get(study)
+    if names:
+        made = studies.voting.guests.invites.add(known.id, read_names(names))
+        return {"study": known.id, "links": [invite_link(studies, invite, page) for invite in made]}
     make = studies.voting.identities.make_invite
     links = [link(known.id, make(known.id, number), page) for number in range(first, first + count)]
     studies.invites.note(known.id, first + count - 1)
     return {"study": known.id, "links": links}
+
+
+def invite_link(studies: Studies, invite: Invite, page: str = "ballot") -> str:
+    """The link of a named invite, without the studio's address."""
+    return link(invite.study, studies.voting.identities.make_invite(invite.study, invite.number), page)
+
+
+def list_invited(studies: Studies, study: str) -> list[tuple[Invite, State, int]]:
+    """Each named invite of a study, how far the person came, and the pairs that they voted on."""
+    votes = {row["id"]: int(row["done"]) for row in studies.store.count_by_rater(study)}
+    found = []
+    for invite in studies.voting.guests.invites.all(study):
+        rater = studies.voting.identities.hash_rater(study, Who("invite", str(invite.rater)))
+        done = votes.get(rater, 0)
+        found.append((invite, name_state(invite, done), done))
+    return found
+
+
+def _invited(studies: Studies, study: str, page: str = "ballot") -> dict[str, Any]:
+    known = studies.store.get(study)
+    rows = [
+        {
+            "name": invite.name,
+            "number": invite.number,
+            "state": state,
+            "pairs_voted_on": done,
+            "link": None if invite.taken_back else invite_link(studies, invite, page),
+        }
+        for invite, state, done in list_invited(studies, known.id)
+    ]
+    return {"study": known.id, "invited": rows}
+
+
+def _take_back(studies: Studies, study: str, number: int, again: bool = False) -> dict[str, Any]:
+    known, invites = studies.store.get(study), studies.voting.guests.invites
+    if again:
+        invites.make_again(known.id, number)
+    else:
+        invites.take_back(known.id, number)
+    return _invited(studies, known.id)
 
 
 def _invalidate(studies: Studies, vote: str, reason: str) -> dict[str, Any]:
@@ -136,6 +186,16 @@ def _choices(studies: Studies, study: str) -> dict[str, Any]:
     }
 
 
+def _board(studies: Studies, backbone: str = "") -> dict[str, Any]:
+    """All saved calibrations over all quick votes, for each backbone that was voted on, or for one."""
+    saved = CalibrationStore(ASSETS / "calibrations", studies.data / "calibrations")
+    known = list_backbones(studies)
+    if backbone and backbone not in known:
+        raise StudyError(f"No quick votes on {backbone!r}; known: {', '.join(known) or 'none'}.")
+    boards = [make_board(studies, each, saved.entries(each)) for each in known if backbone in ("", each)]
+    return {"boards": [{**asdict(board), "said": say_groups(board)} for board in boards]}
+
+
 def _snapshot(studies: Studies) -> dict[str, Any]:
     return {"snapshot": studies.snapshots.take("asked").name}
 
@@ -162,10 +222,13 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "close": partial(_set_status, "closed"),
     "archive": partial(_set_status, "archived"),
     "invite": _invite,
+    "invited": _invited,
+    "take-back": _take_back,
     "invalidate": _invalidate,
     "report": _report,
     "export": _export,
     "choices": _choices,
+    "board": _board,
     "snapshot": _snapshot,
     "backup": _backup,
     "restore": _restore,

@@ -82,14 +82,9 @@ class Asked:
 
 def ask(args: argparse.Namespace) -> dict[str, Any]:
     """The study from the data folder, or from the studio that has it open."""
-    from calibri.backbones.options import USUAL
-    from studio.studies.cli import ask_studio, open_and_run
-    from studio.studies.storage.database import FileInUse
+    from studio.studies.cli import open_or_ask
 
-    try:
-        found: dict[str, Any] = open_and_run(args.data, "choices", {"study": args.study}, USUAL)
-    except FileInUse:
-        found = ask_studio(args.data, args.url, "choices", {"study": args.study})
+    found: dict[str, Any] = open_or_ask(args.data, args.url, "choices", {"study": args.study})
     return found
 
 

@@ -99,7 +99,9 @@ class _Api:
                 token = "" if call == self.consent else values.get("token")
                 return _view(self._studies.previews.view(study, values["preview"], token))
             who = self._studies.voting.recognise(study, values.get("rater"), values.get("invite"), hub)
-            return _view(call(values, who))
+            view = call(values, who)
+            self._studies.voting.guests.note_view(study, who, view)
+            return _view(view)
         except Refused as refusal:
             log.warning("vote refused (%s): %s", refusal.code, refusal)
             answer = _refusal(refusal.code, str(refusal), STATUS.get(refusal.code, 403))

@@ -13,6 +13,8 @@ from calibri.preference import Thresholds
 Side = Literal["left", "right", "tie", "both_bad", "skip"]
 SIDES: tuple[Side, ...] = ("left", "right", "tie", "both_bad", "skip")
 LONGEST_COMMENT = 500
+#: Fields that earlier versions did not have. Where they say nothing new, texts and hashes are as they were.
+LATER = ("presentation", "own_result")
 
 
 class Question(BaseModel):
@@ -63,6 +65,10 @@ class Protocol(BaseModel):
     sampling: Literal["even", "adaptive"] = "even"
     access: Literal["open", "invite", "hub"] = "open"
     comments: bool = False
+    presentation: Literal["side-by-side", "flip"] = "side-by-side"
+    """`flip`: both pictures in one place, one in front of the other, changed by a key or a tap."""
+    own_result: bool = False
+    """Whether raters are told of their own answers at the end; never of arms or of others."""
     thresholds: Thresholds = Thresholds()
 
     @model_validator(mode="after")
@@ -81,7 +87,10 @@ class Protocol(BaseModel):
 
     def to_json(self) -> str:
         """JSON with sorted keys: equal protocols have equal texts."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        usual = {name: type(self).model_fields[name].default for name in LATER}
+        said = self.model_dump(mode="json")
+        kept = {name: value for name, value in said.items() if name not in usual or value != usual[name]}
+        return json.dumps(kept, sort_keys=True, ensure_ascii=False)
 
     @property
     def hash(self) -> str:

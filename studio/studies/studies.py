@@ -17,7 +17,16 @@ from studio.studies.invites import Invites
 from studio.studies.planning import NewStudy, plan
 from studio.studies.rendering import StudyRenders
 from studio.studies.results.analysis import ALL, Analysis, Filter, analyse
-from studio.studies.results.exports import FORMATS, to_csv, to_jsonl, to_parquet, to_preferences, to_zip
+from studio.studies.results.examples import make_examples
+from studio.studies.results.exports import (
+    FORMATS,
+    to_bom_csv,
+    to_csv,
+    to_jsonl,
+    to_parquet,
+    to_preferences,
+    to_zip,
+)
 from studio.studies.results.reports import to_html, to_markdown
 from studio.studies.results.scores import StudyScores
 from studio.studies.storage.database import Database, open_secret
@@ -33,7 +42,7 @@ from studio.studies.voting.voting import Voting
 
 FILE = "votes.duckdb"
 AWAY = "examples-put-away.json"
-ENDINGS = {"preferences": "preferences.jsonl"}  # of files whose format is not their ending
+ENDINGS = {"preferences": "preferences.jsonl", "csv-bom": "bom.csv"}  # of formats that are no endings
 
 
 @dataclass
@@ -178,9 +187,10 @@ class Studies:
         flagged = frozenset(r.rater for r in analysis.flagged)
         writers: dict[str, Callable[[], str]] = {
             "csv": lambda: to_csv(rows),
+            "csv-bom": lambda: to_bom_csv(rows),
             "jsonl": lambda: to_jsonl(rows),
             "preferences": lambda: to_preferences(rows, flagged),
-            "html": lambda: to_html(analysis),
+            "html": lambda: to_html(analysis, make_examples(analysis, rows, self.images)),
             "md": lambda: to_markdown(analysis),
         }
         write_whole(path, writers[format]())

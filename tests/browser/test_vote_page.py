@@ -86,3 +86,24 @@ def test_who_finds_only_places_that_are_held_waits_and_goes_on_by_itself(world, 
     page.clock.resume()
     page.click(".vote .answers button:not([disabled])")
     page.wait_for_selector(".vote >> text=Thank you")
+
+
+def test_pictures_in_one_place_are_flipped_and_answers_open_once_both_were_seen(world, address, page):
+    study = world.study(prompts=2, presentation="flip", own_result=True)
+    page.goto(f"{address}/ballot?study={study.id}")
+    page.click("#vote-start")
+    page.wait_for_selector(".vote >> text=This is A.")
+    front, back = page.locator(".vote [data-side=left] img"), page.locator(".vote [data-side=right] img")
+    assert front.is_visible() and not back.is_visible()
+    assert front.bounding_box() == back.bounding_box()
+    page.keyboard.press("1")
+    assert page.locator(".vote .answers button:not([disabled])").count() == 0
+    page.keyboard.press("f")
+    page.wait_for_selector(".vote .answers button:not([disabled])")
+    assert back.is_visible() and not front.is_visible()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".vote >> text=2 of 2")
+    page.wait_for_selector(".vote >> text=This is A.")
+    page.click(".vote .pair")  # a tap flips, too
+    page.click(".vote .answers button:not([disabled])")
+    page.wait_for_selector(".vote >> text=You answered: A 1 time, B 1 time.")

@@ -12,7 +12,8 @@ from calibri.errors import StudyError
 from calibri.words import count, duration
 from studio.core import Core
 from studio.studies import commands
-from studio.studies.pages import new
+from studio.studies.pages import invited, new
+from studio.studies.storage.invite_store import Invite
 from studio.studies.storage.picture_watch import LostPicture
 from studio.studies.storage.study_store import NEXT, Study, now
 from studio.studies.studies import Studies
@@ -58,6 +59,7 @@ class Page:
     more: gr.Accordion
     progress: gr.HTML
     last: gr.State
+    people: invited.Card
 
     @property
     def outputs(self) -> list[Any]:
@@ -85,11 +87,13 @@ def lay_out(core: Core) -> Page:
         )
         with gr.Column(scale=1, min_width=240):  # below the links on a phone
             gr.HTML(warn_of_closed_doors(core))
-    with gr.Accordion("Invite links", open=False), gr.Row():
+    with gr.Accordion("Invite people by name", open=False, elem_id="study-invited"):
+        people = invited.lay_out()
+    with gr.Accordion("Invite links without names", open=False), gr.Row():
         with gr.Column(scale=1, min_width=160):
             number = gr.Number(10, label="How many raters", precision=0, minimum=1, maximum=10_000)
             invite = gr.Button("Make links", size="md", elem_id="study-invite")
-        invites = gr.Textbox(
+        listed = gr.Textbox(
             label="One link for each rater",
             lines=4,
             max_lines=12,
@@ -100,7 +104,8 @@ def lay_out(core: Core) -> Page:
     with gr.Accordion("Progress by rater and by pair", open=False, elem_id="study-more") as more:
         progress = gr.HTML("", elem_id="study-progress")
     gr.Markdown("### New study")
-    return Page(study, actions, card, links, number, invite, invites, more, progress, gr.State(""))
+    last = gr.State("")
+    return Page(study, actions, card, links, number, invite, listed, more, progress, last, people)
 
 
 def build(core: Core, studies: Studies) -> None:
@@ -115,6 +120,7 @@ def build(core: Core, studies: Studies) -> None:
     drawn = [page.card, page.last, page.progress, *page.actions]
     gr.Timer(1.5).tick(do.on_tick, [page.study, page.last], drawn, **WATCHES)
     page.invite.click(guard(do.on_invite), [page.study, page.count], page.invites, **QUEUED)
+    invited.wire(page.people, page.study, core, studies, do.write_invite)
     page.study.change(do.list_invites, page.study, page.invites, **QUEUED)  # also after a reload
 
 
@@ -189,6 +195,11 @@ class Handlers:
         address, page = find_address(self._core, request), rater_page(self._core)
         numbers = range(1, self._studies.invites.count(chosen) + 1)
         return "\n".join(address + commands.link(chosen, made(chosen, number), page) for number in numbers)
+
+    def write_invite(self, invite: Invite, request: gr.Request) -> str:
+        """The whole link of a named invite."""
+        path = commands.invite_link(self._studies, invite, rater_page(self._core))
+        return find_address(self._core, request) + path
 
 
 def draw_card(studies: Studies, study: Study) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,22 +9,22 @@ from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
-from pydantic import ValidationError
 
-from calibri.errors import StudyError, sentence
+from calibri.errors import CalibriError, StudyError
 from calibri.prompts import PromptFile
 from calibri.prompts.files import as_text
 from calibri.ranges import MOST_STEPS, STRONGEST_GUIDANCE
+from calibri.words import without_paths
 from studio.core import Core
 from studio.rendering.first_visit import usual_ask
 from studio.rendering.places import SharedPlace
 from studio.rendering.prompt_files import FILES, read_prompt_file
+from studio.studies.pages import rules
 from studio.studies.planning import draw_prompts, make_arm, read_study
-from studio.studies.protocol import PRESETS, Protocol
 from studio.studies.studies import Studies
-from studio.ui.elements import empty, show_remark
+from studio.ui.elements import empty, hint, primary_button, show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER, QUEUED, visitor_state, when_loaded, when_switched
+from studio.ui.events import DIRECT, QUEUED, visitor_state, when_loaded, when_switched
 from studio.ui.templates import fill_template
 
 NO_ARMS = "Add at least two arms. An arm is what is compared: a calibration and its settings."
@@ -55,11 +54,7 @@ class Form:
     file: gr.UploadButton
     seeds: gr.Number
     seed: gr.Textbox
-    preset: gr.Dropdown
-    votes: gr.Number
-    cap: gr.Number
-    invited: gr.Checkbox
-    rules: gr.Code
+    editor: rules.Editor
     make: gr.Button
     made: gr.HTML
 
@@ -73,11 +68,10 @@ def lay_out() -> Form:
         with gr.Column(min_width=340):
             _lay_out_prompts(made)
         with gr.Column(min_width=340):
-            _lay_out_protocol(made)
-    made["make"] = gr.Button(
-        "Make the study and render it", variant="primary", elem_id="new-make", elem_classes="primary-action"
-    )
-    made["made"] = gr.HTML("", elem_id="new-made")
+            made["editor"] = rules.lay_out()
+    with gr.Row(equal_height=True):
+        made["make"] = primary_button("Make the study and render it", "new-make", scale=0, min_width=260)
+        made["made"] = gr.HTML("", elem_id="new-made")
     return Form(**made)
 
 
@@ -128,18 +122,6 @@ def _lay_out_prompts(made: dict[str, Any]) -> None:
         made["seed"] = gr.Textbox("", label="Seed of the study", placeholder="random")
 
 
-def _lay_out_protocol(made: dict[str, Any]) -> None:
-    start = PRESETS["side-by-side"]
-    made["preset"] = gr.Dropdown(list(PRESETS), value=start.preset, label="Protocol", elem_id="new-preset")
-    with gr.Row():
-        votes = start.votes_per_pair or 0
-        made["votes"] = gr.Number(votes, label="Raters a pair (0: no limit)", precision=0, minimum=0)
-        made["cap"] = gr.Number(start.cap, label="Most pairs a rater", precision=0, minimum=1)
-    made["invited"] = gr.Checkbox(False, label="Only raters with an invite link", elem_id="new-invited")
-    with gr.Accordion("All fields of the protocol", open=False):
-        made["rules"] = gr.Code(write_protocol(start), language="json", label="Protocol", elem_id="new-rules")
-
-
 def wire(
     form: Form, core: Core, studies: Studies, show: Callable[..., list[Any]], outputs: list[Any]
 ) -> None:
@@ -152,32 +134,32 @@ def wire(
 
     @guard
     def on_make(
-        name: str, arms: Arms, prompts: str, seeds: float, rules: str, seed: str, request: gr.Request
+        request: gr.Request, name: str, arms: Arms, prompts: str, seeds: float, seed: str, *protocol: Any
     ) -> list[Any]:
         core.rights.study_organisers_only(request)
         backbone = core.backbone_name or core.settings.backbone
-        values = {
-            "name": (name or "").strip(),
-            "arms": arms,
-            "prompts": prompts if (prompts or "").strip() else list_prompts(backbone, *USUAL),
-            "protocol": rules or "",
-        }
-        new = read_study({**values, "seeds_per_prompt": seeds, "seed": seed or "", "backbone": backbone})
-        study = studies.create(new)
+        try:
+            values = {
+                "name": (name or "").strip(),
+                "arms": arms,
+                "prompts": prompts if (prompts or "").strip() else list_prompts(backbone, *USUAL),
+                "protocol": rules.merge(*protocol),
+            }
+            new = read_study({**values, "seeds_per_prompt": seeds, "seed": seed or "", "backbone": backbone})
+            study = studies.create(new)
+        except CalibriError as error:  # told where the button was pressed, and the form stays as it is
+            return [*[gr.skip()] * (len(outputs) + 3), show_remark(f"Not made. {without_paths(str(error))}")]
         studies.renders.start(study.id)
         told = Markup("“{}” is made, and its pictures are being rendered. ").format(study.name) + MADE
-        return [*show(study.id, request), "", [], draw_arms([]), show_remark(told)]
+        return [*show(study.id, request), "", [], draw_arms([]), hint(told)]
 
     kept, typed = [form.arms, form.listed], [form.choice, form.label, form.steps, form.guidance]
     form.add.click(on_add, [form.arms, *typed], [*kept, form.label], **QUEUED)
     form.drop.click(lambda arms: [arms[:-1], draw_arms(arms[:-1])], form.arms, kept, **DIRECT)
     form.fill.click(guard(partial(fill_prompts, core)), [form.which, form.many], form.prompts, **QUEUED)
     form.file.upload(guard(read_prompt_file), form.file, form.prompts, **QUEUED)
-    common: list[Any] = [form.votes, form.cap, form.invited]
-    form.preset.input(read_preset, form.preset, [form.rules, *common], **IN_ORDER)
-    changes = [field.input for field in common]
-    gr.on(changes, guard(change_protocol), [form.rules, *common], form.rules, **IN_ORDER)
-    fields = [form.name, form.arms, form.prompts, form.seeds, form.rules, form.seed]
+    rules.wire(form.editor)
+    fields = [form.name, form.arms, form.prompts, form.seeds, form.seed, *form.editor.inputs]
     form.make.click(on_make, fields, [*outputs, form.name, *kept, form.made], **QUEUED)
     sent, visitor = [*kept, form.prompts, form.seeds], visitor_state()
     usual = [form.steps, form.guidance]
@@ -222,33 +204,6 @@ def fill_prompts(core: Core, split: str, count: float) -> str:
     """The first prompts of a split that suits the backbone, as the field takes them."""
     drawn = draw_prompts(core.backbone_name or core.settings.backbone, split, int(count))
     return as_text(PromptFile(split, "", tuple(p.text for p in drawn), tuple(p.category for p in drawn)))
-
-
-def read_preset(name: str) -> list[Any]:
-    """The protocol of a preset and its three fields that most people change."""
-    if not isinstance(name, str) or name not in PRESETS:
-        raise StudyError(f"Expected one of {', '.join(PRESETS)}, got {str(name)[:40]!r}.")
-    chosen = PRESETS[name]
-    return [write_protocol(chosen), chosen.votes_per_pair or 0, chosen.cap, chosen.access == "invite"]
-
-
-def change_protocol(protocol: str, votes: float | None, cap: float | None, invited: bool) -> str:
-    """This protocol (JSON) with the three fields that most people change; all others stay as they are."""
-    try:
-        fields = Protocol.model_validate_json(protocol).model_dump()
-        changed = {
-            "votes_per_pair": int(votes) if votes else None,
-            "cap": int(cap or 0),
-            "access": "invite" if invited else "open" if fields["access"] == "invite" else fields["access"],
-        }
-        return write_protocol(Protocol(**{**fields, **changed}))
-    except ValidationError as error:
-        raise StudyError(sentence(error, "protocol")) from None
-
-
-def write_protocol(protocol: Protocol) -> str:
-    """A protocol as the form shows it."""
-    return json.dumps(protocol.model_dump(mode="json"), indent=1, ensure_ascii=False)
 
 
 def list_usual(core: Core) -> list[float]:

@@ -16,8 +16,10 @@ from calibri.words import count
 from studio.core import Core
 from studio.studies import example
 from studio.studies.pages import reward_card
+from studio.studies.pages.board import draw_board
 from studio.studies.results import charts as vote_charts
 from studio.studies.results.analysis import ALL, Analysis, Filter, headline
+from studio.studies.results.board import list_backbones, make_board
 from studio.studies.results.exports import FORMATS
 from studio.studies.results.reports import (
     categories_table,
@@ -45,12 +47,14 @@ HIDDEN = (
     "This study is open. Its results stay hidden until it is closed, so that nobody stops it at a lucky "
     "moment. To look now, tick the box above: the look is recorded, and the report says so."
 )
+NO_BOARD = "Votes of the page Quick vote will appear here: all calibrations of a backbone on one board."
 PUT_AWAY, BRING_BACK = "Put this example away", "Show the example again"
 REFUSED = "Results are for the organisers of this studio."
 FILES = {
     "Report (HTML)": "html",
     "Report (Markdown)": "md",
     "Votes (CSV)": "csv",
+    "Votes (CSV for spreadsheets, with a byte-order mark)": "csv-bom",
     "Votes (Parquet)": "parquet",
     "Votes (JSONL)": "jsonl",
     "Chosen and rejected (JSONL)": "preferences",
@@ -83,6 +87,7 @@ class Page:
     file: gr.File
     card: reward_card.Card
     example: gr.Button
+    board: gr.HTML
 
     @property
     def inputs(self) -> list[Any]:
@@ -129,8 +134,10 @@ def lay_out(core: Core) -> Page:
     with gr.Row():
         small: dict[str, Any] = {"size": "sm", "scale": 0, "min_width": 190, "visible": False}
         away = gr.Button(PUT_AWAY, elem_id="results-example", **small)
+    with gr.Accordion("All calibrations over all quick votes", open=False, elem_id="results-board"):
+        board = gr.HTML("", elem_id="results-board-shown")
     top = (study, question, category, consensus, without, look, refresh, link)
-    return Page(*top, words, body, charts, detail, raters, format, make, file, card, away)
+    return Page(*top, words, body, charts, detail, raters, format, make, file, card, away, board)
 
 
 def _lay_out_filter() -> tuple[Any, ...]:
@@ -168,6 +175,8 @@ def build(core: Core, studies: Studies) -> None:
     reward_card.wire(page.card, page.inputs, page.refresh, core, studies)
     fill(guard(do.on_load), [], [page.study, *page.outputs])
     page.link.click(None, page.study, None, js=LINK, api_visibility="private")
+    fill(guard(do.on_board), [], [page.board])
+    page.refresh.click(guard(do.on_board), None, page.board, **QUEUED)
     page.study.change(do.on_example, page.study, page.example, **DIRECT)
     page.example.click(guard(do.on_put_away), page.study, [page.study, *page.outputs], **QUEUED)
     asked = [page.study, page.format, page.category, page.without, page.consensus]
@@ -236,6 +245,17 @@ class Handlers:
         first = wanted if wanted in ids else next(iter(ids), None)
         shown = self.on_show(first, None, "", False, 0, False, request)
         return [gr.Dropdown(choices, value=first), *shown]
+
+    def on_board(self, request: gr.Request) -> str:
+        """The board of each backbone that was voted on in quick votes."""
+        if not self._core.rights.may_organise(request):
+            return ""
+        boards = [
+            (name, draw_board(make_board(self._studies, name, self._core.calibrations.entries(name))))
+            for name in list_backbones(self._studies)
+        ]
+        drawn = [Markup("<h3>{}</h3>{}").format(name, Markup(board)) for name, board in boards]
+        return str(Markup("").join(drawn)) or empty(NO_BOARD)
 
     def _choices(self) -> list[tuple[str, str]]:
         """(words, id): the newest first, the example last."""

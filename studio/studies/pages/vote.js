@@ -6,6 +6,7 @@ const me = {study: given.get('study') || '', invite: given.get('invite') || '', 
 const WORDS = {left: 'A is better', right: 'B is better', tie: 'No difference', both_bad: 'Both are bad', skip: 'Skip'};
 const KEYS = {1: 'left', 2: 'right', 3: 'tie', 4: 'both_bad', 5: 'skip', ArrowLeft: 'left', ArrowRight: 'right', ArrowDown: 'tie', ArrowUp: 'both_bad'};
 const loaded = new Map();                  // url -> promise of an <img> that is ready to be shown
+let front = 'left', flipped = false;       // where both pictures lie in one place: which one is seen, and whether both were
 let view = null, chosen = {}, ready = false, sending = false, seenAt = 0, shownMs = 0, visibleSince = 0, turn = 0;
 
 function rater() {                         // a random word kept in this browser; the server stores only a keyed hash of it
@@ -50,10 +51,11 @@ function load(token, side) {
 
 function card(title, ...content) { box.replaceChildren(make('div', {class: 'card'}, make('h1', {}, title), ...content)); }
 const say = text => { const note = box.querySelector('.note'); if (note) note.textContent = text; };
+if (me.preview) box.before(make('div', {class: 'vote-preview', role: 'note'}, 'Preview: nothing is counted'));
 const paragraphs = text => text.split('\n').map(line => make('p', {}, line));
 
 function show(next) {
-  view = next; chosen = {}; ready = false; sending = false; turn += 1; shownMs = 0; visibleSince = 0;
+  view = next; chosen = {}; ready = false; sending = false; turn += 1; shownMs = 0; visibleSince = 0; front = 'left'; flipped = false;
   if (view.study) me.study = view.study;
   if (view.stage === 'choose') return card(view.text, ...view.studies.map(s =>
     make('p', {}, make('button', {class: 'go', type: 'button', onclick: () => { me.study = s.id; start(); }}, s.name))));
@@ -70,15 +72,16 @@ function show(next) {
     make('button', {class: 'go', type: 'button', onclick: start}, 'Look again'), make('p', {class: 'note'}));
   if (view.stage === 'end') return card('Thank you', make('p', {}, view.text),
     view.done ? make('p', {class: 'quiet'}, `You voted on ${view.done} ${view.done === 1 ? 'pair' : 'pairs'}. You can close this page.`) : null,
+    ...(view.result || []).map(line => make('p', {}, line)),
     view.can_undo ? make('button', {type: 'button', onclick: () => step('undo')}, 'Undo my last vote') : null, make('p', {class: 'note'}));
   draw();
 }
 
 function draw() {
   const [now, next] = view.showings;
-  const frame = side => make('figure', {}, make('div', {class: 'frame', 'data-side': side}), make('figcaption', {}, side === 'left' ? 'A' : 'B'));
-  const pair = make('div', {class: view.questions.length > 1 ? 'pair loading two' : 'pair loading'}, frame('left'), frame('right'));
-  pair.addEventListener('click', zoom);
+  const frame = side => make('figure', {class: view.flip && side !== front ? 'back' : ''}, make('div', {class: 'frame', 'data-side': side}), make('figcaption', {}, side === 'left' ? 'A' : 'B'));
+  const pair = make('div', {class: `pair loading${view.questions.length > 1 ? ' two' : ''}${view.flip ? ' flip' : ''}`}, frame('left'), frame('right'));
+  pair.addEventListener('click', view.flip ? flip : zoom);
   pair.addEventListener('pointermove', aim);
   const rows = view.questions.map((q, i) => make('fieldset', {'data-question': q.id, class: i ? 'later' : ''}, make('legend', {}, q.text),
     make('div', {class: 'answers'}, ...view.answers.map(a => make('button', {type: 'button', disabled: '', 'data-answer': a,
@@ -88,7 +91,8 @@ function draw() {
     make('p', {class: 'note', role: 'status'}, 'Loading both pictures…'),
     make('div', {class: 'foot'}, make('button', {type: 'button', id: 'vote-undo', onclick: () => step('undo'), ...(view.can_undo ? {} : {disabled: ''})}, 'Undo', make('kbd', {}, 'U')),
       make('progress', {max: String(view.total), value: String(view.done), 'aria-label': 'Progress'}),
-      make('span', {class: 'quiet'}, `${view.done + 1} of ${view.total}`), make('span', {class: 'quiet'}, 'Tap a picture to zoom both'), make('kbd', {}, 'Z')));
+      make('span', {class: 'quiet'}, `${view.done + 1} of ${view.total}`), ...(view.flip ? [make('button', {type: 'button', id: 'vote-flip', onclick: flip}, 'Flip A and B', make('kbd', {}, 'F'))] : []),
+      make('span', {class: 'quiet'}, view.flip ? 'Zoom both' : 'Tap a picture to zoom both'), make('kbd', {}, 'Z')));
   reveal(now, turn);
   if (next) for (const side of ['left', 'right']) load(next.token, side).catch(() => {});
 }
@@ -103,9 +107,8 @@ async function reveal(showing, mine, tries = 1) {     // both at once, so that l
     pair.querySelectorAll('.frame').forEach((frame, i) => frame.replaceChildren(images[i]));
     pair.classList.remove('loading');
     box.querySelector('#vote-skip')?.remove();
-    say('');
-    seenAt = performance.now(); shownMs = 0; visibleSince = document.hidden ? 0 : seenAt;
-    setTimeout(() => { if (mine === turn && !sending) { ready = true; enable(); } }, view.least_view_ms);
+    visibleSince = document.hidden ? 0 : performance.now(); shownMs = 0;
+    if (view.flip) say('This is A. Press F, or tap the picture, to see B.'); else openSoon(mine);
   } catch {
     if (mine !== turn) return;
     say('A picture did not load. Trying again…');
@@ -113,6 +116,20 @@ async function reveal(showing, mine, tries = 1) {     // both at once, so that l
       {class: 'go', type: 'button', id: 'vote-skip', onclick: skip}, 'Skip this pair'));   // whatever the study offers
     setTimeout(() => mine === turn && reveal(showing, mine, tries + 1), Math.min(1500 * tries, 15000));
   }
+}
+
+function openSoon(mine) {                  // both pictures were seen: answers open a moment later
+  say('');
+  seenAt = performance.now();
+  setTimeout(() => { if (mine === turn && !sending) { ready = true; enable(); } }, view.least_view_ms);
+}
+
+function flip() {
+  const pair = box.querySelector('.pair.flip');
+  if (!pair || pair.classList.contains('loading')) return;
+  front = front === 'left' ? 'right' : 'left';
+  for (const figure of pair.querySelectorAll('figure')) figure.classList.toggle('back', figure.firstChild.dataset.side !== front);
+  if (!flipped) { flipped = true; openSoon(turn); }
 }
 
 function skip() {
@@ -203,6 +220,7 @@ document.addEventListener('keydown', event => {
     const open = view.questions.find(q => !(q.id in chosen));
     if (open) choose(open.id, KEYS[key]);
   } else if (key === 'u' && view.can_undo) step('undo');
+  else if (key === 'f') flip();
   else if (key === 'z') zoom();
 });
 document.addEventListener('visibilitychange', () => {

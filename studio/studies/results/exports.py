@@ -15,6 +15,7 @@ from typing import Any
 from calibri.errors import StudyError
 from calibri.files import replacing
 from studio.studies.results.analysis import Analysis
+from studio.studies.results.examples import make_examples
 from studio.studies.results.reports import to_html, to_markdown
 from studio.studies.storage.database import Database
 from studio.studies.storage.picture_store import ImageStore
@@ -26,7 +27,8 @@ _NAMES = (
     "image_y rater response_ms shown_ms server_ms comment time valid"
 )
 COLUMNS = tuple(_NAMES.split())
-FORMATS = ("csv", "jsonl", "parquet", "preferences", "zip")
+BOM = "\ufeff"  # by which spreadsheets know that a file is UTF-8
+FORMATS = ("csv", "csv-bom", "jsonl", "parquet", "preferences", "zip")
 FORMULA = ("=", "+", "-", "\u2212", "@")  # full-width and small signs are taken for these
 UNSEEN = ("Z", "C")  # Unicode categories of spaces and of what is not shown
 
@@ -99,6 +101,11 @@ def to_parquet(db: Database, study: str, path: Path) -> Path:
     return path
 
 
+def to_bom_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """As `to_csv`, with a byte-order mark: some spreadsheets read a file without one in an old encoding."""
+    return BOM + to_csv(rows)
+
+
 def to_zip(
     db: Database, images: ImageStore, analysis: Analysis, rows: Sequence[dict[str, Any]], path: Path
 ) -> Path:
@@ -113,7 +120,7 @@ def to_zip(
         "votes.jsonl": to_jsonl(rows),
         "preferences.jsonl": to_preferences(rows, frozenset(r.rater for r in analysis.flagged)),
         "report.md": to_markdown(analysis),
-        "report.html": to_html(analysis),
+        "report.html": to_html(analysis, make_examples(analysis, rows, images)),
     }
     shown = db.read("SELECT DISTINCT unnest([image_x, image_y]) FROM pairs WHERE study = ?", [study.id])
     with (

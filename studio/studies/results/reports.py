@@ -11,11 +11,13 @@ from markupsafe import Markup
 
 from calibri.preference import NoData, Rate, SignTest, inflation
 from studio.studies.results.analysis import Analysis, headline
+from studio.studies.results.examples import Examples
 from studio.studies.storage.snapshots import versions
 from studio.studies.storage.study_store import StudyArm
 from studio.ui.templates import fill_template
 from studio.ui.theme import ARM_COLOURS, BASE
 
+NO_EXAMPLES = Examples()
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
@@ -246,12 +248,13 @@ def _pretty(analysis: Analysis) -> str:
     return json.dumps(analysis.study.protocol.model_dump(mode="json"), indent=1, ensure_ascii=False)
 
 
-def to_html(analysis: Analysis) -> str:
+def to_html(analysis: Analysis, examples: Examples = NO_EXAMPLES) -> str:
     """The report as one HTML file without scripts: it can be mailed, printed and archived."""
     return fill_template(
         "studies/results/report.html",
         study=analysis.study,
         sections=sections(analysis),
+        examples=examples,
         protocol=_pretty(analysis),
         grey=BASE,
     )

@@ -39,6 +39,8 @@ class View:
     answers: tuple[str, ...] = ()
     least_view_ms: int = 0
     comments: bool = False
+    flip: bool = False  # both pictures in one place
+    result: tuple[str, ...] = ()  # sentences on this rater's own answers
     votes: tuple[str, ...] = ()  # ids of the votes that this call acknowledges
     again: bool = False  # the same vote was acknowledged before
     retry_s: int = 0  # stage "wait": seconds after which to look again
@@ -58,6 +60,7 @@ def make_ballot(
         answers=protocol.sides,
         least_view_ms=protocol.least_view_ms,
         comments=protocol.comments,
+        flip=protocol.presentation == "flip",
         **more,
     )
 

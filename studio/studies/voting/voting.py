@@ -15,6 +15,7 @@ from typing import Any
 
 from studio.studies.protocol import QUICK, Protocol
 from studio.studies.storage.database import Database, Transaction
+from studio.studies.storage.invite_store import InviteStore
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.study_store import PAIR_COLUMNS, StudyPair, StudyStore, now
 from studio.studies.storage.vote_store import add_event
@@ -31,7 +32,9 @@ from studio.studies.voting.ballots import (
     read_token,
 )
 from studio.studies.voting.dealing import Book, Showing
+from studio.studies.voting.guests import Guests
 from studio.studies.voting.identity import Identities, Who
+from studio.studies.voting.own_result import tell_own_result
 from studio.studies.voting.pictures import ShownPictures
 
 SLACK = 0.9  # of the least viewing time: clocks of browsers and servers run a little apart
@@ -56,6 +59,7 @@ class Voting:
     ) -> None:
         self.db, self.studies = db, studies
         self.pictures, self.identities = ShownPictures(db, images, on_lost), Identities(key)
+        self.guests = Guests(InviteStore(db), clock)
         self._clock, self._random, self._on_vote = clock, random or SystemRandom(), on_vote
         self._books: dict[str, Book] = {}  # used by the writer thread only
         self._protocols: dict[str, Protocol] = {}
@@ -63,7 +67,8 @@ class Voting:
 
     def recognise(self, study: str, identity: object, invite: object = None, hub: object = None) -> Who:
         """The rater behind what a browser sent. Raises Refused where the study asks for more."""
-        return self.identities.recognise(study, self._protocol(study).access, identity, invite, hub)
+        who = self.identities.recognise(study, self._protocol(study).access, identity, invite, hub)
+        return self.guests.admit(study, who)
 
     def _protocol(self, study: str) -> Protocol:
         """A study's protocol never changes, so it is read once."""
@@ -119,6 +124,8 @@ class Voting:
             return make_pause(book.study, book.name, wait, done=done, can_undo=done > 0, **more)
         if not showings:
             text = "You have voted on all your pairs. Thank you!"
+            if book.protocol.own_result and done:
+                more["result"] = tell_own_result(t, book.study, rater, book.protocol)
             return View("end", book.study, book.name, done, done, can_undo=done > 0, text=text, **more)
         shown = tuple({"token": s.token, "prompt": s.pair.prompt} for s in showings)
         total = max(book.total_for(rater), done + len(showings))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibri.errors import StudyError
-from calibri.preference import NoData, Strengths, bradley_terry
+from calibri.preference import NoData, Strengths, bradley_terry, find_groups
 from tests.calibri.preference.conftest import make
 
 
@@ -74,3 +74,24 @@ def test_agrees_with_another_implementation():
     ours = value(bradley_terry(votes))
     theirs = np.log([reference[n] for n in names])
     assert [ours[n] for n in names] == pytest.approx(list(theirs - theirs.mean()), abs=1e-5)
+
+
+def test_arms_that_never_met_say_nothing_of_each_other_in_a_chain_each_step_is_its_own_fit():
+    """A reduction: where votes make a tree, the strengths along it are those of two arms each."""
+    first = [make(w, prompt=f"p{i}") for i, w in enumerate("xxxy")]
+    second = [make(w, arm_x="b", arm_y="c", prompt=f"q{i}") for i, w in enumerate("xxxxxy")]
+    whole = value(bradley_terry([*first, *second], met_only=True))
+    left, right = value(bradley_terry(first)), value(bradley_terry(second))
+    assert whole["a"] - whole["b"] == pytest.approx(left["a"] - left["b"])
+    assert whole["b"] - whole["c"] == pytest.approx(right["b"] - right["c"])
+    usual = value(bradley_terry([*first, *second]))
+    assert usual["a"] - usual["c"] < whole["a"] - whole["c"]  # its virtual tie between a and c pulls them in
+
+
+def test_groups_without_a_vote_between_them_are_found_and_not_compared():
+    given = [("a", "b", "x"), ("c", "d", "y"), ("b", "c", "skip"), ("d", "e", "tie")]
+    apart = [make(word, arm_x=x, arm_y=y) for x, y, word in given]
+    assert find_groups(apart) == [("c", "d", "e"), ("a", "b")]
+    assert find_groups(apart, ["a", "b", "c", "d", "e", "z"])[-1] == ("z",)
+    with pytest.raises(StudyError, match="connect"):
+        bradley_terry(apart, met_only=True)

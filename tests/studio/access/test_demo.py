@@ -52,6 +52,8 @@ GUARDED = {
     "studies.pages.new.wire.on_make",
     "studies.pages.manage.Handlers.act.act",
     "studies.pages.manage.Handlers.on_invite",
+    "studies.pages.invited.InviteHandlers.on_invite",
+    "studies.pages.invited.InviteHandlers.change.on_change",
     "studies.pages.results.Handlers.on_show",
     "studies.pages.results.Handlers.on_make",
     "studies.pages.reward_card.CardHandlers.on_score",
@@ -69,8 +71,12 @@ FREE = {  # ask, to show less to those who may not
     "studies.pages.manage.Handlers.on_load",
     "studies.pages.manage.Handlers.on_tick",
     "studies.pages.manage.Handlers.list_invites",  # no line of them
+    "studies.pages.invited.InviteHandlers.on_pick",
+    "studies.pages.invited.InviteHandlers.on_show",
+    "studies.pages.invited.InviteHandlers.on_tick",
     "studies.pages.results.Handlers.on_load",
     "studies.pages.reward_card.CardHandlers.on_look",
+    "studies.pages.results.Handlers.on_board",
     "search.two_minutes.Handlers.start_wished",  # starts what this browser was just asked for, else nothing
 }
 
