@@ -20,6 +20,7 @@ from studio.core import Core
 from studio.rendering.first_visit import usual_ask
 from studio.rendering.places import SharedPlace
 from studio.rendering.prompt_files import FILES, read_prompt_file
+from studio.studies.pages import plan_panel, raters_part
 from studio.studies.planning import draw_prompts, make_arm, read_study
 from studio.studies.protocol import PRESETS, Protocol
 from studio.studies.studies import Studies
@@ -59,13 +60,15 @@ class Form:
     votes: gr.Number
     cap: gr.Number
     invited: gr.Checkbox
+    raters: raters_part.RatersPart
     rules: gr.Code
+    plan: plan_panel.PlanPanel
     make: gr.Button
     made: gr.HTML
 
 
-def lay_out() -> Form:
-    """Make the components inside the current Blocks."""
+def lay_out(has_hub: bool = False) -> Form:
+    """Make the components inside the current Blocks. `has_hub`: whether raters can sign in with the hub."""
     made: dict[str, Any] = {"arms": gr.State([])}
     with gr.Row():
         with gr.Column(min_width=340):
@@ -73,7 +76,8 @@ def lay_out() -> Form:
         with gr.Column(min_width=340):
             _lay_out_prompts(made)
         with gr.Column(min_width=340):
-            _lay_out_protocol(made)
+            _lay_out_protocol(made, has_hub)
+    made["plan"] = plan_panel.lay_out()
     made["make"] = gr.Button(
         "Make the study and render it", variant="primary", elem_id="new-make", elem_classes="primary-action"
     )
@@ -128,7 +132,7 @@ def _lay_out_prompts(made: dict[str, Any]) -> None:
         made["seed"] = gr.Textbox("", label="Seed of the study", placeholder="random")
 
 
-def _lay_out_protocol(made: dict[str, Any]) -> None:
+def _lay_out_protocol(made: dict[str, Any], has_hub: bool) -> None:
     start = PRESETS["side-by-side"]
     made["preset"] = gr.Dropdown(list(PRESETS), value=start.preset, label="Protocol", elem_id="new-preset")
     with gr.Row():
@@ -136,6 +140,7 @@ def _lay_out_protocol(made: dict[str, Any]) -> None:
         made["votes"] = gr.Number(votes, label="Raters a pair (0: no limit)", precision=0, minimum=0)
         made["cap"] = gr.Number(start.cap, label="Most pairs a rater", precision=0, minimum=1)
     made["invited"] = gr.Checkbox(False, label="Only raters with an invite link", elem_id="new-invited")
+    made["raters"] = raters_part.lay_out(has_hub)
     with gr.Accordion("All fields of the protocol", open=False):
         made["rules"] = gr.Code(write_protocol(start), language="json", label="Protocol", elem_id="new-rules")
 
@@ -163,6 +168,7 @@ def wire(
             "protocol": rules or "",
         }
         new = read_study({**values, "seeds_per_prompt": seeds, "seed": seed or "", "backbone": backbone})
+        raters_part.check_access(new.protocol, core)
         study = studies.create(new)
         studies.renders.start(study.id)
         told = Markup("“{}” is made, and its pictures are being rendered. ").format(study.name) + MADE
@@ -179,6 +185,8 @@ def wire(
     gr.on(changes, guard(change_protocol), [form.rules, *common], form.rules, **IN_ORDER)
     fields = [form.name, form.arms, form.prompts, form.seeds, form.rules, form.seed]
     form.make.click(on_make, fields, [*outputs, form.name, *kept, form.made], **QUEUED)
+    raters_part.wire(form.raters, form.preset, form.invited, form.rules)
+    plan_panel.wire(form.plan, core, studies, [form.arms, form.prompts, form.seeds, form.rules], USUAL[1])
     sent, visitor = [*kept, form.prompts, form.seeds], visitor_state()
     usual = [form.steps, form.guidance]
     when_loaded(

@@ -20,7 +20,10 @@ from studio.studies.storage.study_store import now
 log = logging.getLogger(__name__)
 
 #: In the order in which they are restored: events come before votes, because they say which were taken back.
-TABLES = ("studies", "arms", "images", "renders", "pairs", "raters", "assignments", "vote_events", "votes")
+TABLES = (
+    *("studies", "arms", "images", "renders", "pairs", "raters", "panel_ids", "completions"),
+    *("assignments", "vote_events", "votes"),
+)
 KEPT = 5  # automatic snapshots; those of a closing are never removed
 
 
