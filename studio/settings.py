@@ -48,6 +48,18 @@ OPTIONS: tuple[Option, ...] = (
     Option("host", "ADDRESS", "address to listen on; 0.0.0.0 lets other machines in"),
     Option("port", "PORT", "port to listen on"),
     Option("data", "FOLDER", "folder for votes, saved calibrations and runs; made when first needed"),
+    Option(
+        "archive",
+        "FOLDER|OWNER/NAME",
+        "where votes and studies are kept a second time, and brought back from into an empty data folder: a "
+        "folder, or a private dataset of the hub",
+    ),
+    Option(
+        "studies_key",
+        "TEXT",
+        "a secret from which a new data folder's key is made, so that raters and invite links are known "
+        "again after a disk was emptied; 20 characters or more, best in the environment",
+    ),
     Option("backbone", "NAME", "backbone to open with: a name of the catalogue, a hub id or a local folder"),
     Option("device", "DEVICE", "auto, cpu, cuda, cuda:1 or mps"),
     Option("dtype", "DTYPE", "auto, float32, bfloat16, float16, or mixed: float32 with products in bfloat16"),
@@ -123,6 +135,8 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(7860, ge=0, le=65535)
     data: Path = Path("data")
+    archive: str = ""
+    studies_key: str = Field("", repr=False)
     backbone: str = Field("tabletop", min_length=1)
     device: str = "auto"
     dtype: str = "auto"
@@ -199,6 +213,13 @@ class Settings(BaseModel):
     @property
     def frame_sites(self) -> list[str]:
         return split_names(self.frame_from)
+
+    @field_validator("studies_key")
+    @classmethod
+    def _check_key(cls, key: str) -> str:
+        if key and len(key) < 20:
+            raise ValueError(f"expected 20 characters or more, got {len(key)}")
+        return key
 
     @field_validator("host_name")
     @classmethod
@@ -315,7 +336,7 @@ def choose_settings(
             settings = settings.model_copy(update={"demo": True})
         _ = settings.accounts, settings.reward_loading, settings.load_options
     except ValidationError as error:
-        command_line.error(sentence(error, hidden={"auth"}).replace("_", "-", 1))
+        command_line.error(sentence(error, hidden={"auth", "studies_key"}).replace("_", "-", 1))
     except (ValueError, RewardError, BackboneError) as error:
         command_line.error(str(error))
     return settings

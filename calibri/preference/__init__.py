@@ -9,6 +9,15 @@ from calibri.preference.bootstrap import two_way_interval
 from calibri.preference.bradley_terry import Strength, Strengths, bradley_terry, find_groups
 from calibri.preference.consensus import Consensus, consensus, inflation
 from calibri.preference.correlation import Correlation, rank_correlation
+from calibri.preference.information import Posterior, expected_information, fit_posterior, rank_doubt
+from calibri.preference.power import (
+    Design,
+    Likeness,
+    VotePlan,
+    estimate_likeness,
+    find_power,
+    plan_votes,
+)
 from calibri.preference.prediction import count_undecided, predicted_share
 from calibri.preference.raters import RaterReport, Thresholds, rater_reports
 from calibri.preference.rates import (
@@ -29,8 +38,11 @@ __all__ = [
     "Answer",
     "Consensus",
     "Correlation",
+    "Design",
+    "Likeness",
     "NoData",
     "PairTable",
+    "Posterior",
     "Rate",
     "RaterReport",
     "SignTest",
@@ -39,19 +51,26 @@ __all__ = [
     "Tally",
     "Thresholds",
     "Vote",
+    "VotePlan",
     "arms_of",
     "between",
     "bradley_terry",
     "consensus",
     "count_undecided",
+    "estimate_likeness",
+    "expected_information",
     "find_groups",
+    "find_power",
+    "fit_posterior",
     "gold_accuracy",
     "inflation",
     "krippendorff_alpha",
     "left_rate",
     "pair_table",
+    "plan_votes",
     "predicted_share",
     "rank_correlation",
+    "rank_doubt",
     "rater_reports",
     "repeat_consistency",
     "sign_test",

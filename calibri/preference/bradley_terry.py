@@ -78,9 +78,9 @@ def bradley_terry(
     np.add.at(wins, x, score)
     np.add.at(wins, y, 1.0 - score)
 
-    s, steps = _newton(games, wins)
+    s, steps = fit_strengths(games, wins)
     chance = 1 / (1 + np.exp(s[None, :] - s[:, None]))
-    inverse = np.linalg.pinv(_information(games, chance))
+    inverse = np.linalg.pinv(information_matrix(games, chance))
     residual = score - chance[x, y]
     gradient = np.zeros((len(counted), k))
     rows = np.arange(len(counted))
@@ -120,13 +120,14 @@ def find_groups(votes: Sequence[Vote], arms: Sequence[str] | None = None) -> lis
     return sorted(groups.values(), key=lambda group: (-len(group), group))
 
 
-def _newton(games: np.ndarray, wins: np.ndarray) -> tuple[np.ndarray, int]:
-    """Maximum likelihood by damped Newton steps; the virtual ties make it strictly concave."""
+def fit_strengths(games: np.ndarray, wins: np.ndarray) -> tuple[np.ndarray, int]:
+    """(strengths with mean 0, steps): maximum likelihood by damped Newton steps. `games`: (k, k), symmetric,
+    with the virtual ties that make it strictly concave; `wins`: (k,), with their halves."""
     s = np.zeros(len(wins))
     for step in range(1, MOST_STEPS + 1):
         chance = 1 / (1 + np.exp(s[None, :] - s[:, None]))
         slope = wins - (games * chance).sum(axis=1)
-        move = np.linalg.pinv(_information(games, chance)) @ slope
+        move = np.linalg.pinv(information_matrix(games, chance)) @ slope
         s = s + move * min(1.0, 2.0 / max(np.abs(move).max(), 1e-300))
         s -= s.mean()
         if np.abs(move).max() < TOLERANCE:
@@ -134,7 +135,8 @@ def _newton(games: np.ndarray, wins: np.ndarray) -> tuple[np.ndarray, int]:
     raise StudyError(f"Bradley–Terry did not settle in {MOST_STEPS} steps")
 
 
-def _information(games: np.ndarray, chance: np.ndarray) -> np.ndarray:
+def information_matrix(games: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """Fisher's information of the strengths after these games. (k, k), (k, k) → (k, k), singular along 1."""
     weight = games * chance * (1 - chance)
     np.fill_diagonal(weight, 0.0)
     return np.diag(weight.sum(axis=1)) - weight

@@ -83,7 +83,9 @@ def _hub_routes(signin: Signin, app: hub.HubApp) -> list[Route]:
         except hub.HubError as error:
             return _page(signin, request, str(error), 403)
         jobs = hub.is_for_jobs(cookie)
-        place = "../search" if jobs else "../" if person.organises else "../signin"
+        wanted = hub.read_cookie(cookie).place
+        place = f"../{wanted}" if wanted else "../" if person.organises else "../signin"
+        place = "../search" if jobs else place
         answer = RedirectResponse(place, 303)
         if jobs:
             keep_hub_token(answer, told)
@@ -91,7 +93,7 @@ def _hub_routes(signin: Signin, app: hub.HubApp) -> list[Route]:
         return _welcome(signin, request, answer, "", signin.begin(person))
 
     return [
-        Route("/login/huggingface", begin, methods=["GET"]),
+        Route(hub.BEGIN, begin, methods=["GET"]),
         Route(hub.CALLBACK, come_back, methods=["GET"]),
     ]
 

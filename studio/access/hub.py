@@ -11,8 +11,9 @@ import base64
 import hashlib
 import hmac
 import logging
+import re
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import httpx
@@ -25,15 +26,40 @@ from studio.settings import HubApp
 
 log = logging.getLogger(__name__)
 
-CALLBACK = "/login/callback"
+BEGIN, CALLBACK = "/login/huggingface", "/login/callback"
 STATE_SECONDS = 600
 FOR_JOBS = "jobs-"  # in front of the state of a sign-in for jobs
 PATIENCE = 20.0  # seconds for an answer of the hub
+#: Pages of raters, to which they come back from the hub; no other place is taken from an address.
+PLACE = re.compile(r"(?:ballot|vote)\?[\w=&%.,:+~-]{0,1000}", re.ASCII)
 ORGANISING_ROLES = ("admin", "write")  # of members, where an organisation organises
 
 
 class HubError(CalibriError):
     """The hub, or what was sent in its name, did not sign anybody in."""
+
+
+class Begun(NamedTuple):
+    """What the cookie of a sign-in says. `place`: a rater's page to come back to, or empty."""
+
+    state: str
+    verifier: str
+    place: str
+
+    def write(self) -> str:
+        """The value of the cookie."""
+        packed = base64.urlsafe_b64encode(self.place.encode()).rstrip(b"=").decode()
+        return ".".join((self.state, self.verifier, *([packed] if packed else [])))
+
+
+def read_cookie(cookie: str) -> Begun:
+    """What `Begun.write` wrote; empty parts for anything else."""
+    state, verifier, packed = (*cookie.split("."), "", "", "")[:3]
+    try:
+        place = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode()
+    except ValueError:
+        place = ""
+    return Begun(state, verifier, place if PLACE.fullmatch(place) else "")
 
 
 def begin(app: HubApp, request: Request) -> tuple[str, str]:
@@ -50,7 +76,9 @@ def begin(app: HubApp, request: Request) -> tuple[str, str]:
         "code_challenge": challenge,
         "code_challenge_method": "S256",
     }
-    return f"{app.provider}/oauth/authorize?{urlencode(asked)}", f"{state}.{verifier}"
+    wanted = request.query_params.get("next", "")
+    begun = Begun(state, verifier, wanted if PLACE.fullmatch(wanted) else "")
+    return f"{app.provider}/oauth/authorize?{urlencode(asked)}", begun.write()
 
 
 def is_for_jobs(cookie: str) -> bool:
@@ -67,7 +95,7 @@ async def finish(
     app: HubApp, request: Request, cookie: str, organisers: list[str]
 ) -> tuple[Person, dict[str, Any]]:
     """Who the hub says it is, and its answer with the token. Raises HubError."""
-    state, _, verifier = cookie.partition(".")
+    state, verifier, _ = read_cookie(cookie)
     given = request.query_params
     if not (state and verifier and hmac.compare_digest(given.get("state", "").encode(), state.encode())):
         raise HubError("This sign-in was not begun in this browser, or too long ago. Begin once more.")

@@ -95,7 +95,7 @@ def lay_out() -> Page:
     gr.Markdown("### All calibrations, over all quick votes")
     board = gr.HTML("", elem_id="quick-board")
     above: tuple[Any, ...] = (visitor, running, given, beat, start, stop, asked, pictures, votes, told, bar)
-    return Page(*above, *settings, words, forest, board)
+    return Page(*(*above, *settings, words, forest, board))
 
 
 def _lay_out_settings() -> tuple[Any, ...]:

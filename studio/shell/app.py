@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 
 from calibri.assets import ASSETS
 from calibri.rewards.own import admit_addresses
-from studio.access import doors, gate, guard
+from studio.access import doors, gate, guard, hub
 from studio.calibrations import CalibrationStore
 from studio.compare import page as compare
 from studio.core import Core
@@ -149,7 +149,7 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "state_session_capacity": MOST_SESSIONS,
         "max_threads": MOST_THREADS,
     }
-    own = routes(studio.studies)
+    own = routes(studio.studies, signin=hub.BEGIN if door.hub is not None else "")
     if door.has_door:
         own += doors.routes(door)
     leftovers = studio.leftovers
@@ -176,7 +176,7 @@ def open_studio(settings: Settings, lend: Lend | None = None) -> Studio:
         loading=settings.reward_loading, scores=settings.data / "scores.db", shown_on=shown_on
     )
     core = Core(settings, host, calibrations, rewards, hub_app=read_hub_app())
-    studies = open_studies(settings.data, host)
+    studies = open_studies(settings.data, host, archive=settings.archive, key_text=settings.studies_key)
     studies.example = open_example(ASSETS)
     leftovers = open_leftovers(settings)
     if settings.no_search:

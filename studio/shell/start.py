@@ -59,6 +59,8 @@ def run_studio(settings: Settings) -> int:
         studio.close()
         print(f"The studio cannot start. {error}", file=sys.stderr)
         return 1
+    if studio.studies.archive is not None:
+        print(f"Archive: {studio.studies.archive.begin()}", flush=True)
     if lost := studio.studies.tell_dropped():
         print(lost, file=sys.stderr)
     app = open_queue(build_app(studio), studio.core)

@@ -47,6 +47,7 @@ def register(subparsers: Any) -> None:
 
     action("list", "all studies, the newest first", study=False)
     action("show", "one study and how far it is")
+    add_plan(action("plan", "votes that a study needs, and what they cost in time and pictures", study=False))
     new = action("create", "make a draft from a JSON file, or from options", study=False)
     new.add_argument("spec", nargs="?", type=Path, help="JSON with the fields of a new study")
     new.add_argument("--name")
@@ -97,6 +98,8 @@ def register(subparsers: Any) -> None:
                 help="only pairs on which K raters or more all agree; this inflates win rates",
             )
         made.add_argument("--out", type=Path, help="file to write (default: named after the study, here)")
+    made = action("participants", "write who takes part, with the ids of their panel's links, as CSV")
+    made.add_argument("--out", type=Path, help="file to write (default: named after the study, here)")
     action("snapshot", "write a Parquet snapshot of all tables", study=False)
     action("backup", "copy the database while people vote", study=False).add_argument("path")
     action("repair", "put a damaged file of votes aside and keep what can be read of it", study=False)
@@ -116,6 +119,35 @@ def _add_invites(action: Callable[..., argparse.ArgumentParser]) -> None:
     back = action("take-back", "end the link of somebody who was invited by name; their votes stay")
     back.add_argument("number", type=int, help="of the link, as `invited` shows it")
     back.add_argument("--again", action="store_true", help="make a new link, with which they go on")
+
+
+WISHES = "share power arms prompts seeds raters_a_pair cap prompt_icc rater_icc seconds"  # of `plan`
+
+
+def add_plan(made: argparse.ArgumentParser) -> None:
+    """The options of `calibri study plan`, which has none that is needed."""
+    made.add_argument(
+        "--share",
+        type=float,
+        nargs="+",
+        metavar="PERCENT",
+        help="how often the better arm truly wins (default: 52 55 60)",
+    )
+    made.add_argument("--power", type=float, metavar="PERCENT", help="chance to find it out (default: 80)")
+    made.add_argument("--preset", default="side-by-side", help="checks and caps are those of this protocol")
+    made.add_argument("--arms", type=int, help="arms that are compared (default: 2)")
+    made.add_argument("--prompts", type=int, help="as many as these, and no more (default: as it takes)")
+    made.add_argument("--seeds", type=int, help="pictures of each prompt and arm (default: 1)")
+    made.add_argument("--raters-a-pair", type=int, help="votes on each pair of pictures (default: 5)")
+    made.add_argument("--cap", type=int, help="pairs a rater sees at most (default: the preset's)")
+    known = "(default: from finished studies here, else {:g})"
+    made.add_argument(
+        "--prompt-icc", type=float, help="how alike votes on one prompt are, 0 to 1 " + known.format(0.1)
+    )
+    made.add_argument(
+        "--rater-icc", type=float, help="how alike votes of one rater are, 0 to 1 " + known.format(0.05)
+    )
+    made.add_argument("--seconds", type=float, help="time that a vote takes " + known.format(8))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -144,6 +176,8 @@ def read_values(args: argparse.Namespace) -> dict[str, Any]:
     """The command's values: the arguments without those of this program."""
     if args.action == "create":
         return {"spec": read_spec(args.spec) if args.spec else make_spec(args)}
+    if args.action == "plan":
+        return {"preset": args.preset, "wish": {name: getattr(args, name) for name in WISHES.split()}}
     values = {k: getattr(args, k) for k in VALUES.split() if getattr(args, k, None) is not None}
     for name in ("path", "folder"):
         if getattr(args, name, None):
@@ -211,7 +245,7 @@ def open_and_run(data: Path, action: str, values: dict[str, Any], options: LoadO
     from studio.studies.commands import run as do
     from studio.studies.studies import open_studies
 
-    if action not in ("create", "restore", "list") and not data.is_dir():
+    if action not in ("create", "restore", "list", "plan") and not data.is_dir():
         raise StudyError(f"There is no data folder {data}. Set it with --data.")
     host = ModelHost(options=options)
     studies = open_studies(data, host)

@@ -25,6 +25,7 @@ from studio.studies.results.scores import hung_pairs
 from studio.studies.storage.invite_store import FIRST_NAMED, Invite, read_names
 from studio.studies.storage.study_store import Status
 from studio.studies.studies import Studies
+from studio.studies.votes_needed import gather_experience, plan_study, read_wish, wish_of_preset
 from studio.studies.voting.guests import State, name_state
 from studio.studies.voting.identity import Who
 
@@ -61,6 +62,14 @@ def _list(studies: Studies) -> dict[str, Any]:
 
 def _create(studies: Studies, spec: dict[str, Any]) -> dict[str, Any]:
     return about(studies, studies.create(read_study(spec)).id)
+
+
+def _plan(
+    studies: Studies, preset: str = "side-by-side", wish: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a study with this preset, and what `wish` (votes_needed.Wish) says otherwise, needs."""
+    asked = read_wish({**wish_of_preset(preset), **{k: v for k, v in (wish or {}).items() if v is not None}})
+    return plan_study(asked, gather_experience(studies))
 
 
 def _render(studies: Studies, study: str, wait: bool = False) -> dict[str, Any]:
@@ -172,6 +181,10 @@ def _export(studies: Studies, study: str, format: str = "csv") -> Path:
     return studies.export(study, format)
 
 
+def _participants(studies: Studies, study: str) -> Path:
+    return studies.write_participants(study)
+
+
 def _choices(studies: Studies, study: str) -> dict[str, Any]:
     """What rewards can be held against: pictures and, unless the results are hidden, valid votes on them."""
     known = studies.store.get(study)
@@ -216,6 +229,7 @@ def _repair(studies: Studies) -> dict[str, Any]:
 COMMANDS: dict[str, Callable[..., Answer]] = {
     "list": _list,
     "show": about,
+    "plan": _plan,
     "create": _create,
     "render": _render,
     "open": partial(_set_status, "open"),
@@ -227,6 +241,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "invalidate": _invalidate,
     "report": _report,
     "export": _export,
+    "participants": _participants,
     "choices": _choices,
     "board": _board,
     "snapshot": _snapshot,

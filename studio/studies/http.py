@@ -47,9 +47,9 @@ DEEPEST, DEEPEST_STUDY = 8, 24  # levels of JSON; a vote has two, a new study wi
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def routes(studies: Studies, rates: Rates | None = None) -> list[Route]:
-    """The routes for FastAPI's `routes=`."""
-    api = _Api(studies, rates or Rates())
+def routes(studies: Studies, rates: Rates | None = None, *, signin: str = "") -> list[Route]:
+    """The routes for FastAPI's `routes=`. `signin`: where raters sign in with a hub account, if they can."""
+    api = _Api(studies, rates or Rates(), signin)
     posts = {"look": api.look, "consent": api.consent, "cast": api.cast, "undo": api.undo}
     made = [Route(f"{PREFIX}/{name}", api.take_post(call), methods=["POST"]) for name, call in posts.items()]
     made.append(Route(f"{PREFIX}/picture/{{token}}/{{side}}", api.picture, methods=["GET"]))
@@ -59,8 +59,8 @@ def routes(studies: Studies, rates: Rates | None = None) -> list[Route]:
 
 
 class _Api:
-    def __init__(self, studies: Studies, rates: Rates) -> None:
-        self._studies, self._rates = studies, rates
+    def __init__(self, studies: Studies, rates: Rates, signin: str) -> None:
+        self._studies, self._rates, self._signin = studies, rates, signin
         self._voters: anyio.CapacityLimiter | None = None
         self._viewers: anyio.CapacityLimiter | None = None
 
@@ -98,13 +98,15 @@ class _Api:
             if values.get("preview"):
                 token = "" if call == self.consent else values.get("token")
                 return _view(self._studies.previews.view(study, values["preview"], token))
-            who = self._studies.voting.recognise(study, values.get("rater"), values.get("invite"), hub)
+            rater, invite, panel = (values.get(name) for name in ("rater", "invite", "panel"))
+            who = self._studies.voting.recognise(study, rater, invite, hub, panel)
             view = call(values, who)
             self._studies.voting.guests.note_view(study, who, view)
             return _view(view)
         except Refused as refusal:
             log.warning("vote refused (%s): %s", refusal.code, refusal)
-            answer = _refusal(refusal.code, str(refusal), STATUS.get(refusal.code, 403))
+            more = {"signin": self._signin} if refusal.code == "hub" and self._signin else {}
+            answer = _refusal(refusal.code, str(refusal), STATUS.get(refusal.code, 403), **more)
             if isinstance(refusal, TooOften):
                 answer.headers["retry-after"] = str(refusal.seconds)
             return answer
@@ -236,9 +238,9 @@ def _view(view: View) -> JSONResponse:
     return JSONResponse(asdict(view), headers={"cache-control": "no-store"})
 
 
-def _refusal(code: str, text: str, status: int) -> JSONResponse:
+def _refusal(code: str, text: str, status: int, **more: str) -> JSONResponse:
     return JSONResponse(
-        {"error": code, "text": without_paths(text)},
+        {"error": code, "text": without_paths(text), **more},
         status_code=status,
         headers={"cache-control": "no-store"},
     )

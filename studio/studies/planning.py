@@ -26,6 +26,7 @@ from studio.studies.protocol import PRESETS, Protocol, parse_protocol
 from studio.studies.storage.study_store import Study, StudyArm, StudyPair, now
 
 MOST_PAIRS = 20_000
+MOST_GOLD = 50  # gold pairs of one study
 FIRST_SEED, LAST_SEED = 2**30, 2**31 - 1  # the page Compare rolls smaller seeds
 
 
@@ -207,7 +208,7 @@ def plan(new: NewStudy, key: bytes) -> tuple[Study, list[StudyArm], list[StudyPa
         real = sum(pair.kind == "real" for pair in pairs)
         left = max(0.1, 1 - new.protocol.gold_rate - new.protocol.repeat_rate)  # the share of real pairs
         most = min(new.protocol.cap, math.ceil(real / left))  # pairs that one rater can see
-        wanted = min(50, math.ceil(most * new.protocol.gold_rate) + 2)
+        wanted = min(MOST_GOLD, math.ceil(most * new.protocol.gold_rate) + 2)
         order = random.sample(new.prompts, len(new.prompts))
         whole = random.sample(arms, len(arms))  # each arm is the unspoilt one about equally often
         for i in range(wanted):

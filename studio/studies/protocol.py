@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from calibri.preference import Thresholds
 
@@ -14,7 +15,7 @@ Side = Literal["left", "right", "tie", "both_bad", "skip"]
 SIDES: tuple[Side, ...] = ("left", "right", "tie", "both_bad", "skip")
 LONGEST_COMMENT = 500
 #: Fields that earlier versions did not have. Where they say nothing new, texts and hashes are as they were.
-LATER = ("presentation", "own_result")
+LATER = ("presentation", "own_result", "panel")
 
 
 class Question(BaseModel):
@@ -29,6 +30,60 @@ class Question(BaseModel):
 PREFERENCE = Question(id="preference", text="Which picture do you like better?")
 ALIGNMENT = Question(id="alignment", text="Which picture follows the text better?")
 BOTH = Question(id="preference", text="Which picture looks better and follows the text?")
+
+
+#: What panels call the one who takes part, and what else their links carry: Prolific, Connect, MTurk.
+PANEL_IDS = ("PROLIFIC_PID", "participantId", "workerId")
+PANEL_ALSO = ("STUDY_ID", "SESSION_ID", "assignmentId", "projectId", "hitId")
+_OWN_NAMES = {"study", "invite", "preview", "rater", "next"}
+PanelName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
+
+
+class Panel(BaseModel):
+    """How people come from a panel that pays them, and go back to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ids: tuple[PanelName, ...] = Field(PANEL_IDS, min_length=1, max_length=8)
+    """Parameters of the link, the first of which that is there says who takes part."""
+    also: tuple[PanelName, ...] = Field(PANEL_ALSO, max_length=8)
+    """Parameters that are kept beside it."""
+    code: str = Field("", max_length=100)
+    """Shown to whoever has voted on all their pairs."""
+    return_to: str = Field("", max_length=500)
+    """An address, https alone, that is offered then."""
+
+    @field_validator("ids", "also")
+    @classmethod
+    def _leave_our_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if taken := sorted(_OWN_NAMES & set(names)):
+            raise ValueError(f"expected other names than the studio's own, got {taken[0]}")
+        return names
+
+    @field_validator("return_to")
+    @classmethod
+    def _check_address(cls, address: str) -> str:
+        if address and not is_https(address):
+            raise ValueError("expected an address that begins with https://, got something else")
+        return address
+
+    @field_validator("code")
+    @classmethod
+    def _check_code(cls, code: str) -> str:
+        if not code.isprintable():
+            raise ValueError("expected a code of printable characters")
+        return code.strip()
+
+
+def is_https(address: str) -> bool:
+    """Whether this is an address of https with a host, without a name and password in it."""
+    if not address.isascii() or any(c.isspace() or not c.isprintable() or c in '\\"<>' for c in address):
+        return False
+    try:
+        parts = urlsplit(address)
+        return parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        return False
 
 
 class Protocol(BaseModel):
@@ -62,7 +117,9 @@ class Protocol(BaseModel):
     """Answers open this many milliseconds after both pictures are on screen."""
     expires_minutes: int = Field(60, ge=1, le=10_080)
     consensus_k: int | None = Field(None, ge=2, le=20)
-    sampling: Literal["even", "adaptive"] = "even"
+    sampling: Literal["even", "adaptive", "informative"] = "even"
+    """Which arms meet next: all equally often; those of which least is known; those whose next vote is
+    expected to tell most about the ranking, for three arms or more."""
     access: Literal["open", "invite", "hub"] = "open"
     comments: bool = False
     presentation: Literal["side-by-side", "flip"] = "side-by-side"
@@ -70,6 +127,7 @@ class Protocol(BaseModel):
     own_result: bool = False
     """Whether raters are told of their own answers at the end; never of arms or of others."""
     thresholds: Thresholds = Thresholds()
+    panel: Panel | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Protocol:
@@ -87,10 +145,8 @@ class Protocol(BaseModel):
 
     def to_json(self) -> str:
         """JSON with sorted keys: equal protocols have equal texts."""
-        usual = {name: type(self).model_fields[name].default for name in LATER}
-        said = self.model_dump(mode="json")
-        kept = {name: value for name, value in said.items() if name not in usual or value != usual[name]}
-        return json.dumps(kept, sort_keys=True, ensure_ascii=False)
+        silent = {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return json.dumps(self.model_dump(mode="json", exclude=silent), sort_keys=True, ensure_ascii=False)
 
     @property
     def hash(self) -> str:
@@ -122,6 +178,14 @@ PRESETS: dict[str, Protocol] = {
         votes_per_pair=3,
         cap=38,  # 30 real pairs and the checks
         consensus_k=3,
+        gold_rate=0.1,
+        repeat_rate=0.1,
+    ),
+    "most-informative": Protocol(
+        preset="most-informative",
+        questions=(PREFERENCE,),
+        cap=35,
+        sampling="informative",
         gold_rate=0.1,
         repeat_rate=0.1,
     ),

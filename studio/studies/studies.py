@@ -26,11 +26,15 @@ from studio.studies.results.exports import (
     to_parquet,
     to_preferences,
     to_zip,
+    write_csv,
 )
 from studio.studies.results.reports import to_html, to_markdown
 from studio.studies.results.scores import StudyScores
+from studio.studies.storage.archive import Archive
+from studio.studies.storage.archive_places import open_place
 from studio.studies.storage.database import Database, open_secret
 from studio.studies.storage.opening import DamagedFile
+from studio.studies.storage.panel_store import list_participants
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.picture_watch import PictureWatch
 from studio.studies.storage.repair import put_right
@@ -64,6 +68,8 @@ class Studies:
     invites: Invites
     example: ExampleStudy | None = None
     """The example that comes with the studio, with simulated votes."""
+    archive: Archive | None = None
+    """Where votes and studies are kept a second time, if anywhere."""
 
     def open(self) -> None:
         """Open the file of votes now, at the start of a studio. Raises StudyError that says what to do."""
@@ -128,6 +134,8 @@ class Studies:
             self.votes.note(known.id, "open" if status == "open" else "close", detail)
         if status == "closed":
             self.snapshots.take("close")
+            if self.archive is not None:
+                self.archive.ship_soon()
         return changed
 
     def unblind(self, study: str, reason: str) -> None:
@@ -196,6 +204,13 @@ class Studies:
         write_whole(path, writers[format]())
         return path
 
+    def write_participants(self, study: str) -> Path:
+        """A CSV of who takes part, with the ids of their panel: see panel_store. Returns the file."""
+        known = self.store.get(study)
+        path = self.data / "exports" / f"{known.id}.participants.csv"
+        write_whole(path, write_csv(*list_participants(self.db, known.id)))
+        return path
+
     def backup(self, path: Path) -> Path:
         return backup(self.db, path)
 
@@ -212,15 +227,21 @@ class Studies:
         self.scores.close()
         self.watch.close()
         self.snapshots.close()
+        if self.archive is not None:
+            self.archive.close()
         self.db.close()
 
 
-def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> Studies:
-    """The studies of a data folder, whose files are opened at first use. `host`: a ModelHost."""
+def open_studies(
+    data: Path, host: Any, *, every: int = 200, archive: str = "", key_text: str = "", **voting: Any
+) -> Studies:
+    """The studies of a data folder, whose files are opened at first use. `host`: a ModelHost. `archive`: a
+    folder or `owner/name` of a dataset on the hub; it does nothing before its `begin`. `key_text`: from which
+    a folder without a key gets its own. Raises StudyError."""
     db = Database(data / FILE)
     store, images = StudyStore(db), ImageStore(data / "pictures")
     snapshots = Snapshots(db, data / "snapshots", every)
-    key = open_secret(data / "studies.key")
+    key = open_secret(data / "studies.key", key_text)
     watch = PictureWatch(db, images)
     voting |= {"on_vote": lambda _: snapshots.count_vote(), "on_lost": watch.note}
     taker = Voting(db, store, images, key, **voting)
@@ -228,6 +249,9 @@ def open_studies(data: Path, host: Any, *, every: int = 200, **voting: Any) -> S
     previews = Previews(store, taker.pictures.read_padded, key)
     scores = StudyScores(store, images, data)
     votes = VoteStore(db)
-    return Studies(
+    made = Studies(
         data, db, store, votes, images, watch, taker, previews, snapshots, renders, key, scores, Invites(data)
     )
+    if archive:
+        made.archive = Archive(db, open_place(archive), data / "archive", made.restore)
+    return made

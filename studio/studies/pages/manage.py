@@ -111,7 +111,7 @@ def lay_out(core: Core) -> Page:
 def build(core: Core, studies: Studies) -> None:
     """Lay out the page inside the current Blocks and connect it."""
     page, do = lay_out(core), Handlers(core, studies)
-    form = new.lay_out()
+    form = new.lay_out(has_hub=core.hub_app is not None)
     new.wire(form, core, studies, do.on_show, page.outputs)
     gr.on([page.study.input, page.more.expand], do.act(""), page.study, page.outputs, **IN_ORDER)
     for button, what in zip(page.actions, ACTIONS):
@@ -230,6 +230,8 @@ def draw_card(studies: Studies, study: Study) -> str:
         rows["Lost pictures"] = tell_lost(lost)
     if dropped := studies.tell_dropped():
         rows["Lost votes"] = dropped
+    if studies.archive is not None:
+        rows["Archive"] = studies.archive.tell()
     preview = commands.preview(studies, study.id)
     drawn = fill_template(
         "studies/pages/card.html", rows=rows.items(), percent=percent, colour=CALIBRATED, preview=preview

@@ -19,7 +19,7 @@ from studio.core import Core
 from studio.rendering.first_visit import usual_ask
 from studio.rendering.places import SharedPlace
 from studio.rendering.prompt_files import FILES, read_prompt_file
-from studio.studies.pages import rules
+from studio.studies.pages import plan_panel, raters_part, rules
 from studio.studies.planning import draw_prompts, make_arm, read_study
 from studio.studies.studies import Studies
 from studio.ui.elements import empty, hint, primary_button, show_remark
@@ -55,12 +55,14 @@ class Form:
     seeds: gr.Number
     seed: gr.Textbox
     editor: rules.Editor
+    raters: raters_part.RatersPart
+    plan: plan_panel.PlanPanel
     make: gr.Button
     made: gr.HTML
 
 
-def lay_out() -> Form:
-    """Make the components inside the current Blocks."""
+def lay_out(has_hub: bool = False) -> Form:
+    """Make the components inside the current Blocks. `has_hub`: whether raters can sign in with the hub."""
     made: dict[str, Any] = {"arms": gr.State([])}
     with gr.Row():
         with gr.Column(min_width=340):
@@ -69,6 +71,8 @@ def lay_out() -> Form:
             _lay_out_prompts(made)
         with gr.Column(min_width=340):
             made["editor"] = rules.lay_out()
+            made["raters"] = raters_part.lay_out(has_hub)
+    made["plan"] = plan_panel.lay_out()
     with gr.Row(equal_height=True):
         made["make"] = primary_button("Make the study and render it", "new-make", scale=0, min_width=260)
         made["made"] = gr.HTML("", elem_id="new-made")
@@ -146,6 +150,7 @@ def wire(
                 "protocol": rules.merge(*protocol),
             }
             new = read_study({**values, "seeds_per_prompt": seeds, "seed": seed or "", "backbone": backbone})
+            raters_part.check_access(new.protocol, core)
             study = studies.create(new)
         except CalibriError as error:  # told where the button was pressed, and the form stays as it is
             return [*[gr.skip()] * (len(outputs) + 3), show_remark(f"Not made. {without_paths(str(error))}")]
@@ -161,6 +166,9 @@ def wire(
     rules.wire(form.editor)
     fields = [form.name, form.arms, form.prompts, form.seeds, form.seed, *form.editor.inputs]
     form.make.click(on_make, fields, [*outputs, form.name, *kept, form.made], **QUEUED)
+    editor = form.editor
+    raters_part.wire(form.raters, editor.preset, editor.invited, editor.rules)
+    plan_panel.wire(form.plan, core, studies, [form.arms, form.prompts, form.seeds, editor.rules], USUAL[1])
     sent, visitor = [*kept, form.prompts, form.seeds], visitor_state()
     usual = [form.steps, form.guidance]
     when_loaded(

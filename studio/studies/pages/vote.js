@@ -3,6 +3,8 @@ const box = element.querySelector('.vote');
 const base = typeof root === 'string' ? root : (window.gradio_config && window.gradio_config.root) || '';
 const given = new URLSearchParams(location.search);
 const me = {study: given.get('study') || '', invite: given.get('invite') || '', preview: given.get('preview') || ''};
+const others = [...given].filter(([name]) => !(name in me) && !name.startsWith('__')).slice(0, 12);   // ids of a panel's link
+if (others.length) me.panel = Object.fromEntries(others.map(([name, value]) => [name.slice(0, 40), value.slice(0, 129)]));
 const WORDS = {left: 'A is better', right: 'B is better', tie: 'No difference', both_bad: 'Both are bad', skip: 'Skip'};
 const KEYS = {1: 'left', 2: 'right', 3: 'tie', 4: 'both_bad', 5: 'skip', ArrowLeft: 'left', ArrowRight: 'right', ArrowDown: 'tie', ArrowUp: 'both_bad'};
 const loaded = new Map();                  // url -> promise of an <img> that is ready to be shown
@@ -31,7 +33,7 @@ async function ask(what, more = {}) {
   const answer = await fetch(`${base}/ballot/${what}`, {method: 'POST', keepalive: true, cache: 'no-store',
     headers: {'content-type': 'application/json'}, body: JSON.stringify({...me, rater: rater(), ...more})});
   const told = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(told.text), {code: told.error, status: answer.status, wait: Number(answer.headers.get('retry-after')) || 0});
+  if (!answer.ok) throw Object.assign(new Error(told.text), {code: told.error, signin: told.signin, status: answer.status, wait: Number(answer.headers.get('retry-after')) || 0});
   return told;
 }
 
@@ -52,6 +54,10 @@ function load(token, side) {
 function card(title, ...content) { box.replaceChildren(make('div', {class: 'card'}, make('h1', {}, title), ...content)); }
 const say = text => { const note = box.querySelector('.note'); if (note) note.textContent = text; };
 if (me.preview) box.before(make('div', {class: 'vote-preview', role: 'note'}, 'Preview: nothing is counted'));
+function back(address) {                    // to the panel; nothing but https becomes a link
+  try { if (new URL(address).protocol !== 'https:') return null; } catch { return null; }
+  return make('p', {}, make('a', {class: 'go', id: 'vote-back', href: address, rel: 'noreferrer'}, 'Back to where you came from'));
+}
 const paragraphs = text => text.split('\n').map(line => make('p', {}, line));
 
 function show(next) {
@@ -73,6 +79,7 @@ function show(next) {
   if (view.stage === 'end') return card('Thank you', make('p', {}, view.text),
     view.done ? make('p', {class: 'quiet'}, `You voted on ${view.done} ${view.done === 1 ? 'pair' : 'pairs'}. You can close this page.`) : null,
     ...(view.result || []).map(line => make('p', {}, line)),
+    view.code ? make('p', {}, 'Your completion code: ', make('b', {id: 'vote-code'}, view.code)) : null, back(view.return_to),
     view.can_undo ? make('button', {type: 'button', onclick: () => step('undo')}, 'Undo my last vote') : null, make('p', {class: 'note'}));
   draw();
 }
@@ -185,12 +192,22 @@ async function refused(error) {
   if (['expired', 'used', 'second', 'token', 'foreign'].includes(error.code)) { await start(); say(error.message); }
   else if (error.code === 'closed') show({stage: 'end', text: error.message});
   else if (error.code === 'nothing') say(error.message);
+  else if (error.signin) signIn(error);
   else {
     const mine = ++turn;
     if (error.code === 'busy') setTimeout(() => { if (mine === turn && box.isConnected) start(); }, 1000 * (error.wait || 5));
     card('Not now', make('p', {}, error.status ? error.message : 'The studio does not answer. Check your connection and try again.'),
       make('button', {class: 'go', type: 'button', onclick: start}, 'Try again'));
   }
+}
+
+function signIn(error) {                   // the hub brings its visitor back to this page; no frame shows the hub's own
+  const page = location.pathname.replace(/\/+$/, '').split('/').pop();
+  const wanted = `${page}?${new URLSearchParams({...Object.fromEntries(given), study: me.study})}`;
+  turn += 1;
+  card('Sign in first', make('p', {}, error.message), make('p', {class: 'quiet'}, 'Your account is kept as a code that names nobody. One account votes once on each pair.'),
+    make('p', {}, make('a', {class: 'go', id: 'vote-signin', href: `${base}${error.signin}?next=${encodeURIComponent(wanted)}`,
+      ...(window.top === window ? {} : {target: '_blank'})}, 'Sign in with Hugging Face')));
 }
 
 async function start() { sending = false; try { show(await ask('look')); } catch (error) { refused(error); } }

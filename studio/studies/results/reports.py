@@ -178,9 +178,10 @@ def remarks(analysis: Analysis) -> list[str]:
         notes.append("The study is still open: these are not its final results.")
     if analysis.looks:
         notes.append(f"Results were looked at {len(analysis.looks)} times while the study was open.")
-    if analysis.study.protocol.sampling == "adaptive":
+    if analysis.study.protocol.sampling != "even":
         notes.append(
-            "Pairs were chosen adaptively, which biases pooled win rates: read the strengths instead."
+            "Pairs were chosen by what the votes had told, which biases pooled win rates: read the strengths "
+            "instead."
         )
     if analysis.study.protocol.consensus_k or analysis.filter.consensus:
         k = analysis.filter.consensus or analysis.study.protocol.consensus_k or 3

@@ -21,16 +21,8 @@ log = logging.getLogger(__name__)
 
 #: In the order in which they are restored: events come before votes, because they say which were taken back.
 TABLES = (
-    "studies",
-    "arms",
-    "images",
-    "renders",
-    "pairs",
-    "raters",
-    "invites",
-    "assignments",
-    "vote_events",
-    "votes",
+    *("studies", "arms", "images", "renders", "pairs", "raters", "invites", "panel_ids", "completions"),
+    *("assignments", "vote_events", "votes"),
 )
 KEPT = 5  # automatic snapshots; those of a closing are never removed
 

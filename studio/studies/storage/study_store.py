@@ -191,7 +191,9 @@ class StudyStore:
     def count_by_rater(self, study: str) -> list[dict[str, Any]]:
         """id, kind, pairs done and time of the last vote of each rater; the latest voter comes first."""
         return self.db.records(
-            "SELECT r.id, r.kind, count(DISTINCT v.token) AS done, max(v.time) AS last FROM raters r "
+            "SELECT r.id, "
+            "CASE WHEN r.id IN (SELECT rater FROM panel_ids) THEN 'panel' ELSE r.kind END AS kind, "
+            "count(DISTINCT v.token) AS done, max(v.time) AS last FROM raters r "
             "LEFT JOIN votes v ON v.rater = r.id AND v.study = r.study WHERE r.study = ? "
             "GROUP BY r.id, r.kind, r.consented ORDER BY last DESC NULLS LAST, r.consented, r.id",
             [study],

@@ -44,6 +44,8 @@ class View:
     votes: tuple[str, ...] = ()  # ids of the votes that this call acknowledges
     again: bool = False  # the same vote was acknowledged before
     retry_s: int = 0  # stage "wait": seconds after which to look again
+    code: str = ""  # stage "end": of a panel's study, for who voted on all their pairs
+    return_to: str = ""  # as the code: where the panel wants them back
 
 
 def make_ballot(

@@ -1,8 +1,9 @@
 """Which pair a rater sees next, and which picture is on the left. In memory: no database, no Gradio.
 
-Pairs with the fewest votes come first, never one that the rater has seen; sides are tossed by a coin that
-leans towards balance. Checks (gold pairs, and repeats with sides swapped) come at the protocol's rates, at
-moments that the rater cannot predict.
+Pairs with the fewest votes come first, never one that the rater has seen; which arms meet may follow from
+what the votes have told (studio.studies.voting.contests). Sides are tossed by a coin that leans towards
+balance. Checks (gold pairs, and repeats with sides swapped) come at the protocol's rates, at moments that the
+rater cannot predict.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from calibri.errors import StudyError
 from calibri.preference.votes import SCORES
 from studio.studies.protocol import Protocol
 from studio.studies.storage.study_store import StudyPair
+from studio.studies.voting.contests import choose_contest
 
 ArmPair = tuple[str, str]
 
@@ -93,6 +95,7 @@ class Book:
         self.raters: defaultdict[str, RaterBook] = defaultdict(RaterBook)
         self.load: defaultdict[str, int] = defaultdict(int)  # pair → votes and open showings
         self.lean: defaultdict[ArmPair, int] = defaultdict(int)  # arm_x left − arm_x right, real pairs
+        self.meetings: defaultdict[ArmPair, int] = defaultdict(int)  # votes and open showings, real pairs
         self.score: defaultdict[ArmPair, list[float]] = defaultdict(lambda: [0.0, 0.0])  # wins of x, counted
         self._waiting: defaultdict[str, list[Showing]] = defaultdict(
             list
@@ -147,6 +150,7 @@ class Book:
         if showing.pair.kind != "real":
             return
         arms = (showing.pair.arm_x, showing.pair.arm_y)
+        self.meetings[arms] += sign * side
         self.lean[arms] += sign * (side if showing.left_is_x else -side)
         if showing.state == "voted" and showing.answer in SCORES:
             self.score[arms][0] += sign * SCORES[showing.answer]
@@ -286,6 +290,9 @@ class Book:
         if self.protocol.sampling == "adaptive":
             widest = max({(p.arm_x, p.arm_y) for p in fresh}, key=lambda arms: (self._doubt(arms), arms))
             fresh = [p for p in fresh if (p.arm_x, p.arm_y) == widest]
+        elif self.protocol.sampling == "informative":
+            asked = choose_contest({(p.arm_x, p.arm_y) for p in fresh}, self.score, self.meetings)
+            fresh = [p for p in fresh if (p.arm_x, p.arm_y) == asked]
         least = min(self.load[p.id] for p in fresh)
         fresh = [p for p in fresh if self.load[p.id] == least]
         met: defaultdict[ArmPair, int] = defaultdict(int)

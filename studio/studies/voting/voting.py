@@ -16,6 +16,7 @@ from typing import Any
 from studio.studies.protocol import QUICK, Protocol
 from studio.studies.storage.database import Database, Transaction
 from studio.studies.storage.invite_store import InviteStore
+from studio.studies.storage.panel_store import note_ids, thank
 from studio.studies.storage.picture_store import ImageStore
 from studio.studies.storage.study_store import PAIR_COLUMNS, StudyPair, StudyStore, now
 from studio.studies.storage.vote_store import add_event
@@ -40,6 +41,7 @@ from studio.studies.voting.pictures import ShownPictures
 SLACK = 0.9  # of the least viewing time: clocks of browsers and servers run a little apart
 AHEAD = 2  # the pair on screen and the next one, whose pictures the browser loads meanwhile
 NO_STUDY = "There is no such study, or it is not open yet."
+KEPT_IDS = "The id that your panel gave you is kept apart from your answers, so that you can be paid."
 
 
 class Voting:
@@ -65,9 +67,12 @@ class Voting:
         self._protocols: dict[str, Protocol] = {}
         db.on_rollback = self._books.clear
 
-    def recognise(self, study: str, identity: object, invite: object = None, hub: object = None) -> Who:
+    def recognise(
+        self, study: str, identity: object, invite: object = None, hub: object = None, panel: object = None
+    ) -> Who:
         """The rater behind what a browser sent. Raises Refused where the study asks for more."""
-        who = self.identities.recognise(study, self._protocol(study).access, identity, invite, hub)
+        asked = self._protocol(study)
+        who = self.identities.recognise(study, asked.access, identity, invite, hub, asked.panel, panel)
         return self.guests.admit(study, who)
 
     def _protocol(self, study: str) -> Protocol:
@@ -84,7 +89,12 @@ class Voting:
     def look(self, study: str, who: Who) -> View:
         """The rater's place in the study: the welcome, the pairs to vote on, or the end."""
         rater = self.identities.hash_rater(study, who)
-        return self.db.write(lambda t: self._view(t, study, rater))
+
+        def work(t: Transaction) -> View:
+            note_ids(t, study, rater, who.panel)  # a new visit may bring new ones
+            return self._view(t, study, rater)
+
+        return self.db.write(work)
 
     def has_joined(self, study: str, who: Who) -> bool:
         """Whether this rater takes part already."""
@@ -97,8 +107,10 @@ class Voting:
 
         def work(t: Transaction) -> View:
             book = self._open_book(t, study)
-            row = {"id": rater, "study": study, "kind": who.kind, "consented": self._clock()}
+            kind = "anonymous" if who.kind == "panel" else who.kind  # tables of before know no other word
+            row = {"id": rater, "study": study, "kind": kind, "consented": self._clock()}
             t.insert("raters", [row], if_new=True)
+            note_ids(t, study, rater, who.panel)
             book.consented.add(rater)
             return self._next(t, book, rater)
 
@@ -109,11 +121,13 @@ class Voting:
         if book is None:
             text = "This study is closed. Your votes are kept. Thank you!"
             name = t.read("SELECT name FROM studies WHERE id = ?", [study])[0][0]
+            more |= thank(t, self._protocol(study).panel, study, rater)
             return View("end", study, name, text=text, **more)
         if not book.has_consent(rater):
             protocol = book.protocol
             more |= {"text": protocol.instruction, "total": book.total_for(rater)}
-            return View("welcome", study, book.name, consent=protocol.consent, **more)
+            consent = protocol.consent + (f" {KEPT_IDS}" if protocol.panel is not None else "")
+            return View("welcome", study, book.name, consent=consent, **more)
         return self._next(t, book, rater, **more)
 
     def _next(self, t: Transaction, book: Book, rater: str, **more: Any) -> View:
@@ -126,6 +140,8 @@ class Voting:
             text = "You have voted on all your pairs. Thank you!"
             if book.protocol.own_result and done:
                 more["result"] = tell_own_result(t, book.study, rater, book.protocol)
+            finished = self._clock() if done else None
+            more |= thank(t, book.protocol.panel, book.study, rater, finished)
             return View("end", book.study, book.name, done, done, can_undo=done > 0, text=text, **more)
         shown = tuple({"token": s.token, "prompt": s.pair.prompt} for s in showings)
         total = max(book.total_for(rater), done + len(showings))

@@ -50,6 +50,7 @@ GUARDED = {
     "library.page.Handlers.restore",
     "library.page.Handlers.take_in",
     "studies.pages.new.wire.on_make",
+    "studies.pages.plan_panel.make_handler.on_plan",
     "studies.pages.manage.Handlers.act.act",
     "studies.pages.manage.Handlers.on_invite",
     "studies.pages.invited.InviteHandlers.on_invite",
