@@ -41,6 +41,8 @@ class Allowance(NamedTuple):
 REQUESTS = Allowance(Rate(240, 20), Rate(1200, 100), Rate(3000, 300))
 #: Bytes. A picture with its settings has up to 2 MB.
 UPLOADS = Allowance(Rate(16e6, 0.25e6), Rate(64e6, 1e6), Rate(256e6, 4e6))
+#: Desks kept on the disk for the first time: nobody fills the folder, or pushes out those of others.
+DRAFTS = Allowance(Rate(4, 1 / 600), Rate(40, 1 / 60), Rate(100, 0.1))
 AT_ONCE = (24, 200, 600)  # requests that are being answered, for a cookie, an address and all
 
 
@@ -72,6 +74,13 @@ class Traffic:
         """Reserve so many bytes. Raises TooMuch."""
         if not caller.organiser:
             self._take("bytes", UPLOADS, caller, size, "Too many files were sent just now.")
+
+    def take_draft(self, caller: Caller, new: bool, size: int) -> None:
+        """Reserve so many bytes for a desk that is kept, and a place for a new one. Raises TooMuch."""
+        if not caller.organiser:
+            if new:
+                self._take("drafts", DRAFTS, caller, 1, "This browser has kept many desks just now.")
+            self._take("bytes", UPLOADS, caller, size, "Much was sent just now.")
 
     def give_back(self, caller: Caller, size: int) -> None:
         """Of what was reserved, the bytes that did not come."""

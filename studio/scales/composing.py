@@ -13,6 +13,7 @@ from calibri.errors import ArtifactError, LayoutError
 from studio.core import Core
 from studio.scales.desk import MOST_MEMBERS, Desk, check_scales
 from studio.scales.edits import get_desk, get_place
+from studio.scales.keeping import put_down
 
 LONGEST_WEIGHTS = 400  # characters
 
@@ -74,7 +75,7 @@ def put_on_desk(
         check_scales(member.scales, layout)  # before the desk changes its granularity
     place = get_place(core, visitor)
     with place.editing:
-        place.desk = get_desk(core, place, made.granularity).hold(made.members)
+        desk = put_down(core, place, get_desk(core, place, made.granularity).hold(made.members))
         place.draft = made
     verb = "blended" if way == "blend" else "multiplied"
-    return place.desk, f"{verb} {made.title[:160]}, at {made.granularity} granularity; save it to keep it"
+    return desk, f"{verb} {made.title[:160]}, at {made.granularity} granularity; save it to keep it"

@@ -5,7 +5,7 @@
 // answer on its way may replace props.value before Gradio reads it.
 const root = element.querySelector('.desk');
 const readout = element.querySelector('.desk-readout');
-let drawn = null, layout = null, strips = [], values = [], inputs = [], low = 0, high = 2, groups = [];
+let drawn = null, layout = null, strips = [], values = [], inputs = [], low = 0, high = 2, groups = [], groupOf = [];
 let curve = null, sent = 0, member = 0;
 
 const two = v => v.toFixed(2);
@@ -26,32 +26,36 @@ function paint(i) {
   const at = 100 * (clamp(v) - low) / (high - low), mid = 100 * (1 - low) / (high - low);
   bar.style.bottom = Math.min(at, mid) + '%';
   bar.style.height = Math.max(Math.abs(at - mid), 0.6) + '%';
-  bar.className = 'bar ' + (Math.abs(v - 1) < 0.005 ? 'even' : v > 1 ? 'warm' : 'cool');
+  bar.className = `bar ${tone(v)}`;
   bar.style.opacity = 0.35 + 0.65 * Math.min(1, Math.abs(v - 1) / 0.5);
   strip.querySelector('output').textContent = two(v);
+  paintOverview(i);
 }
 
 function build() {
   strips = layout.strips; low = layout.low; high = layout.high;
-  groups = [];
-  for (const s of strips) {
+  groups = []; groupOf = [];
+  strips.forEach((s, k) => {
     const last = groups[groups.length - 1];
-    if (last && last.name === s.group) last.items.push(s); else groups.push({name: s.group, items: [s]});
-  }
+    if (last && last.name === s.group) last.items.push(s); else groups.push({name: s.group, items: [s], from: k});
+    groupOf.push(groups.length - 1);
+  });
   let i = 0;
-  root.innerHTML = groups.map(g => `<div class="group" role="group" aria-label="${text(g.name)}">
+  root.innerHTML = groups.map(g => `<div class="group" role="group" aria-label="${text(g.name)}" style="--scales:${g.items.length}">
     <div class="strips">${g.items.map(s => `<div class="strip" data-i="${i}" data-layer="${text(s.layer)}" data-stream="${text(s.stream)}">
       <span class="cap" aria-hidden="true"></span>
       <div class="well"><div class="bar"></div><input type="range" orient="vertical" min="${low}" max="${high}" step="0.01"
         aria-orientation="vertical" aria-label="${text(s.words)}" title="${text(s.words)}" data-i="${i++}" data-name="${text(s.name)}"></div>
       <output aria-hidden="true"></output><span class="tag">${text(s.tag)}</span></div>`).join('')}</div>
-    <div class="group-foot"><span class="group-name">${text(g.name.replace('.', ' '))}</span>
+    <div class="group-foot"><button type="button" class="group-name" data-act="fold" aria-expanded="true">${text(title(g.name))}</button>
+      <span class="mini" aria-hidden="true">${bars(g.items)}</span>
       <span class="group-acts"><button type="button" data-act="reset" data-group="${text(g.name)}" title="Reset ${text(g.name)} to 1.00" aria-label="Reset ${text(g.name)}">↺</button>
       <button type="button" data-act="solo" data-group="${text(g.name)}" title="Solo: keep only the scales of ${text(g.name)}" aria-label="Solo ${text(g.name)}">S</button>
       <button type="button" data-act="skip" data-group="${text(g.name)}" title="Skip ${text(g.name)}: all its scales to 0" aria-label="Skip ${text(g.name)}">0</button></span></div>
   </div>`).join('');
   root.classList.toggle('dense', strips.length > 60);
   inputs = [...root.querySelectorAll('input')];
+  buildOverview();
 }
 
 function draw() {
@@ -62,10 +66,12 @@ function draw() {
   member = v.member || 0;
   values = v.values.slice();
   inputs.forEach((_, k) => paint(k));
+  nameBlocks();
 }
 
 function release() {
   sent = Date.now();
+  nameBlocks();
   props.value = JSON.stringify({layout, values, sent, member});
   trigger('release', {values: values.slice(), sent, member});
 }
@@ -86,7 +92,10 @@ root.addEventListener('keydown', e => {
   if (!e.target.matches('input')) return;
   const i = +e.target.dataset.i;
   if (e.shiftKey && (e.key === 'ArrowLeft' || e.key === 'ArrowRight')) {  // a desk of 240 scales is long for Tab alone
-    const next = inputs[i + (e.key === 'ArrowRight' ? 1 : -1)];
+    const step = e.key === 'ArrowRight' ? 1 : -1;
+    let at = i + step;
+    while (inputs[at] && isFolded(groups[groupOf[at]])) at += step;
+    const next = inputs[at];
     e.preventDefault();
     if (next) { next.focus(); next.closest('.strip').scrollIntoView({block: 'nearest', inline: 'nearest'}); }
     return;
@@ -97,6 +106,11 @@ root.addEventListener('click', e => {
   const b = e.target.closest('button[data-act]');
   if (!b) return;
   const {act, group} = b.dataset;
+  if (act === 'fold') {
+    const box = b.closest('.group');
+    foldEach(g => (g.box === box ? !isFolded(g) : undefined));
+    return;
+  }
   strips.forEach((s, i) => {
     const inside = s.group === group;
     if (act === 'solo' ? !inside : inside) { values[i] = act === 'skip' ? 0 : 1; paint(i); }
@@ -104,9 +118,11 @@ root.addEventListener('click', e => {
   release();
 });
 
-// Shift and drag draws a curve over neighbours.
+// Shift and drag draws a curve over neighbours, in the row in which it began.
 function follow(e) {
-  const under = document.elementsFromPoint(e.clientX, root.querySelector('.well').getBoundingClientRect().top + 4)
+  const well = curve.well.getBoundingClientRect(), desk = root.getBoundingClientRect();
+  const row = (Math.max(well.top, desk.top) + Math.min(well.bottom, desk.bottom)) / 2;  // of the part that is in sight
+  const under = document.elementsFromPoint(e.clientX, row)
     .map(n => n.closest && n.closest('.strip')).find(Boolean);
   if (!under || !root.contains(under)) return;
   const i = +under.dataset.i, box = inputs[i].getBoundingClientRect();
@@ -114,6 +130,7 @@ function follow(e) {
   const from = curve.last ? curve.last.i : i, start = curve.last ? curve.last.v : v;
   const span = i - from, sign = Math.sign(span) || 1;
   for (let k = from; k !== i + sign; k += sign) {
+    if (isFolded(groups[groupOf[k]])) continue;  // nobody sees it
     values[k] = span ? Math.round(100 * (start + (v - start) * (k - from) / span)) / 100 : v;
     paint(k);
   }
@@ -122,7 +139,7 @@ function follow(e) {
 root.addEventListener('pointerdown', e => {
   if (!e.shiftKey || e.button !== 0 || !e.target.closest('.well')) return;
   e.preventDefault(); e.stopPropagation();
-  curve = {last: null}; root.setPointerCapture(e.pointerId); root.classList.add('drawing'); follow(e);
+  curve = {last: null, well: e.target.closest('.well')}; root.setPointerCapture(e.pointerId); root.classList.add('drawing'); follow(e);
 }, true);
 root.addEventListener('mousedown', e => { if (e.shiftKey && e.target.closest('.well')) e.preventDefault(); }, true);
 root.addEventListener('pointermove', e => { if (curve) follow(e); });

@@ -17,7 +17,9 @@ from studio.rendering.arms import Arm
 from studio.rendering.asks import Ask
 from studio.rendering.shots import Calls, Shot, shoot
 from studio.scales.desk import NEUTRAL, Desk, Vector, check_scales, is_number, list_strips
+from studio.scales.keeping import begin, bring_back, put_down
 from studio.scales.place import BasePicture, Blend, ScalesPlace
+from studio.visitors import Visitors
 
 RANGE = (0.0, 2.0)
 BASE = "base"  # the choice that means: all scales 1
@@ -25,18 +27,36 @@ BASE = "base"  # the choice that means: all scales 1
 
 def get_place(core: Core, visitor: object) -> ScalesPlace:
     """What this page keeps of the visitor with this id."""
-    return core.visitors.place(visitor, ScalesPlace)
+    place = core.visitors.place(visitor, ScalesPlace)
+    place.owner = str(visitor) if Visitors.is_id(visitor) else ""
+    return place
 
 
 def get_desk(core: Core, place: ScalesPlace, granularity: Granularity | None = None) -> Desk:
-    """The visitor's desk on the loaded backbone, a neutral one at first; converted to this granularity."""
+    """The visitor's desk on the loaded backbone: the one at hand, else their draft of it, else a neutral
+    one; converted to this granularity."""
     backbone = core.host.wait_ready()
     with place.editing:
-        desk = place.desk
-        layout = backbone.layout(granularity or (desk.layout.granularity if desk else "layer"))
-        if desk is None or desk.layout.names != backbone.layout(desk.layout.granularity).names:
-            desk = Desk.neutral(layout)
-        place.desk = desk.convert(layout)
+        last = desk = place.desk
+        if desk is not None and desk.layout.names != backbone.layout(desk.layout.granularity).names:
+            desk = None
+        if desk is None or place.backbone != backbone.spec.name:  # other weights may have the same scales
+            desk = bring_back(core, place, backbone) or desk
+        if desk is None:
+            level = last.layout.granularity if last is not None else "layer"
+            desk = begin(place, Desk.neutral(backbone.layout(granularity or level)))
+        place.desk = desk.convert(backbone.layout(granularity or desk.layout.granularity))
+        return place.desk
+
+
+def find_desk(core: Core, visitor: object) -> Desk | None:
+    """The visitor's desk, or their draft where they were not at the desk since the studio began; None where
+    there is neither."""
+    place, backbone = get_place(core, visitor), core.host.backbone
+    if place.desk is not None or backbone is None or place.backbone == backbone.spec.name:
+        return place.desk
+    with place.editing:
+        place.desk = place.desk or bring_back(core, place, backbone)
         return place.desk
 
 
@@ -45,8 +65,13 @@ def change(core: Core, visitor: object, edit: Callable[[Desk], Desk]) -> Desk:
     place = get_place(core, visitor)
     core.host.wait_ready()
     with place.editing:
-        place.desk = edit(get_desk(core, place))
-        return place.desk
+        return put_down(core, place, edit(get_desk(core, place)))
+
+
+def discard_draft(core: Core, visitor: object) -> tuple[Desk, str]:
+    """One plain vector of ones in place of what was brought back. Returns a remark too."""
+    made = change(core, visitor, lambda desk: desk.hold(Desk.neutral(desk.layout).members))
+    return made, "draft discarded; Undo brings it back"
 
 
 def set_text(core: Core, visitor: object, text: str) -> Desk:
@@ -56,7 +81,9 @@ def set_text(core: Core, visitor: object, text: str) -> Desk:
 
 def set_granularity(core: Core, visitor: object, granularity: Granularity) -> Desk:
     """Convert the desk to another granularity."""
-    return get_desk(core, get_place(core, visitor), granularity)
+    place = get_place(core, visitor)
+    with place.editing:
+        return put_down(core, place, get_desk(core, place, granularity))
 
 
 def open_calibration(core: Core, visitor: object, calibration: Calibration) -> tuple[Desk, str]:
@@ -65,10 +92,10 @@ def open_calibration(core: Core, visitor: object, calibration: Calibration) -> t
     backbone = core.host.wait_ready()
     fitting = calibration.on_layout(backbone.layout(calibration.granularity))
     with place.editing:
-        place.desk = get_desk(core, place, calibration.granularity).hold(fitting.members)
+        desk = put_down(core, place, get_desk(core, place, calibration.granularity).hold(fitting.members))
     title = calibration.title or "a calibration"
     members = f", {len(calibration.members)} members" if calibration.is_ensemble else ""
-    return place.desk, f"opened “{title}”{members}"
+    return desk, f"opened “{title}”{members}"
 
 
 def open_saved(core: Core, visitor: object, entry_id: str | None) -> tuple[Desk, str]:
@@ -188,9 +215,9 @@ def blend(core: Core, visitor: object, choice: str | None, share: object) -> tup
         if other is None:
             raise LayoutError("Choose the calibration to blend with first.")
         title, vector = other
-        place.desk = start.blend(vector, float(share))
-        place.blend = Blend(start, place.desk, str(choice))
-        return place.desk, f"{100 * share:.0f} % of “{title}”"
+        desk = put_down(core, place, start.blend(vector, float(share)))
+        place.blend = Blend(start, desk, str(choice))
+        return desk, f"{100 * share:.0f} % of “{title}”"
 
 
 def preview(

@@ -86,7 +86,7 @@ class Signals(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """What the handlers speak to."""
+    """What the handlers speak to. `draft`: what is said of the draft; a click on it discards it."""
 
     visitor: gr.BrowserState
     ask: AskFields
@@ -96,6 +96,7 @@ class Page:
     granularity: gr.Radio
     tools: dict[str, gr.Button]
     about: gr.HTML
+    draft: gr.HTML
     pictures: Pictures
     side: Side
     signals: Signals
@@ -107,8 +108,9 @@ class Page:
     @property
     def after(self) -> list[Any]:
         """What follows every change of the desk, in the order of `view.show_desk`."""
-        shown = [self.desk, self.side.text, self.side.bars, self.signals.vector, self.about]
-        return [*shown, self.tools["undo"], self.tools["redo"], *self.members]
+        shown = [self.desk, self.side.text, self.side.bars, self.signals.vector]
+        history = [self.tools["undo"], self.tools["redo"]]
+        return [*shown, self.about, self.draft, *history, *self.members]
 
 
 def lay_out(start: Ask) -> Page:
@@ -116,15 +118,38 @@ def lay_out(start: Ask) -> Page:
     visitor = visitor_state()
     with gr.Row(equal_height=True):
         ask = lay_out_ask(start)
-    members = _lay_out_members()
-    guides = _lay_out_guides()
-    desk = Scripted(
+    with gr.Row(elem_id="desk-row"):
+        with gr.Column(elem_id="desk-side", min_width=320):
+            members = _lay_out_members()
+            guides = _lay_out_guides()
+            draft = gr.HTML("", elem_id="draft", js_on_load=read_beside(__file__, "draft.js"))
+            desk = _lay_out_desk()
+            granularity, tools, about = _lay_out_tools()
+            with gr.Tabs():
+                side = _lay_out_side()
+        with gr.Column(elem_id="picture-side", min_width=320), gr.Row(elem_id="pictures"):
+            base = _lay_out_picture("base", "Base")
+            pictures = Pictures(*base, *_lay_out_picture("calibrated", "Your scales"))
+    name, text = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+    arrived = gr.Textbox(visible="hidden", elem_id="arrived")
+    signals = Signals(gr.State([]), arrived, (name, text))
+    first = (visitor, ask, members, guides, desk, granularity, tools, about)
+    return Page(*first, draft, pictures, side, signals)
+
+
+def _lay_out_desk() -> gr.HTML:
+    """The sliders, and above a large desk its overview: both scripts are one scope."""
+    return Scripted(
         None,
         html_template=fill_template("scales/desk.html"),
-        js_on_load=read_beside(__file__, "desk.js"),
+        js_on_load="\n".join(read_beside(__file__, name) for name in ("overview.js", "desk.js")),
         apply_default_css=False,
         elem_id="desk",
     )
+
+
+def _lay_out_tools() -> tuple[gr.Radio, dict[str, gr.Button], gr.HTML]:
+    """What changes the whole vector, and what is said of it."""
     with gr.Row(elem_id="desk-tools"):
         levels = [(level.capitalize(), level) for level in GRANULARITIES]
         bare: dict[str, Any] = {"label": "Granularity", "show_label": False, "container": False}
@@ -140,15 +165,7 @@ def lay_out(start: Ask) -> Page:
             )
             for name, words in TOOLS.items()
         }
-        about = gr.HTML(write_summary(None), elem_id="about", min_width=200)
-    with gr.Row():
-        pictures = Pictures(*_lay_out_picture("base", "Base"), *_lay_out_picture("calibrated", "Your scales"))
-        with gr.Column(min_width=320), gr.Tabs():
-            side = _lay_out_side()
-    name, text = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
-    arrived = gr.Textbox(visible="hidden", elem_id="arrived")
-    signals = Signals(gr.State([]), arrived, (name, text))
-    return Page(visitor, ask, members, guides, desk, granularity, tools, about, pictures, side, signals)
+        return granularity, tools, gr.HTML(write_summary(None), elem_id="about", min_width=200)
 
 
 def _lay_out_picture(kind: str, name: str) -> tuple[gr.Image, gr.HTML]:

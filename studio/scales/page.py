@@ -148,6 +148,7 @@ def _wire_vector(wiring: Wiring) -> None:
         show_progress_on=[page.pictures.mine],
         **RENDERS,
     )
+    on(page.draft.click, wiring.bind(edits.discard_draft))
     on(tools["undo"].click, change(Desk.undo))
     on(tools["redo"].click, change(Desk.redo))
     on(tools["reset"].click, change(Desk.reset), members=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -17,6 +19,7 @@ from studio.scales.edits import BASE, describe_desk, find_other
 from studio.scales.place import ScalesPlace
 from studio.ui.charts import Figure, vector_figure
 from studio.ui.elements import aside, caption, serve_enlarged
+from studio.ui.templates import fill_template
 
 SAVE_SCRIPT = """(name, text) => {
   const link = document.createElement('a');
@@ -42,6 +45,17 @@ def write_summary(desk: Desk | None, remark: str = "") -> str:
     changed = sum(abs(v - 1) >= 0.005 for v in desk.values)
     words = f"{len(desk.values)} scales, {f'{changed} moved' if changed else 'all at 1.00'}"
     return aside(" · ".join(filter(None, (words, remark))))
+
+
+def write_notice(place: ScalesPlace) -> str:
+    """What is said of the desk's draft, as HTML; nothing where there is nothing to say. The page's script
+    puts the time into the reader's own zone."""
+    brought, problem = place.notice
+    if not brought and not problem:
+        return ""
+    when = datetime.fromtimestamp(brought, UTC).isoformat(timespec="seconds")
+    clock = time.strftime("%H:%M", time.localtime(brought))
+    return fill_template("scales/draft.html", problem=problem, when=when, clock=clock)
 
 
 def name_member(number: int, member: Member) -> str:
@@ -131,6 +145,7 @@ def show_desk(core: Core, place: ScalesPlace, remark: str = "", *, members: bool
         draw_bars(core, place),
         list(desk.values),
         write_summary(desk, remark),
+        write_notice(place),
         gr.Button(interactive=bool(desk.past)),
         gr.Button(interactive=bool(desk.future)),
         *about,

@@ -32,6 +32,8 @@ from studio.machine.zero_gpu import Lend, ZeroGpu
 from studio.quick_vote import page as quick_vote
 from studio.rendering.shots import RENDERS
 from studio.scales import page as scales
+from studio.scales.keeping import find_bounds
+from studio.scales.store import FOLDER as DRAFTS
 from studio.search import hub_page, two_minutes
 from studio.search import page as search
 from studio.search.jobs import Searches
@@ -199,4 +201,6 @@ def open_studio(settings: Settings, lend: Lend | None = None) -> Studio:
 def open_leftovers(settings: Settings) -> Leftovers:
     """What sweeps the files that browsers sent and were sent, and pictures that can be rendered again."""
     sent = Shelf(Path(get_upload_folder()), kept=24 * 3600.0, most=MOST_SENT)
-    return Leftovers([sent, Shelf(settings.data / RENDERS, kept=None, most=MOST_RENDERS)])
+    bounds = find_bounds(settings.demo)
+    drafts = Shelf(settings.data / DRAFTS, kept=bounds.kept, most=bounds.total)
+    return Leftovers([sent, Shelf(settings.data / RENDERS, kept=None, most=MOST_RENDERS), drafts])

@@ -18,7 +18,7 @@ from studio.core import Core
 from studio.machine.background import Background
 from studio.machine.host import HostStatus
 from studio.machine.queue import HostError
-from studio.scales.edits import get_place
+from studio.scales.edits import find_desk
 from studio.search.jobs import Searches
 from studio.shell.advice import advice_html
 from studio.shell.load_settings import lay_out_settings, read_settings, show_settings
@@ -76,7 +76,7 @@ def words(core: Core, searches: Searches | None, visitor: object) -> tuple[str, 
     if status.phase == "loading":
         loading = progress(core)
     elif backbone is not None:
-        desk = get_place(core, visitor).desk
+        desk = find_desk(core, visitor)
         level = desk.layout.granularity if desk is not None else "layer"
         scales = f"{len(backbone.layout(level).names)} scales, one a {level}"
     if core.settings.no_search:

@@ -69,9 +69,10 @@ def css() -> str:
 @cache
 def head() -> str:
     """Scripts of all pages: a stand-in for refused storage; Ctrl+Enter presses the primary button; fields
-    wait for their first values; links are copied; words of the field have tooltips."""
+    wait for their first values; links are copied; pictures side by side are enlarged together; words of the
+    field have tooltips."""
     here = Path(__file__)
-    names = ("storage.js", "keys.js", "filling.js", "copying.js")
+    names = ("storage.js", "keys.js", "filling.js", "copying.js", "zoom.js")
     scripts = [here.with_name(name).read_text(encoding="utf-8") for name in names]
     from studio.ui.glossary import script as words
 
