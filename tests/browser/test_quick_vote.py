@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.browser.running import Studio, filled, picture_bytes, ready, wait_for_other_picture
+from tests.browser.running import Studio, filled, wait_for_other_picture
 
 KEYS = ("ArrowLeft", "ArrowRight", "ArrowDown")
 
@@ -30,10 +30,3 @@ def test_twenty_votes_by_keys(tiny_studio: Studio, page) -> None:
     page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(500)
     assert page.locator("#quick-vote-left").is_disabled()
-    page.reload()
-    ready(page)
-    page.wait_for_selector("#quick-board >> text=Bent")
-    assert page.locator("#quick-vote-left").is_disabled()
-    page.click("#quick-start")
-    page.wait_for_selector("#quick-vote-left:not([disabled])")
-    assert picture_bytes(page, "quick-a")
