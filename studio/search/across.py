@@ -102,7 +102,7 @@ def importance_figure(found: Importance, of: str) -> Figure:
             height=max(240, 90 + 15 * len(order)),
             margin={"l": 110, "r": 12, "t": 40, "b": 44},
             xaxis={"rangemode": "tozero"},
-            yaxis={"type": "category", "tickfont": {"size": 10}},
+            yaxis={"type": "category", "tickfont": {"size": 10}, "dtick": 1},
             title={
                 "text": f"{of}, {found.count} candidates; the fit explains {100 * explained:.0f} %",
                 "font": {"size": 12},

@@ -41,6 +41,7 @@ from studio.settings import Settings, on_space, read_hub_app
 from studio.shell import api
 from studio.shell.lanes import MOST_THREADS
 from studio.shell.model_bar import model_bar
+from studio.shell.tab_bar import draw_tabs
 from studio.studies.example import open_example
 from studio.studies.http import routes
 from studio.studies.pages import manage, results, vote
@@ -110,20 +111,30 @@ def build_app(studio: Studio) -> gr.Blocks:
     """The whole studio as one multi-page Blocks; nothing is loaded or started."""
     gr.set_static_paths([plotly_path()])
     core, searches = studio.core, studio.searches
-    first, *others = pages(studio)
+    first, *others = shown = pages(studio)
+    listed = [page.module for page in shown if getattr(page.module, "IN_NAVBAR", True)]
     app = StudioBlocks(title="Calibri Studio", analytics_enabled=False, fill_width=True)
     with app:
-        gr.Navbar(main_page_name=first.module.TITLE)
+        _lay_out_navigation(listed, first.module)
         model_bar(core, searches)
         first.build()
         api.endpoints(core, searches)
     for module, build in others:
         with app.route(module.TITLE, module.PATH, show_in_navbar=getattr(module, "IN_NAVBAR", True)):
-            gr.Navbar(main_page_name=first.module.TITLE)
+            _lay_out_navigation(listed, module)
             if getattr(module, "MODEL_BAR", True):
                 model_bar(core, searches)
             build()
     return app
+
+
+def _lay_out_navigation(listed: list[ModuleType], here: ModuleType) -> None:
+    """The bar of pages above and, on a phone, below. A page for raters has none: what else there is is no
+    business of theirs."""
+    shown = getattr(here, "NAVIGATION", True)
+    gr.Navbar(visible=shown, main_page_name=listed[0].TITLE)
+    if shown:
+        gr.HTML(draw_tabs(listed, here), elem_id="tab-bar")
 
 
 def launch_options(studio: Studio) -> dict[str, Any]:

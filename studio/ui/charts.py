@@ -32,7 +32,7 @@ def layout(*, x: str, y: str, height: int = 260, **more: Any) -> dict[str, Any]:
         "xaxis": {"title": {"text": x}, "automargin": True, "showgrid": False},
         "yaxis": {"title": {"text": y}, "automargin": True},
         "hovermode": "closest",
-        "legend": {"orientation": "h", "y": 1.12, "x": 0},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "uirevision": "keep",
     }
     for key, value in more.items():

@@ -11,6 +11,7 @@ from studio.studies.http import PLACE, asset
 
 TITLE, PATH = "Vote", "/vote"
 MODEL_BAR = False  # what the machine renders now is no business of a rater
+NAVIGATION = False  # nor are the pages of the studio
 
 
 def build() -> None:
