@@ -98,8 +98,8 @@ class _Api:
             if values.get("preview"):
                 token = "" if call == self.consent else values.get("token")
                 return _view(self._studies.previews.view(study, values["preview"], token))
-            given = (values.get(name) for name in ("rater", "invite"))
-            who = self._studies.voting.recognise(study, *given, hub, values.get("panel"))
+            rater, invite, panel = (values.get(name) for name in ("rater", "invite", "panel"))
+            who = self._studies.voting.recognise(study, rater, invite, hub, panel)
             return _view(call(values, who))
         except Refused as refusal:
             log.warning("vote refused (%s): %s", refusal.code, refusal)

@@ -55,7 +55,7 @@ def wire(part: RatersPart, preset: gr.Dropdown, invited: gr.Checkbox, rules: gr.
     """Connect them to the form's protocol."""
     part.hub.input(guard(ask_for_account), [rules, part.hub], [rules, invited], **IN_ORDER)
     invited.input(lambda: False, [], part.hub, **DIRECT)
-    typed = [part.panel, part.code, part.return_to]
+    typed: list[Any] = [part.panel, part.code, part.return_to]
     gr.on([field.input for field in typed], guard(set_panel), [rules, *typed], [rules, part.note], **IN_ORDER)
     preset.input(lambda: [False, False, ""], [], [part.hub, part.panel, part.note], **DIRECT)
 
