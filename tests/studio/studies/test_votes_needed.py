@@ -12,8 +12,8 @@ from calibri.errors import StudyError
 from calibri.preference import Likeness, NoData, plan_votes
 from studio.studies import commands
 from studio.studies.cli import main
-from studio.studies.pages.rules import write_protocol
 from studio.studies.pages.plan_panel import make_handler
+from studio.studies.pages.rules import write_protocol
 from studio.studies.planning import NewArm, NewPrompt, NewStudy, plan
 from studio.studies.protocol import PRESETS
 from studio.studies.votes_needed import (

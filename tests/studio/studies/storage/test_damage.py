@@ -179,7 +179,7 @@ def test_votes_never_wait_for_a_database_that_cannot_be_migrated(tmp_path):
             outcomes.append(str(error))
 
     for _ in range(3):
-        with pytest.raises(StudyError, match="Migration 0004"):
+        with pytest.raises(StudyError, match="Migration 0005"):
             db.read("SELECT 1")
         thread = threading.Thread(target=write, daemon=True)
         thread.start()
@@ -253,7 +253,7 @@ def test_the_studio_refuses_to_start_with_a_sentence(holder, killed, tmp_path):
     )
     assert done.stdout.split() == ["code", "1"] * 4, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("The studio cannot start.")]
-    for line, words in zip(lines, (f"process id {holder.pid}", "repair", "Migration 0004", "data folder")):
+    for line, words in zip(lines, (f"process id {holder.pid}", "repair", "Migration 0005", "data folder")):
         assert words in line
     assert len(lines) == 4
     assert "Traceback" not in done.stderr
