@@ -147,7 +147,7 @@ def of_program(*program: str) -> Iterator[tuple[str, dict[str, str], list[str]]]
 
 def test_commands_of_calibri_parse() -> None:
     found = list(of_program("calibri"))
-    assert len({arguments[0] for _, _, arguments in found}) == 16
+    assert len({arguments[0] for _, _, arguments in found}) == 15
     for _, _, arguments in found:
         parsed(calibri_parser(), arguments)
 
