@@ -58,6 +58,11 @@ def give_back_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    trim_heaps()
+
+
+def trim_heaps() -> None:
+    """Gives the free pages of the C allocator's heaps back to the machine, also those between used ones."""
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library's
         if trim is not None:

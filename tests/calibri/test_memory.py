@@ -38,6 +38,26 @@ def test_freed_memory_is_used_again_without_page_faults():
     assert faults("keep") < 2 * pages < faults("plain")
 
 
+TRIMMED = """
+import numpy as np
+from calibri.memory import bytes_in_use, keep_freed_memory, trim_heaps
+assert keep_freed_memory()
+made = [np.ones(2**20, np.uint8) for _ in range(300)]
+kept = made[::10]  # so that what is freed lies between what is used
+del made
+before = bytes_in_use()
+trim_heaps()
+assert all(int(part[0]) == 1 for part in kept)
+print(before - bytes_in_use())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator of Linux")
+def test_heaps_give_back_what_lies_free_between_what_is_used():
+    done = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 200 * 2**20
+
+
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_freed_memory() is False
