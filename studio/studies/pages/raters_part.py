@@ -13,7 +13,7 @@ from studio.core import Core
 from studio.studies.protocol import PANEL_IDS, Panel, Protocol
 from studio.ui.elements import show_remark
 from studio.ui.errors import guard
-from studio.ui.events import DIRECT, IN_ORDER
+from studio.ui.events import IN_ORDER
 
 NO_SIGN_IN = (
     "Raters of this study would have to sign in with a Hugging Face account, and this studio has no such "
@@ -54,10 +54,10 @@ def lay_out(has_hub: bool) -> RatersPart:
 def wire(part: RatersPart, preset: gr.Dropdown, invited: gr.Checkbox, rules: gr.Code) -> None:
     """Connect them to the form's protocol."""
     part.hub.input(guard(ask_for_account), [rules, part.hub], [rules, invited], **IN_ORDER)
-    invited.input(lambda: False, [], part.hub, **DIRECT)
+    invited.input(lambda: False, [], part.hub, **IN_ORDER)
     typed: list[Any] = [part.panel, part.code, part.return_to]
     gr.on([field.input for field in typed], guard(set_panel), [rules, *typed], [rules, part.note], **IN_ORDER)
-    preset.input(lambda: [False, False, ""], [], [part.hub, part.panel, part.note], **DIRECT)
+    preset.input(lambda: [False, False, ""], [], [part.hub, part.panel, part.note], **IN_ORDER)
 
 
 def ask_for_account(rules: str, wanted: bool) -> list[Any]:
