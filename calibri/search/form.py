@@ -225,9 +225,9 @@ class SearchForm(Limits):
             first.roles and made.nfe == made.steps
         ):  # one member at each step: its weight would scale the noise
             values.setdefault("search_weights", False)
+            made = made.model_copy(update={"search_weights": values["search_weights"]})
         scales = len(backbone.layout(made.granularity).names)
-        numbers = SearchConfig.make(self.preset, **values).numbers(scales)
-        made = SearchConfig.make(self.preset, numbers=numbers, **values)
+        made = SearchConfig.make(self.preset, numbers=made.numbers(scales), **values)
         check_images(self.images, *least_images(made, scales))
         return made
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from calibri.errors import StudyError, sentence
 from studio.core import Core
+from studio.studies.pages.rules import write_protocol
 from studio.studies.protocol import PANEL_IDS, Panel, Protocol
 from studio.ui.elements import show_remark
 from studio.ui.errors import guard
@@ -97,4 +98,4 @@ def _read(rules: str) -> dict[str, Any]:
 
 
 def _write(fields: dict[str, Any]) -> str:
-    return Protocol.model_validate(fields).model_dump_json(indent=1)
+    return write_protocol(Protocol.model_validate(fields))
